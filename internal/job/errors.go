@@ -1,0 +1,50 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors with which a request is refused.
+var (
+	// ErrDraining means that the daemon is shutting down.
+	ErrDraining = errors.New("the daemon is shutting down")
+	// ErrUnknownJob means that there is no job of that id.
+	ErrUnknownJob = errors.New("no such job")
+	// ErrFinished means that the job has already ended.
+	ErrFinished = errors.New("the job has already ended")
+)
+
+// FieldError refuses a request because of one of its fields.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+// Error names the field and what was expected.
+func (e *FieldError) Error() string { return fmt.Sprintf("field %q: %v", e.Field, e.Err) }
+
+// Unwrap gives the reason.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// BusyError refuses a request because another job works on the database.
+type BusyError struct {
+	Database string
+	JobID    string
+}
+
+// Error names the job that is in the way.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("database %s is busy with job %s", e.Database, e.JobID)
+}
+
+// ConflictError refuses a request whose idempotency key was used for another.
+type ConflictError struct {
+	Key   string
+	JobID string
+}
+
+// Error names the job that holds the key.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("idempotency key was already used for a different request by job %s", e.JobID)
+}

@@ -1,0 +1,152 @@
+package job
+
+import (
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/verify"
+)
+
+// Action is what a job does.
+type Action string
+
+// The actions that can be asked for.
+const (
+	ActionBackup       Action = "backup"
+	ActionRestore      Action = "restore"
+	ActionVerification Action = "verification"
+)
+
+// State is where a job stands. All but StateRunning are terminal.
+type State string
+
+// The states of a job.
+const (
+	// StateRunning is set from acceptance to the end.
+	StateRunning State = "running"
+	// StateSucceeded means that everything that was asked for is done and
+	// proven.
+	StateSucceeded State = "succeeded"
+	// StateFailed means that nothing usable came of it, and nothing is left.
+	StateFailed State = "failed"
+	// StateCanceled is StateFailed by somebody's wish.
+	StateCanceled State = "canceled"
+	// StateLost means that HANA's catalog has a successful backup that the
+	// store does not have.
+	StateLost State = "lost"
+)
+
+// Terminal reports whether a job in this state has ended.
+func (s State) Terminal() bool { return s != StateRunning }
+
+// Stage is the step of a job; a failure names the stage that it happened in.
+type Stage string
+
+// The stages of a backup, in order; a restore and a verification use some.
+const (
+	StagePlan    Stage = "plan"
+	StageArm     Stage = "arm"
+	StageTrigger Stage = "trigger"
+	StageStream  Stage = "stream"
+	StageSettle  Stage = "settle"
+	StageCommit  Stage = "commit"
+	StageClean   Stage = "clean"
+	StageDone    Stage = "done"
+)
+
+// Record is the public account of one job, as the API shows it and the journal
+// keeps it.
+type Record struct {
+	ID         string      `json:"job_id"`
+	Action     Action      `json:"action"`
+	State      State       `json:"state"`
+	Stage      Stage       `json:"stage"`
+	SID        string      `json:"sid,omitempty"`
+	Database   string      `json:"database"`
+	Kind       backup.Kind `json:"kind,omitempty"`
+	BackupID   int64       `json:"backup_id,omitempty"`
+	Prefix     string      `json:"prefix,omitempty"`
+	StartedAt  time.Time   `json:"started_at"`
+	FinishedAt time.Time   `json:"finished_at,omitzero"`
+	Streams    []Progress  `json:"streams,omitempty"`
+	// Manifest is the key of the manifest that a backup wrote or that a
+	// restore or verification read.
+	Manifest string `json:"manifest,omitempty"`
+	// Command is what the operator has to run in HANA's container, for a
+	// restore of SYSTEMDB.
+	Command string `json:"command,omitempty"`
+	// Error is the first cause of a job that did not succeed.
+	Error *Error `json:"error,omitempty"`
+	// Consequences are what followed from the first cause.
+	Consequences []string         `json:"consequences,omitempty"`
+	Findings     []verify.Finding `json:"findings,omitempty"`
+	// IdempotencyKey is the key that the request came with.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+}
+
+// Progress is how far one stream is.
+type Progress struct {
+	backup.Stream
+	// Bytes have passed between HANA and us.
+	Bytes int64 `json:"bytes"`
+	// Stored bytes are acknowledged by the store (backup), or were read from
+	// it and matched their checksum (restore, verification).
+	Stored int64 `json:"stored"`
+	// Path is the name that HANA opened.
+	Path string `json:"path,omitempty"`
+	Done bool   `json:"done"`
+}
+
+// Error is the first cause of a job's failure.
+type Error struct {
+	Stage Stage `json:"stage"`
+	// Stream is "<volume>_<part>", empty when the cause lies in no stream.
+	Stream string `json:"stream,omitempty"`
+	// Code is stable and listed in docs/errors.md.
+	Code string `json:"code"`
+	// HANACode and HANAInner are HANA's own codes, when it reported any.
+	HANACode  int    `json:"hana_code,omitempty"`
+	HANAInner []int  `json:"hana_inner,omitempty"`
+	Message   string `json:"message"`
+	// Hint says what to do.
+	Hint string `json:"hint,omitempty"`
+	// Err is the error itself, for errors.Is; it does not travel.
+	Err error `json:"-"`
+}
+
+// Error gives stage, stream and message.
+func (e *Error) Error() string {
+	where := string(e.Stage)
+	if e.Stream != "" {
+		where += " stream " + e.Stream
+	}
+	return where + ": " + e.Message
+}
+
+// Unwrap gives the error behind it.
+func (e *Error) Unwrap() error { return e.Err }
+
+// BackupRequest asks for a backup.
+type BackupRequest struct {
+	Database string      `json:"database"`
+	Kind     backup.Kind `json:"kind,omitempty"`
+	// Prefix is optional; by default it is made from database and time.
+	Prefix string `json:"prefix,omitempty"`
+}
+
+// RestoreRequest asks for a restore of one backup into its own database.
+type RestoreRequest struct {
+	Database string `json:"database"`
+	// Backup is a backup id in decimal, or "latest".
+	Backup string `json:"backup"`
+}
+
+// VerificationRequest asks to read one backup back.
+type VerificationRequest struct {
+	Database string `json:"database"`
+	// Backup is a backup id in decimal, or "latest".
+	Backup string `json:"backup"`
+	// Sample, when above 0, reads only that many parts of each object instead
+	// of all its bytes.
+	Sample int `json:"sample,omitempty"`
+}

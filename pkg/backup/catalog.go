@@ -1,0 +1,45 @@
+package backup
+
+import "time"
+
+// State of an entry in HANA's backup catalog (M_BACKUP_CATALOG.STATE_NAME).
+const (
+	CatalogSuccessful    = "successful"
+	CatalogFailed        = "failed"
+	CatalogRunning       = "running"
+	CatalogCanceled      = "canceled"
+	CatalogCancelPending = "cancel pending"
+)
+
+// Type of a file in HANA's backup catalog
+// (M_BACKUP_CATALOG_FILES.SOURCE_TYPE_NAME).
+const (
+	SourceVolume   = "volume"
+	SourceTopology = "topology"
+	SourceCatalog  = "catalog"
+)
+
+// CatalogEntry is one row of M_BACKUP_CATALOG with its files.
+type CatalogEntry struct {
+	EntryID int64 `json:"entry_id"`
+	// BackupID is the time of the backup's start in epoch milliseconds.
+	BackupID  int64         `json:"backup_id"`
+	EntryType string        `json:"entry_type"`
+	State     string        `json:"state"`
+	Message   string        `json:"message,omitempty"`
+	Comment   string        `json:"comment,omitempty"`
+	StartedAt time.Time     `json:"started_at,omitzero"`
+	EndedAt   time.Time     `json:"ended_at,omitzero"`
+	Files     []CatalogFile `json:"files"`
+}
+
+// CatalogFile is one row of M_BACKUP_CATALOG_FILES.
+type CatalogFile struct {
+	VolumeID        int    `json:"volume_id"`
+	SourceType      string `json:"source_type"`
+	Service         string `json:"service"`
+	Host            string `json:"host"`
+	Size            int64  `json:"size"`
+	DestinationType string `json:"destination_type"`
+	Path            string `json:"path"`
+}

@@ -1,0 +1,179 @@
+package backup
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Source is a front door of a backup: it yields each stream of one plan once,
+// as HANA produces it. A Source serves one plan and is not used again.
+type Source interface {
+	// Prepare arms every stream of plan. When it returns nil, HANA may be told
+	// to start: whichever name it opens, a reader is already there. On error
+	// nothing is left armed.
+	Prepare(ctx context.Context, plan Plan) error
+	// Open waits until HANA produces the first byte of s and returns a reader
+	// of its bytes. io.EOF from the reader means that the writer went away; it
+	// is not success. Closing the reader before EOF makes HANA's next write
+	// fail (EPIPE). When ctx ends, Open and any Read return its cause.
+	Open(ctx context.Context, s Stream) (io.ReadCloser, error)
+	// Watch returns when something intrudes on the streams (a regular file
+	// where a pipe stood, a replaced pipe, a second writer), with an error that
+	// names it, or nil when ctx ends or Close is called.
+	Watch(ctx context.Context) error
+	// Report tells what each stream of the plan saw so far.
+	Report() []StreamReport
+	// Close releases whatever HANA may still be blocked on and removes what
+	// Prepare made. It is idempotent and bounded in time.
+	Close() error
+}
+
+// Sink is a front door of a restore: it hands each stream of one plan to HANA,
+// from byte 0 for each time that HANA opens it.
+type Sink interface {
+	// Prepare makes every stream of plan openable for HANA. On error nothing
+	// is left behind.
+	Prepare(ctx context.Context, plan Plan) error
+	// Serve answers every opening of s by HANA with the bytes of a new reader
+	// from open, until ctx ends (then it returns nil) or open or a read fails
+	// (then HANA sees a short stream and Serve returns the error). A reader
+	// that HANA closes early is normal: HANA reads headers first.
+	Serve(ctx context.Context, s Stream, open func(context.Context) (io.ReadCloser, error)) error
+	// Report tells what each stream of the plan saw so far.
+	Report() []StreamReport
+	// Close releases HANA and removes what Prepare made. It is idempotent and
+	// bounded in time.
+	Close() error
+}
+
+// StreamReport is what a front door saw of one stream.
+type StreamReport struct {
+	StreamID
+	// Path is the path that HANA opened, empty when it opened none.
+	Path string `json:"path,omitempty"`
+	// Opens counts the openings by HANA that carried bytes.
+	Opens int `json:"opens"`
+	// EmptyOpens counts the openings that ended without a byte; with O_DIRECT
+	// refused by the pipe this is the only trace of it.
+	EmptyOpens int `json:"empty_opens,omitempty"`
+	// Complete counts the times that all bytes passed: a backup's end of file,
+	// a restore's stream that HANA read to its last byte.
+	Complete int `json:"complete"`
+	// Bytes is what passed in the current or last opening.
+	Bytes int64 `json:"bytes"`
+	// OpenedAt and ClosedAt are of the first opening with bytes and of its end.
+	OpenedAt time.Time `json:"opened_at,omitzero"`
+	ClosedAt time.Time `json:"closed_at,omitzero"`
+	// Intrusion is what should not have happened to this stream, in words.
+	Intrusion string `json:"intrusion,omitempty"`
+}
+
+// Object is what a store holds under a key.
+type Object struct {
+	Key  string `json:"key"`
+	Size int64  `json:"size"`
+	// SHA256 is of the whole object, in hex; empty when only listed.
+	SHA256 string `json:"sha256,omitempty"`
+	// Parts are the pieces in which it was written, in order; their sizes add
+	// up to Size. Empty when only listed.
+	Parts []Part `json:"parts,omitempty"`
+	// ModTime is the store's time, zero for an object not yet committed.
+	ModTime time.Time `json:"mod_time,omitzero"`
+}
+
+// Part is one piece of a multipart upload.
+type Part struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Store holds objects under keys that are relative to its root. Nothing is
+// visible at a key until its upload is committed.
+type Store interface {
+	// Begin starts an upload. It reserves the memory that guarantees progress
+	// and waits for it until ctx ends. It does not overwrite: a key that exists
+	// at commit time is an error of Commit.
+	Begin(ctx context.Context, key string, options UploadOptions) (Upload, error)
+	// Open reads length bytes of the object at key from offset; length -1
+	// reads to its end. A short object gives io.ErrUnexpectedEOF. It returns
+	// ErrNotFound when there is none.
+	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+	// Stat returns key, size and time of one object, or ErrNotFound.
+	Stat(ctx context.Context, key string) (Object, error)
+	// List returns the objects whose key begins with prefix, which ends in a
+	// slash, sorted by key. Nothing there is an empty list.
+	List(ctx context.Context, prefix string) ([]Object, error)
+	// Remove deletes the object at key. An absent key is not an error.
+	Remove(ctx context.Context, key string) error
+}
+
+// StreamOpener reads back a stream that was written as segments.
+type StreamOpener interface {
+	// OpenStream returns the bytes of objects in order, fetched ahead in
+	// parallel. A byte is delivered only after the part that holds it was
+	// checked against its SHA-256; a mismatch is an ErrCorrupt. io.EOF means
+	// that every byte of every object was delivered and matched.
+	OpenStream(ctx context.Context, objects []Object) (io.ReadCloser, error)
+}
+
+// UploadOptions shape an upload.
+type UploadOptions struct {
+	// EstimatedSize in bytes sizes the parts; 0 means unknown. A wrong
+	// estimate costs efficiency, never the upload.
+	EstimatedSize int64
+	// Progress, when set, is called with the number of bytes that the store
+	// has newly acknowledged. It must not block.
+	Progress func(bytes int64)
+}
+
+// Upload is a stream on its way into one or more objects. Its life is Begin,
+// one Consume, then Commit or Abort. Nothing is visible until Commit.
+type Upload interface {
+	// Consume reads r to io.EOF and hands its bytes to the store. On any error
+	// the upload is spoiled: Commit will refuse, Abort is due. An empty r is
+	// an error (ErrEmptyStream). r is not closed. When it returns, the memory
+	// that Begin reserved is free again.
+	Consume(ctx context.Context, r io.Reader) (Stored, error)
+	// Commit makes the objects visible and checks their sizes in the store. It
+	// may be called again after an error; after success it does nothing.
+	Commit(ctx context.Context) error
+	// Abort removes every trace of the upload, objects made visible by Commit
+	// included, and frees its memory. It may be called again, and after
+	// Commit. It works on a context of its own life: pass one that is not
+	// cancelled (context.WithoutCancel) and bounded.
+	Abort(ctx context.Context) error
+}
+
+// Stored is what Consume put into the store, not yet visible.
+type Stored struct {
+	// Bytes and SHA256 (hex) are of the whole stream.
+	Bytes  int64
+	SHA256 string
+	// Objects are the segments in order.
+	Objects []Object
+}
+
+// Trigger is HANA as the conductor sees it. Statements that change something
+// reach HANA once: they are never sent again after a lost connection.
+type Trigger interface {
+	// Plan checks that a backup of database may start now (it exists and is
+	// online, the system is primary, no data backup runs) and returns SID,
+	// database, kind, version and the streams that HANA will write. The caller
+	// fills in the rest.
+	Plan(ctx context.Context, database string, kind Kind) (Plan, error)
+	// Backup issues BACKUP DATA and returns when HANA has answered: nil or a
+	// *HANAError. Any other error means that the answer is not known and the
+	// catalog has to be asked. Ending ctx abandons the wait, not the backup.
+	Backup(ctx context.Context, plan Plan) error
+	// Cancel asks HANA to cancel the running backup of plan. No such backup is
+	// not an error.
+	Cancel(ctx context.Context, plan Plan) error
+	// Entry returns the catalog's row and files of the backup that plan
+	// started, found by its job id in the comment, or ErrNotFound.
+	Entry(ctx context.Context, plan Plan) (CatalogEntry, error)
+	// Recover brings a tenant back from the complete backup at plan.Path():
+	// it stops the tenant, issues RECOVER DATA … CLEAR LOG and starts it.
+	// Errors are as for Backup.
+	Recover(ctx context.Context, plan Plan) error
+}
