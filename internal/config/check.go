@@ -1,0 +1,148 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// maxSocketPath is what fits into sun_path on Linux (unix(7)).
+const maxSocketPath = 107
+
+// Limits of a part, from S3 (Amazon S3 user guide, "Multipart upload limits").
+const (
+	minPartSize = 5 << 20
+	maxPartSize = 5 << 30
+)
+
+// optionName matches the names that rclone gives its options.
+var optionName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// expect reports a problem of key unless ok.
+func (l *loader) expect(ok bool, key, format string, arguments ...any) {
+	if !ok && l.needs(key) {
+		l.report(key, l.entries[key].where, format, arguments...)
+	}
+}
+
+// check reports every value that cannot be meant and every contradiction. A
+// key that did not parse was reported before and is not reported again.
+func (l *loader) check() {
+	c := l.config
+	if c.HTTP.Socket == "<stateDirectory>/pipestreamer.sock" {
+		c.HTTP.Socket = filepath.Join(c.StateDirectory, "pipestreamer.sock")
+	}
+	l.checkHANA(&c.HANA)
+	l.checkDirectories(c)
+	l.checkListeners(c)
+	l.checkStore(&c.Store)
+	l.expect(c.MemoryBudget >= c.Store.PartSize, "memoryBudget", "%s: expected at least store.partSize (%s)", c.MemoryBudget, c.Store.PartSize)
+	l.expectPositive("timeouts.open", c.Timeouts.Open)
+	l.expectPositive("shutdownGrace", c.ShutdownGrace)
+	l.expect(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q: expected debug, info, warn or error", c.Log.Level)
+	l.expect(slices.Contains([]string{"json", "console"}, c.Log.Format), "log.format", "%q: expected json or console", c.Log.Format)
+}
+
+func (l *loader) expectPositive(key string, d time.Duration) {
+	l.expect(d > 0, key, "%s: expected more than 0", d)
+}
+
+func (l *loader) checkHANA(h *HANA) {
+	if err := backup.CheckSID(h.SID); err != nil {
+		l.expect(false, "hana.sid", "%v", err)
+	}
+	l.expect(h.Port >= 1 && h.Port <= 65535, "hana.port", "%d: expected a port from 1 to 65535", h.Port)
+	_, notAddress := netip.ParseAddr(h.Host)
+	l.expect(h.Host != "" && (notAddress == nil || !strings.ContainsAny(h.Host, ":/@?# \t")), "hana.host",
+		"%q: expected a host name or address without a port", h.Host)
+	for key, text := range map[string]string{"hana.tls.caFile": h.TLS.CAFile, "hana.tls.serverName": h.TLS.ServerName} {
+		l.expect(text == "" || h.TLS.Enabled, key, "has no effect while hana.tls.enabled is false")
+	}
+}
+
+func (l *loader) checkDirectories(c *Config) {
+	if err := backup.CheckDirectory(c.BackupDirectory); err != nil {
+		l.expect(false, "backupDirectory", "%v", err)
+	}
+	if err := backup.CheckDirectory(c.StateDirectory); err != nil {
+		l.expect(false, "stateDirectory", "%v", err)
+	}
+	l.expect(!within(c.BackupDirectory, c.StateDirectory), "stateDirectory",
+		"%s: expected a place outside backupDirectory (%s), which HANA can write to", c.StateDirectory, c.BackupDirectory)
+	l.expect(filepath.IsAbs(c.HTTP.Socket) && len(c.HTTP.Socket) <= maxSocketPath, "http.socket",
+		"%q: expected an absolute path of at most %d bytes", c.HTTP.Socket, maxSocketPath)
+	l.expect(!within(c.BackupDirectory, c.HTTP.Socket), "http.socket",
+		"%s: expected a place outside backupDirectory (%s), which HANA can write to", c.HTTP.Socket, c.BackupDirectory)
+}
+
+// within reports whether path is dir or lies below it.
+func within(dir, path string) bool {
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && dir != "" && relative != ".." && !strings.HasPrefix(relative, "../")
+}
+
+func (l *loader) checkListeners(c *Config) {
+	l.checkAddress("metrics.listen", c.Metrics.Listen)
+	if c.HTTP.Listen == "" {
+		l.expect(c.HTTP.TokenFile == "", "http.tokenFile", "has no effect while http.listen is not set: the socket needs no token")
+		return
+	}
+	l.checkAddress("http.listen", c.HTTP.Listen)
+	l.expect(c.HTTP.TokenFile != "" || isLoopback(c.HTTP.Listen), "http.listen",
+		"%q: expected a loopback address, or a token in http.tokenFile", c.HTTP.Listen)
+	l.expect(c.HTTP.Listen != c.Metrics.Listen || strings.HasSuffix(c.HTTP.Listen, ":0"), "http.listen",
+		"%q: expected another address than metrics.listen", c.HTTP.Listen)
+}
+
+func (l *loader) checkAddress(key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	l.expect(err == nil, key, "%q: expected host:port", address)
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (l *loader) checkStore(s *Store) {
+	l.expect(optionName.MatchString(s.Type), "store.type", "%q: expected the name of an rclone backend, such as s3", s.Type)
+	for name := range s.Options {
+		key := "store.options." + name
+		l.expect(optionName.MatchString(name), key, "expected the name of an rclone option: a-z, 0-9 and _")
+		l.expect(!isSecretOption(name), key, "is a secret: put it into a file and name the file in store.secrets.%s", name)
+	}
+	for name, file := range s.Secrets {
+		key := "store.secrets." + name
+		l.expect(optionName.MatchString(name), key, "expected the name of an rclone option: a-z, 0-9 and _")
+		l.expect(file != "", key, "expected the path of a file")
+		_, twice := s.Options[name]
+		l.expect(!twice, key, "also stands in store.options")
+	}
+	l.expect(s.Concurrency >= 1 && s.Concurrency <= 64, "store.concurrency", "%d: expected 1 to 64", s.Concurrency)
+	l.expect(s.PartSize >= minPartSize && s.PartSize <= maxPartSize, "store.partSize", "%s: expected %s to %s", s.PartSize, Size(minPartSize), Size(maxPartSize))
+	l.expectPositive("store.outageTolerance", s.OutageTolerance)
+	l.expect(s.Crypt.SaltFile == "" || s.Crypt.PasswordFile != "", "store.crypt.saltFile", "has no effect without store.crypt.passwordFile")
+}
+
+// isSecretOption knows the options of rclone's backends that hold secrets.
+func isSecretOption(name string) bool {
+	if slices.Contains([]string{"key", "pass", "key_pem", "sas_url", "service_account_credentials"}, name) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"secret", "password", "token", "customer_key"}, func(word string) bool {
+		return strings.Contains(name, word)
+	}) && !strings.HasSuffix(name, "_url") && !strings.HasSuffix(name, "_md5") && !strings.HasSuffix(name, "_file")
+}

@@ -1,0 +1,83 @@
+package config
+
+import "time"
+
+// Config is every setting of the daemon. The tags are the reference: key,
+// default, whether it is required, and what it means.
+type Config struct {
+	HANA            HANA          `key:"hana"`
+	BackupDirectory string        `key:"backupDirectory" required:"true" doc:"Directory shared with HANA's container, at the same path in both. Named pipes are made here. HANA must be allowed to create and rename files in it, and it must not be sticky."`
+	StateDirectory  string        `key:"stateDirectory" default:"/var/lib/pipestreamer" doc:"Directory of the journal and, by default, of the socket. HANA's container must not be able to write to it."`
+	HTTP            HTTP          `key:"http"`
+	Metrics         Metrics       `key:"metrics"`
+	Store           Store         `key:"store"`
+	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 1.5 times this."`
+	Timeouts        Timeouts      `key:"timeouts"`
+	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
+	Log             Log           `key:"log"`
+}
+
+// HANA says how to reach the database.
+type HANA struct {
+	SID          string `key:"sid" required:"true" doc:"System id, three characters. It is the first element of every object key and lets manifests be found while HANA is down."`
+	Host         string `key:"host" default:"localhost" doc:"Host of SYSTEMDB's SQL port; in a pod, localhost."`
+	Port         int    `key:"port" required:"true" doc:"SQL port of SYSTEMDB, 3<instance>13."`
+	User         string `key:"user" required:"true" doc:"Database user in SYSTEMDB that may back up and recover."`
+	PasswordFile string `key:"passwordFile" required:"true" doc:"File with the password of that user."`
+	TLS          TLS    `key:"tls"`
+	// Password is the content of PasswordFile.
+	Password Secret
+}
+
+// TLS says how the connection to HANA is protected.
+type TLS struct {
+	Enabled    bool   `key:"enabled" default:"false" doc:"Connect with TLS. Required by HANA when it enforces encrypted connections."`
+	CAFile     string `key:"caFile" doc:"PEM file with the authorities that are trusted; by default those of the image."`
+	ServerName string `key:"serverName" doc:"Name expected in HANA's certificate; by default hana.host."`
+}
+
+// HTTP says where the interface for jobs listens.
+type HTTP struct {
+	Listen    string `key:"listen" doc:"TCP address (host:port) for the interface; by default there is none. Beyond loopback, http.tokenFile is required."`
+	Socket    string `key:"socket" default:"<stateDirectory>/pipestreamer.sock" doc:"Unix socket of the interface, mode 0660. Whoever may open it needs no token."`
+	TokenFile string `key:"tokenFile" doc:"File with the bearer token that TCP requests must carry, at least 16 characters. A changed file is noticed without a restart."`
+}
+
+// Metrics says where metrics and probes listen.
+type Metrics struct {
+	Listen string `key:"listen" default:"127.0.0.1:9095" doc:"TCP address of /metrics, /healthz and /readyz. It carries no authentication and changes nothing."`
+}
+
+// Store says where objects go: an rclone remote without a name.
+type Store struct {
+	Type            string            `key:"type" required:"true" doc:"Type of the rclone remote, such as s3, azureblob, swift or sftp."`
+	Root            string            `key:"root" required:"true" doc:"Bucket or container, and optionally a path in it, below which all objects lie."`
+	Options         map[string]string `key:"options" doc:"Options of the rclone remote by their rclone names."`
+	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value."`
+	Crypt           Crypt             `key:"crypt"`
+	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
+	PartSize        Size              `key:"partSize" default:"32MiB" doc:"Smallest size of a part. Larger streams get larger parts by themselves."`
+	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is retried while the store does not answer. HANA waits meanwhile."`
+	// SecretValues are the contents of the files that Secrets names.
+	SecretValues map[string]Secret
+}
+
+// Crypt says how objects are encrypted before they leave.
+type Crypt struct {
+	PasswordFile string `key:"passwordFile" doc:"File with the password of rclone crypt. With it, the content of every object is encrypted; without, it is not. A lost password is a lost backup."`
+	SaltFile     string `key:"saltFile" doc:"File with the second password (salt) of rclone crypt."`
+	// Password and Salt are the contents of these files, empty without.
+	Password Secret
+	Salt     Secret
+}
+
+// Timeouts bound what could otherwise wait for ever.
+type Timeouts struct {
+	Open time.Duration `key:"open" default:"10m" doc:"How long HANA may take to open its first pipe after the statement was sent."`
+}
+
+// Log says what is logged, to standard error.
+type Log struct {
+	Level  string `key:"level" default:"info" doc:"debug, info, warn or error."`
+	Format string `key:"format" default:"json" doc:"json, or console for people."`
+}

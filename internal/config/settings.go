@@ -1,0 +1,123 @@
+package config
+
+import (
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// setting is one key of the file, bound to its field.
+type setting struct {
+	key      string
+	env      string
+	def      string
+	doc      string
+	required bool
+	field    reflect.Value
+}
+
+// envPrefix begins the name of every variable of ours.
+const envPrefix = "PIPESTREAMER_"
+
+// settingsOf lists the settings of c in the order of its fields. A field
+// without a key tag is not a setting.
+func settingsOf(c *Config) []setting {
+	return appendSettings(nil, reflect.ValueOf(c).Elem(), "")
+}
+
+func appendSettings(list []setting, section reflect.Value, prefix string) []setting {
+	for i := range section.NumField() {
+		tag := section.Type().Field(i).Tag
+		key, tagged := tag.Lookup("key")
+		if !tagged {
+			continue
+		}
+		field := section.Field(i)
+		if field.Kind() == reflect.Struct {
+			list = appendSettings(list, field, prefix+key+".")
+			continue
+		}
+		list = append(list, setting{
+			key: prefix + key, env: envName(prefix + key), def: tag.Get("default"),
+			doc: tag.Get("doc"), required: tag.Get("required") == "true", field: field,
+		})
+	}
+	return list
+}
+
+// envName gives the variable of a key: hana.passwordFile becomes
+// PIPESTREAMER_HANA_PASSWORD_FILE.
+func envName(key string) string {
+	var name strings.Builder
+	name.WriteString(envPrefix)
+	lower := false
+	for _, r := range key {
+		if unicode.IsUpper(r) && lower {
+			name.WriteByte('_')
+		}
+		lower = unicode.IsLower(r)
+		if r == '.' {
+			r = '_'
+		}
+		name.WriteRune(unicode.ToUpper(r))
+	}
+	return name.String()
+}
+
+// isMap reports whether the setting holds entries by name.
+func (s setting) isMap() bool { return s.field.Kind() == reflect.Map }
+
+// set parses text into the field. The error says what was expected.
+func (s setting) set(text string) error {
+	switch target := s.field.Addr().Interface().(type) {
+	case *string:
+		*target = text
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return errors.New("expected a whole number")
+		}
+		*target = n
+	case *bool:
+		if text != "true" && text != "false" {
+			return errors.New("expected true or false")
+		}
+		*target = text == "true"
+	case *time.Duration:
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return errors.New("expected a duration such as 90s or 5m")
+		}
+		*target = d
+	case *Size:
+		size, err := ParseSize(text)
+		if err != nil {
+			return err
+		}
+		*target = size
+	default:
+		return errors.New("this kind of setting cannot be read")
+	}
+	return nil
+}
+
+// typeName is the word for the type in the reference.
+func (s setting) typeName() string {
+	switch s.field.Interface().(type) {
+	case int:
+		return "number"
+	case bool:
+		return "true/false"
+	case time.Duration:
+		return "duration"
+	case Size:
+		return "size"
+	case map[string]string:
+		return "map of texts"
+	default:
+		return "text"
+	}
+}
