@@ -1,0 +1,350 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// StartBackup admits a backup. It returns the record of the running job, or
+// *FieldError, *BusyError, *ConflictError or ErrDraining.
+func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) (Record, error) {
+	database, err := backup.ParseDatabase(r.Database)
+	if err != nil {
+		return Record{}, &FieldError{Field: "database", Err: err}
+	}
+	kind := r.Kind
+	if kind == "" {
+		kind = backup.KindComplete
+	}
+	if kind != backup.KindComplete {
+		return Record{}, &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: only complete backups have file names that are known before they start", kind)}
+	}
+	prefix := r.Prefix
+	if prefix == "" {
+		prefix = defaultPrefix(database, time.Now())
+	}
+	if err := backup.CheckPrefix(prefix); err != nil {
+		return Record{}, &FieldError{Field: "prefix", Err: err}
+	}
+	record := Record{Action: ActionBackup, Database: database, Kind: kind, Prefix: prefix, IdempotencyKey: key}
+	request := fmt.Sprintf("backup %s %s %s", database, kind, r.Prefix)
+	return c.start(record, request, c.backup)
+}
+
+// defaultPrefix is unique because a database has one job at a time.
+func defaultPrefix(database string, now time.Time) string {
+	if len(database) > 60 {
+		database = database[:60]
+	}
+	return "COMPLETE_" + database + "_" + strings.ReplaceAll(now.UTC().Format("20060102T150405.000Z"), ".", "_")
+}
+
+// backupRun is one backup on its way.
+type backupRun struct {
+	*Conductor
+	job     *live
+	log     *zap.Logger
+	plan    backup.Plan
+	source  Source
+	uploads []*transfer
+
+	mu       sync.Mutex
+	failures []*Error
+}
+
+// backup plans, arms, triggers and streams, and commits only if the verdict
+// allows it. Whatever happens, HANA is released and nothing unproven remains.
+func (c *Conductor) backup(ctx context.Context, j *live) verdict {
+	record := j.snapshot()
+	run := &backupRun{Conductor: c, job: j, log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database))}
+	if err := run.prepare(ctx, record); err != nil {
+		run.clean(ctx, false)
+		return verdictOf(err)
+	}
+	e := run.stream(ctx)
+	v := judge(e)
+	if v.state == StateSucceeded {
+		if err := run.commit(ctx, e); err != nil {
+			v = verdict{state: StateLost, cause: err}
+		}
+	}
+	run.clean(ctx, v.state == StateSucceeded)
+	return v
+}
+
+// prepare gets everything ready before HANA is told to start.
+func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
+	plan, err := r.parts.Trigger.Plan(ctx, record.Database, record.Kind)
+	if err != nil {
+		return newError(StagePlan, CodePlan, causeOf(ctx, err))
+	}
+	if plan.SID != r.config.SID {
+		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))
+	}
+	plan.JobID, plan.Prefix, plan.Directory = record.ID, record.Prefix, r.config.Directory
+	r.plan = plan
+	if err := r.parts.Store.Check(ctx); err != nil {
+		return newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
+	}
+	counters := r.job.follow(plan.Streams)
+	r.job.update(func(record *Record) { record.Stage = StageArm })
+	for i, s := range plan.Streams {
+		upload, err := r.parts.Store.Begin(ctx, backup.StreamKey(plan.SID, plan.Database, plan.Prefix, s.StreamID), backup.UploadOptions{
+			EstimatedSize: s.EstimatedSize,
+			Progress:      func(n int64) { counters[i].stored.Add(n) },
+		})
+		if err != nil {
+			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(ctx, err))
+		}
+		r.uploads = append(r.uploads, &transfer{stream: s, upload: upload, counter: counters[i]})
+	}
+	r.source = r.parts.NewSource()
+	if err := r.source.Prepare(ctx, plan); err != nil {
+		return newError(StageArm, CodePipe, causeOf(ctx, err))
+	}
+	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.source.Pipes()}); err != nil {
+		return newError(StageArm, CodeState, err)
+	}
+	return nil
+}
+
+// stream tells HANA to start, carries every stream into the store and returns
+// what was seen. When it returns, HANA has answered or been given up, and no
+// stream moves any more.
+func (r *backupRun) stream(ctx context.Context) evidence {
+	r.job.update(func(record *Record) { record.Stage = StageStream })
+	streaming, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	waiting, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+
+	answer := make(chan error, 1)
+	go func() { answer <- r.parts.Trigger.Backup(waiting, r.plan) }()
+
+	var streams, guards errgroup.Group
+	for _, t := range r.uploads {
+		streams.Go(func() error {
+			if err := t.carry(streaming, r.source); err != nil {
+				r.fail(stop, err)
+			}
+			return nil
+		})
+	}
+	guarding, relieve := context.WithCancel(streaming)
+	defer relieve()
+	guards.Go(func() error {
+		if err := r.source.Watch(guarding); err != nil {
+			r.fail(stop, newError(StageStream, CodeIntrusion, err))
+		}
+		return nil
+	})
+	guards.Go(func() error {
+		if err := r.watchOpening(guarding); err != nil {
+			r.fail(stop, err)
+		}
+		return nil
+	})
+
+	answered := r.awaitAnswer(streaming, stop, answer)
+	if answered {
+		guards.Go(func() error {
+			if err := r.watchEnding(guarding); err != nil {
+				r.fail(stop, err)
+			}
+			return nil
+		})
+	}
+	_ = streams.Wait() // errors went to fail
+	relieve()
+	_ = guards.Wait() // errors went to fail
+	if streaming.Err() != nil {
+		r.closeSource()
+	}
+	if !answered {
+		r.cancelInHANA(ctx, answer, abandon)
+	}
+	return r.gather(ctx, streaming)
+}
+
+// fail records a failure and stops the streams.
+func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, err)
+	stop(err)
+}
+
+// awaitAnswer waits until HANA has answered or the streams are stopped; it
+// reports whether HANA has. HANA's error stops the streams. An answer that got
+// lost is looked up in the catalog while the streams go on.
+func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error) bool {
+	select {
+	case <-streaming.Done():
+		return false
+	case err := <-answer:
+		var hana *backup.HANAError
+		switch {
+		case err == nil:
+		case errors.As(err, &hana):
+			r.fail(stop, newError(StageTrigger, CodeHANA, err))
+		default:
+			r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(err))
+			if err := r.askCatalog(streaming, err); err != nil {
+				r.fail(stop, err)
+			}
+		}
+		return true
+	}
+}
+
+// watchOpening fails when HANA opens nothing at all for too long.
+func (r *backupRun) watchOpening(ctx context.Context) *Error {
+	timer := time.NewTimer(r.config.OpenTimeout)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-timer.C:
+	}
+	for _, t := range r.uploads {
+		if t.counter.bytes.Load() > 0 || t.counter.done.Load() {
+			return nil
+		}
+	}
+	return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", r.config.OpenTimeout))
+}
+
+// watchEnding runs once HANA has answered. It fails when a stream then stays
+// without a byte and without an end: what is in a pipe at that moment arrives
+// at once, and a slow store is not HANA's fault.
+func (r *backupRun) watchEnding(ctx context.Context) *Error {
+	ticker := time.NewTicker(r.config.EndTimeout / 10)
+	defer ticker.Stop()
+	idle := make([]int, len(r.uploads))
+	last := make([]int64, len(r.uploads))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for i, t := range r.uploads {
+			bytes := t.counter.bytes.Load()
+			if t.counter.done.Load() || !t.counter.waiting.Load() || bytes != last[i] {
+				idle[i], last[i] = 0, bytes
+				continue
+			}
+			if idle[i]++; idle[i] < 10 {
+				continue
+			}
+			if bytes == 0 {
+				return streamError(StageStream, t.stream.StreamID, CodeUnopened, errors.New("HANA has answered but never wrote to it"))
+			}
+			return streamError(StageStream, t.stream.StreamID, CodeUnfinished,
+				fmt.Errorf("HANA has answered but the stream has no end after %d bytes", bytes))
+		}
+	}
+}
+
+// cancelInHANA ends a backup that has failed on our side. Its pipes are closed
+// by now, so that HANA gets EPIPE instead of blocking; what it answers is a
+// consequence.
+func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, abandon context.CancelFunc) {
+	clean, cancel := cleanContext(ctx, r.config.AnswerTimeout)
+	defer cancel()
+	if err := r.parts.Trigger.Cancel(clean, r.plan); err != nil {
+		r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
+	}
+	var err error
+	select {
+	case err = <-answer:
+	case <-clean.Done():
+		abandon()
+		<-answer
+		err = fmt.Errorf("HANA gave no answer within %s", r.config.AnswerTimeout)
+	}
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
+	}
+}
+
+// gather collects the evidence after the last stream has ended.
+func (r *backupRun) gather(ctx, streaming context.Context) evidence {
+	r.job.update(func(record *Record) { record.Stage = StageSettle })
+	e := evidence{plan: r.plan}
+	r.mu.Lock()
+	e.failures = append(e.failures, r.failures...)
+	r.mu.Unlock()
+	if cause := context.Cause(streaming); isCancel(cause) {
+		e.failures = append([]*Error{newError(StageStream, CodeCanceled, cause)}, e.failures...)
+	}
+	entry, err := r.awaitEntry(ctx, len(e.failures) > 0)
+	if err != nil {
+		e.entryErr = err
+	} else {
+		e.entry = &entry
+		r.job.update(func(record *Record) { record.BackupID = entry.BackupID })
+	}
+	reports := make(map[backup.StreamID]backup.StreamReport)
+	for _, report := range r.source.Report() {
+		reports[report.StreamID] = report
+	}
+	r.job.update(func(record *Record) {
+		for i := range record.Streams {
+			record.Streams[i].Path = reports[record.Streams[i].StreamID].Path
+		}
+	})
+	for _, t := range r.uploads {
+		e.streams = append(e.streams, t.evidence(reports[t.stream.StreamID]))
+	}
+	return e
+}
+
+// closeSource lets go of whatever HANA may be blocked on, and removes the pipes.
+func (r *backupRun) closeSource() {
+	if err := r.source.Close(); err != nil {
+		r.log.Error("pipes could not be removed", zap.Error(err))
+	}
+}
+
+// clean releases HANA, removes the pipes and undoes uploads that are not to
+// stay.
+func (r *backupRun) clean(ctx context.Context, keep bool) {
+	if r.source != nil {
+		r.closeSource()
+	}
+	if keep {
+		return
+	}
+	clean, cancel := cleanContext(ctx, r.config.CleanTimeout)
+	defer cancel()
+	var group errgroup.Group
+	for _, t := range r.uploads {
+		group.Go(func() error {
+			if err := t.upload.Abort(clean); err != nil {
+				r.log.Error("an upload could not be removed from the store", zap.Stringer("stream", t.stream.StreamID), zap.Error(err))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors were logged: the verdict stands
+}
+
+// causeOf prefers the reason for which ctx ended over what it made fail.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package job
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
+)
+
+// The codes of [Error]. They are stable; docs/errors.md lists them and a test
+// keeps that list in step.
+const (
+	CodeCanceled       = "canceled"
+	CodeInterrupted    = "interrupted"
+	CodeInternal       = "internal"
+	CodePlan           = "plan_refused"
+	CodeNotPrimary     = "not_primary"
+	CodeBackupRunning  = "backup_running"
+	CodeWrongSystem    = "wrong_system"
+	CodeHANA           = "hana_error"
+	CodeAnswerUnknown  = "hana_answer_unknown"
+	CodePipe           = "pipe_failed"
+	CodeIntrusion      = "pipe_bypassed"
+	CodeUnopened       = "stream_unopened"
+	CodeUnfinished     = "stream_unfinished"
+	CodeStream         = "stream_mismatch"
+	CodeHeader         = "header_mismatch"
+	CodeCatalogMissing = "catalog_missing"
+	CodeCatalog        = "catalog_mismatch"
+	CodeStoreUnusable  = "store_unusable"
+	CodeUpload         = "upload_failed"
+	CodeCommit         = "commit_failed"
+	CodeManifest       = "manifest_unusable"
+	CodeObject         = "object_unusable"
+	CodeUnread         = "stream_unread"
+	CodeFindings       = "findings"
+	CodeState          = "state_unwritable"
+)
+
+// CodeInfo explains one code to an operator.
+type CodeInfo struct {
+	Code    string
+	Meaning string
+	Reason  string
+	Action  string
+}
+
+// Codes lists every code with what it means, why it usually happens and what
+// to do. The action of a code is the hint of its errors.
+func Codes() []CodeInfo {
+	return []CodeInfo{
+		{CodeCanceled, "The job was cancelled.", "Somebody asked for it, or the daemon was shut down.", "Start the job again when it is wanted."},
+		{CodeInterrupted, "The daemon ended while the job ran.", "The container was killed or restarted.", "Start a new backup; nothing of this one can be used."},
+		{CodeInternal, "The daemon met a state that it does not expect.", "A defect in pipestreamer.", "Report it with the job record and the log."},
+		{CodePlan, "HANA did not allow the backup to be planned.", "The database is stopped or unknown, a privilege is missing, or HANA is not reachable.", "Read the message: it names what HANA lacks."},
+		{CodeNotPrimary, "This system is the secondary site of a system replication.", "A takeover happened, or the job was sent to the wrong site.", "Send the request to the primary site."},
+		{CodeBackupRunning, "HANA already runs a data backup of this database.", "Another tool or an operator started one.", "Wait until it has ended; HANA allows one at a time."},
+		{CodeWrongSystem, "The system that answers is not the one in the configuration.", "hana.host or hana.sid is wrong.", "Compare hana.sid with the system behind hana.host."},
+		{CodeHANA, "HANA reported an error.", "See HANA's codes and text in the message; details are in its backup.log.", "Look at backup.log of the database for the codes in the message."},
+		{CodeAnswerUnknown, "The connection was lost and HANA's catalog could not be asked.", "The database or the network went away during the backup.", "Look at M_BACKUP_CATALOG, then start a new backup."},
+		{CodePipe, "A pipe could not be made or read.", "The backup directory is missing, read-only, sticky, or holds files of that name.", "Check the backup directory: same path in both containers, writable, not sticky."},
+		{CodeIntrusion, "HANA wrote past a pipe, or something replaced one.", "This HANA writes regular files (O_DIRECT with rename), has more volumes than planned, or somebody touched the directory.", "Look at the named file; do not run other tools in the backup directory."},
+		{CodeUnopened, "HANA never wrote to a stream that it was expected to write.", "A service was stopped between planning and backup, or HANA wrote elsewhere.", "Compare M_VOLUMES with the planned streams and start the backup again."},
+		{CodeUnfinished, "HANA says that it is done, but a stream has no end.", "Some process still holds the pipe open.", "Look for processes in HANA's container that have the pipe open."},
+		{CodeStream, "What a stream saw is not what a complete backup looks like.", "HANA died, opened a file twice, or closed it early.", "Look at HANA's trace at that time and start the backup again."},
+		{CodeHeader, "A stream does not begin with the header of this backup.", "Another process wrote into the pipe, or this HANA writes another header.", "Keep the job record and report it with the HANA version."},
+		{CodeCatalogMissing, "HANA's backup catalog has no entry for this job.", "The backup never started, or the catalog cannot be read (CATALOG READ).", "Check the privileges of the backup user and M_BACKUP_CATALOG."},
+		{CodeCatalog, "HANA's backup catalog and the streams disagree.", "A file is missing, extra, or of another size; or HANA marks the backup as not successful.", "Do not use this backup; start a new one."},
+		{CodeStoreUnusable, "The store cannot be written, read or cleaned.", "Credentials, bucket, network or quota.", "Check the store's settings and rights with the message."},
+		{CodeUpload, "The store refused or lost the bytes of a stream.", "Credentials expired, quota, network, or a store that is away for longer than store.outageTolerance.", "Mend the store, then start a new backup."},
+		{CodeCommit, "The objects could not be made visible and checked.", "The store failed at the last step.", "Start a new backup; HANA's catalog entry of this one cannot be restored."},
+		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
+		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
+		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
+		{CodeFindings, "The verification found differences.", "See the findings.", "Treat this backup as unusable and make a new one."},
+		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},
+	}
+}
+
+// hintFor gives the action of a code.
+func hintFor(code string) string {
+	for _, info := range Codes() {
+		if info.Code == code {
+			return info.Action
+		}
+	}
+	return ""
+}
+
+// newError builds the error of one stage. What is known better from err (HANA
+// answered, somebody cancelled) replaces code and hint.
+func newError(stage Stage, code string, err error) *Error {
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	e := &Error{Stage: stage, Code: code, Message: err.Error(), Hint: hintFor(code), Err: err}
+	switch hana := (*backup.HANAError)(nil); {
+	case errors.As(err, &hana):
+		e.Code, e.HANACode, e.HANAInner = CodeHANA, hana.Code, hana.Inner
+		e.Hint = hintFor(CodeHANA)
+	case errors.Is(err, backup.ErrNotPrimary):
+		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
+	case errors.Is(err, backup.ErrBusy):
+		e.Code, e.Hint = CodeBackupRunning, hintFor(CodeBackupRunning)
+	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):
+		e.Code, e.Hint = CodeCanceled, hintFor(CodeCanceled)
+	}
+	if hint := hdbtrigger.Hint(err); hint != "" {
+		e.Hint = hint
+	}
+	return e
+}
+
+// streamError is newError for one stream.
+func streamError(stage Stage, id backup.StreamID, code string, err error) *Error {
+	e := *newError(stage, code, err)
+	if e.Stream == "" && e.Code != CodeCanceled {
+		e.Stream = id.String()
+	}
+	return &e
+}

@@ -1,0 +1,345 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Config shapes a Conductor.
+type Config struct {
+	// Tool names this program and its version in manifests.
+	Tool string
+	// SID is the system that this daemon belongs to; HANA must agree.
+	SID string
+	// Directory is where HANA writes and reads, the same path in both
+	// containers.
+	Directory string
+	// StateDirectory keeps the journal.
+	StateDirectory string
+	// OpenTimeout is how long HANA may take from the statement to the first
+	// byte of any stream. Default 10 min.
+	OpenTimeout time.Duration
+	// AnswerTimeout bounds the wait for what HANA has to say after its streams
+	// ended: its answer, or a late catalog row. Default 1 min.
+	AnswerTimeout time.Duration
+	// EndTimeout is how long a stream may stay without a byte and without an
+	// end once HANA has answered. Default 30 s.
+	EndTimeout time.Duration
+	// CommitTimeout bounds making the objects visible. Default 10 min.
+	CommitTimeout time.Duration
+	// CleanTimeout bounds each step of cleaning up. Default 1 min.
+	CleanTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{
+		{&c.OpenTimeout, 10 * time.Minute},
+		{&c.AnswerTimeout, time.Minute},
+		{&c.EndTimeout, 30 * time.Second},
+		{&c.CommitTimeout, 10 * time.Minute},
+		{&c.CleanTimeout, time.Minute},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.def
+		}
+	}
+	return c
+}
+
+// Store is what the conductor needs of the store.
+type Store interface {
+	backup.Store
+	backup.StreamOpener
+	// Check proves that the store can be written, read and cleaned.
+	Check(ctx context.Context) error
+}
+
+// Parts are what the conductor brings together. They stay the caller's to
+// close, after the Conductor.
+type Parts struct {
+	Store   Store
+	Trigger backup.Trigger
+	// NewSource and NewSink make the front doors of one job.
+	NewSource func() Source
+	NewSink   func() Sink
+}
+
+// Conductor runs jobs: at most one for each database at a time. It is safe for
+// concurrent use.
+type Conductor struct {
+	config  Config
+	parts   Parts
+	log     *zap.Logger
+	metrics *Metrics
+	journal *journal
+	life    context.Context //nolint:containedctx // a job's context derives from the daemon's, not from a request's
+	end     context.CancelCauseFunc
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	draining bool
+	jobs     map[string]*live
+	order    []string          // job ids, oldest first
+	busy     map[string]string // database → job id
+	keys     map[string]string // idempotency key → job id
+}
+
+// NewConductor reads the journal, ends whatever an earlier process left behind
+// (its pipes are released, never read; its jobs become failed) and returns a
+// conductor that takes jobs. Close ends it.
+func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Conductor, error) {
+	config = config.withDefaults()
+	journal, err := openJournal(config.StateDirectory)
+	if err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancelCause(context.Background())
+	c := &Conductor{
+		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, life: life, end: end,
+		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
+	}
+	if err := c.takeOver(); err != nil {
+		end(nil)
+		return nil, err
+	}
+	return c, nil
+}
+
+// Drain refuses new jobs from now on and waits for the running ones until ctx
+// ends; then it cancels them and waits for their clean-up.
+func (c *Conductor) Drain(ctx context.Context) {
+	c.mu.Lock()
+	c.draining = true
+	c.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		c.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		c.end(ErrDraining)
+		<-ended
+	}
+}
+
+// Close is Drain without patience.
+func (c *Conductor) Close() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	c.Drain(ctx)
+	c.end(ErrDraining)
+}
+
+// work is what a job does until it ends with a verdict.
+type work func(ctx context.Context, j *live) verdict
+
+// start admits a job and runs it on the conductor's own context. A request with
+// a known idempotency key gets the job that the first one started.
+func (c *Conductor) start(record Record, request string, do work) (Record, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key := record.IdempotencyKey; key != "" {
+		if id, known := c.keys[key]; known {
+			if earlier := c.jobs[id]; earlier.request == request {
+				return earlier.snapshot(), nil
+			}
+			return Record{}, &ConflictError{Key: key, JobID: id}
+		}
+	}
+	if c.draining {
+		return Record{}, ErrDraining
+	}
+	if id, busy := c.busy[record.Database]; busy {
+		return Record{}, &BusyError{Database: record.Database, JobID: id}
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Record{}, fmt.Errorf("make a job id: %w", err)
+	}
+	record.ID, record.SID = id.String(), c.config.SID
+	record.State, record.Stage, record.StartedAt = StateRunning, StagePlan, time.Now().UTC()
+	if err := c.journal.save(entry{Record: record, Request: request}); err != nil {
+		return Record{}, err
+	}
+	ctx, cancel := context.WithCancelCause(c.life)
+	j := newLive(record, request, cancel)
+	c.admit(j)
+	c.busy[record.Database] = record.ID
+	c.metrics.running.WithLabelValues(string(record.Action)).Inc()
+	c.running.Go(func() { c.run(ctx, j, do) })
+	return record, nil
+}
+
+func (c *Conductor) admit(j *live) {
+	c.jobs[j.record.ID] = j
+	c.order = append(c.order, j.record.ID)
+	if key := j.record.IdempotencyKey; key != "" {
+		c.keys[key] = j.record.ID
+	}
+	for len(c.order) > journalLength && c.jobs[c.order[0]].snapshot().State.Terminal() {
+		oldest := c.jobs[c.order[0]]
+		delete(c.jobs, c.order[0])
+		delete(c.keys, oldest.record.IdempotencyKey)
+		if err := c.journal.remove(c.order[0]); err != nil {
+			c.log.Warn("an old job record stays in the journal", zap.Error(err))
+		}
+		c.order = c.order[1:]
+	}
+}
+
+// run does the work and closes the books, whatever happened.
+func (c *Conductor) run(ctx context.Context, j *live, do work) {
+	publishing := make(chan struct{})
+	var publisher sync.WaitGroup
+	publisher.Go(func() { j.publishUntil(publishing) })
+	v := do(ctx, j)
+	j.cancel(nil)
+	close(publishing)
+	publisher.Wait()
+
+	terminal := j.snapshot()
+	conclude(&terminal, v)
+	if err := c.journal.save(entry{Record: terminal, Request: j.request}); err != nil {
+		c.log.Error("the end of a job could not be journaled", zap.String("job_id", terminal.ID), zap.Error(err))
+	}
+	c.mu.Lock()
+	delete(c.busy, terminal.Database)
+	c.mu.Unlock()
+	c.metrics.ended(terminal)
+	c.logEnd(j.finish(func(r *Record) { conclude(r, v) }))
+}
+
+func conclude(r *Record, v verdict) {
+	r.State, r.Error, r.Consequences = v.state, v.cause, v.consequences
+	if v.state == StateSucceeded {
+		r.Stage = StageDone
+	}
+	if r.FinishedAt.IsZero() {
+		r.FinishedAt = time.Now().UTC()
+	}
+}
+
+// logEnd writes the one line that a job leaves in the log.
+func (c *Conductor) logEnd(r Record) {
+	var bytes int64
+	for i := range r.Streams {
+		bytes += r.Streams[i].Bytes
+	}
+	fields := []zap.Field{
+		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
+		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
+		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)),
+		zap.Int64("bytes", bytes), zap.Duration("duration", r.FinishedAt.Sub(r.StartedAt)),
+	}
+	if r.Error != nil {
+		fields = append(fields, zap.String("code", r.Error.Code), zap.String("stage", string(r.Error.Stage)),
+			zap.String("stream", r.Error.Stream), zap.Int("hana_code", r.Error.HANACode),
+			zap.String("cause", r.Error.Message), zap.String("hint", r.Error.Hint), zap.Strings("consequences", r.Consequences))
+	}
+	switch r.State {
+	case StateLost:
+		c.log.Error("backup lost: HANA's catalog has it, the store does not", fields...)
+	case StateFailed:
+		c.log.Error("job failed", fields...)
+	default:
+		c.log.Info("job ended", fields...)
+	}
+}
+
+// Jobs returns the known jobs, newest first.
+func (c *Conductor) Jobs() []Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	records := make([]Record, 0, len(c.order))
+	for _, id := range slices.Backward(c.order) {
+		records = append(records, c.jobs[id].snapshot())
+	}
+	return records
+}
+
+// Job returns one job, or ErrUnknownJob.
+func (c *Conductor) Job(id string) (Record, error) {
+	j, err := c.find(id)
+	if err != nil {
+		return Record{}, err
+	}
+	return j.snapshot(), nil
+}
+
+// Cancel asks a running job to stop; it ends in its own time. It returns
+// ErrUnknownJob or ErrFinished when there is nothing to cancel.
+func (c *Conductor) Cancel(id string) error {
+	j, err := c.find(id)
+	if err != nil {
+		return err
+	}
+	if j.snapshot().State.Terminal() {
+		return ErrFinished
+	}
+	j.cancel(errCancelRequested)
+	return nil
+}
+
+// Subscribe returns a channel with the job's current record, then its newer
+// ones; a slow reader misses some, never the last, after which it is closed.
+// The function ends the subscription and must be called.
+func (c *Conductor) Subscribe(id string) (<-chan Record, func(), error) {
+	j, err := c.find(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	records, end := j.subscribe()
+	return records, end, nil
+}
+
+func (c *Conductor) find(id string) (*live, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j, known := c.jobs[id]
+	if !known {
+		return nil, ErrUnknownJob
+	}
+	return j, nil
+}
+
+// Ready reports whether a job could be taken now: the daemon is not draining
+// and HANA answers.
+func (c *Conductor) Ready(ctx context.Context) error {
+	c.mu.Lock()
+	draining := c.draining
+	c.mu.Unlock()
+	if draining {
+		return ErrDraining
+	}
+	if pinger, can := c.parts.Trigger.(interface{ Ping(context.Context) error }); can {
+		if err := pinger.Ping(ctx); err != nil {
+			return fmt.Errorf("HANA: %w", err)
+		}
+	}
+	return nil
+}
+
+// cleanContext outlives the cancellation of ctx by at most the given time.
+func cleanContext(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}
+
+// isCancel reports whether a job was asked to stop, as opposed to having
+// failed.
+func isCancel(err error) bool {
+	return errors.Is(err, errCancelRequested) || errors.Is(err, ErrDraining)
+}

@@ -1,0 +1,179 @@
+package job
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
+)
+
+// journalVersion is the version of the files in the state directory.
+const journalVersion = 1
+
+// journalLength is how many ended jobs are remembered.
+const journalLength = 1000
+
+// Source is a front door of a backup whose pipes can be journaled.
+type Source interface {
+	backup.Source
+	// Pipes identifies what Prepare made, so that a later process can release
+	// it.
+	Pipes() []fifo.PipeID
+}
+
+// Sink is a front door of a restore whose pipes can be journaled.
+type Sink interface {
+	backup.Sink
+	Pipes() []fifo.PipeID
+}
+
+// entry is one file of the journal.
+type entry struct {
+	Version int           `json:"version"`
+	Record  Record        `json:"record"`
+	Request string        `json:"request"`
+	Pipes   []fifo.PipeID `json:"pipes,omitempty"`
+}
+
+// journal keeps one file for each job, replaced atomically.
+type journal struct {
+	directory string
+}
+
+func openJournal(stateDirectory string) (*journal, error) {
+	directory := filepath.Join(stateDirectory, "jobs")
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	return &journal{directory: directory}, nil
+}
+
+func (j *journal) path(id string) string { return filepath.Join(j.directory, id+".json") }
+
+// save writes an entry so that a crash leaves the old or the new one, whole.
+func (j *journal) save(e entry) (err error) {
+	defer func() {
+		if err != nil {
+			err = newError(StageClean, CodeState, fmt.Errorf("write journal: %w", err))
+		}
+	}()
+	e.Version = journalVersion
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(j.directory, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, errWrite := file.Write(text)
+	errSync := file.Sync()
+	if err := errors.Join(errWrite, errSync, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), j.path(e.Record.ID)); err != nil {
+		return err
+	}
+	return syncDirectory(j.directory)
+}
+
+func (j *journal) remove(id string) error {
+	if err := os.Remove(j.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("trim journal: %w", err)
+	}
+	return nil
+}
+
+// load reads all entries, oldest first. A file that cannot be read is an error
+// that names it: guessing about an earlier job is worse than not starting.
+func (j *journal) load() ([]entry, error) {
+	files, err := os.ReadDir(j.directory)
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	var entries []entry
+	for _, file := range files {
+		path := filepath.Join(j.directory, file.Name())
+		if strings.HasPrefix(file.Name(), ".new-") {
+			if err := os.Remove(path); err != nil {
+				return nil, fmt.Errorf("read journal: %w", err)
+			}
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read journal: %w", err)
+		}
+		var e entry
+		if err := json.Unmarshal(text, &e); err != nil {
+			return nil, fmt.Errorf("read journal %s: %w", path, err)
+		}
+		if e.Version != journalVersion {
+			return nil, fmt.Errorf("read journal %s: version %d: this program reads version %d", path, e.Version, journalVersion)
+		}
+		if e.Record.ID+".json" != file.Name() {
+			return nil, fmt.Errorf("read journal %s: it holds job %q", path, e.Record.ID)
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		return strings.Compare(a.Record.ID, b.Record.ID) // UUIDv7: in order of time
+	})
+	return entries, nil
+}
+
+// takeOver remembers the jobs of earlier processes. Pipes that they left are
+// released and removed without being read (a re-opened pipe splices silently);
+// their unfinished jobs have failed.
+func (c *Conductor) takeOver() error {
+	entries, err := c.journal.load()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Record.State.Terminal() {
+			if err := c.interrupted(&e); err != nil {
+				return err
+			}
+		}
+		j := newLive(e.Record, e.Request, func(error) {})
+		close(j.done)
+		c.admit(j)
+	}
+	return nil
+}
+
+func (c *Conductor) interrupted(e *entry) error {
+	if err := fifo.Sweep(c.config.Directory, e.Pipes); err != nil {
+		return fmt.Errorf("release the pipes of interrupted job %s: %w", e.Record.ID, err)
+	}
+	cause := newError(e.Record.Stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
+	conclude(&e.Record, verdict{state: StateFailed, cause: cause})
+	e.Record.Stage = cause.Stage
+	e.Record.FinishedAt, e.Pipes = time.Now().UTC(), nil
+	c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database),
+		zap.String("stage", string(e.Record.Stage)))
+	return c.journal.save(*e)
+}
+
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
+}

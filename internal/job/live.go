@@ -1,0 +1,154 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// errCancelRequested is the cause of a context that a user cancelled.
+var errCancelRequested = errors.New("cancelled on request")
+
+// publishInterval is how often a running job tells its subscribers how far it
+// is.
+const publishInterval = 250 * time.Millisecond
+
+// live is a job that this process runs, or remembers from the journal.
+type live struct {
+	request string // what was asked for, to compare idempotent requests
+	cancel  context.CancelCauseFunc
+
+	mu          sync.Mutex
+	record      Record
+	counters    []*counter
+	subscribers map[chan Record]struct{}
+	done        chan struct{}
+}
+
+// counter follows one stream without locks in its hot path.
+type counter struct {
+	bytes   atomic.Int64
+	stored  atomic.Int64
+	waiting atomic.Bool // for HANA: in Open or Read
+	done    atomic.Bool
+}
+
+func newLive(record Record, request string, cancel context.CancelCauseFunc) *live {
+	return &live{
+		record: record, request: request, cancel: cancel,
+		subscribers: make(map[chan Record]struct{}), done: make(chan struct{}),
+	}
+}
+
+// follow sets the streams whose counters the record shows from now on.
+func (j *live) follow(streams []backup.Stream) []*counter {
+	counters := make([]*counter, len(streams))
+	progress := make([]Progress, len(streams))
+	for i, s := range streams {
+		counters[i] = new(counter)
+		progress[i] = Progress{Stream: s}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.counters, j.record.Streams = counters, progress
+	return counters
+}
+
+// snapshot is the record as of now, safe to keep.
+func (j *live) snapshot() Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.snapshotLocked()
+}
+
+func (j *live) snapshotLocked() Record {
+	r := j.record
+	r.Streams = append([]Progress(nil), j.record.Streams...)
+	for i, c := range j.counters {
+		r.Streams[i].Bytes = c.bytes.Load()
+		r.Streams[i].Stored = c.stored.Load()
+		r.Streams[i].Done = c.done.Load()
+	}
+	return r
+}
+
+// update changes the record and tells the subscribers.
+func (j *live) update(change func(*Record)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.record)
+	j.publishLocked()
+}
+
+// finish makes the record terminal, tells the subscribers and lets them go.
+func (j *live) finish(change func(*Record)) Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.record)
+	j.record = j.snapshotLocked()
+	j.counters = nil
+	j.publishLocked()
+	for channel := range j.subscribers {
+		close(channel)
+	}
+	clear(j.subscribers)
+	close(j.done)
+	return j.record
+}
+
+// publishLocked leaves the newest record with every subscriber; one that has
+// not read the previous record finds it replaced, so nobody slows the job.
+func (j *live) publishLocked() {
+	r := j.snapshotLocked()
+	for channel := range j.subscribers {
+		select {
+		case <-channel:
+		default:
+		}
+		channel <- r
+	}
+}
+
+// subscribe returns a channel that holds the current record and then each
+// newer one; it is closed after the terminal one. The function ends it early.
+func (j *live) subscribe() (<-chan Record, func()) {
+	channel := make(chan Record, 1)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	channel <- j.snapshotLocked()
+	if j.record.State.Terminal() {
+		close(channel)
+		return channel, func() {}
+	}
+	j.subscribers[channel] = struct{}{}
+	return channel, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if _, subscribed := j.subscribers[channel]; subscribed {
+			delete(j.subscribers, channel)
+			close(channel)
+		}
+	}
+}
+
+// publishUntil publishes progress at intervals until the job ends.
+func (j *live) publishUntil(ended <-chan struct{}) {
+	ticker := time.NewTicker(publishInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+			j.mu.Lock()
+			if !j.record.State.Terminal() {
+				j.publishLocked()
+			}
+			j.mu.Unlock()
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Latest stands for the newest backup wherever a backup id is asked for.
+const Latest = "latest"
+
+// manifestLimit bounds what is read as a manifest: one for 100 TiB in parts of
+// 16 MiB has about 1 GiB of JSON; parts grow with the estimate, so real ones
+// stay far below this.
+const manifestLimit = 256 << 20
+
+// Backups returns the manifests of one database, or of all when database is
+// empty, newest first.
+func (c *Conductor) Backups(ctx context.Context, database string) ([]*backup.Manifest, error) {
+	prefix := c.config.SID + "/"
+	if database != "" {
+		name, err := backup.ParseDatabase(database)
+		if err != nil {
+			return nil, &FieldError{Field: "database", Err: err}
+		}
+		prefix = backup.ManifestPrefix(c.config.SID, name)
+	}
+	objects, err := c.parts.Store.List(ctx, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	var manifests []*backup.Manifest
+	for _, object := range objects {
+		if _, _, _, err := backup.ParseManifestKey(object.Key); err != nil {
+			continue // a data object
+		}
+		m, err := readManifest(ctx, c.parts.Store, object.Key)
+		if err != nil {
+			return nil, err
+		}
+		manifests = append(manifests, m)
+	}
+	slices.SortFunc(manifests, func(a, b *backup.Manifest) int { return int(b.BackupID - a.BackupID) })
+	return manifests, nil
+}
+
+// Backup returns one manifest of a database by its backup id or [Latest], or
+// backup.ErrNotFound.
+func (c *Conductor) Backup(ctx context.Context, database, id string) (*backup.Manifest, error) {
+	return ReadManifest(ctx, c.parts.Store, c.config.SID, database, id)
+}
+
+// ReadManifest reads and checks the manifest of one backup, given by its id or
+// [Latest]. It returns *FieldError for what cannot be an id or a name and
+// backup.ErrNotFound when there is no such backup.
+func ReadManifest(ctx context.Context, store backup.Store, sid, database, id string) (*backup.Manifest, error) {
+	database, err := backup.ParseDatabase(database)
+	if err != nil {
+		return nil, &FieldError{Field: "database", Err: err}
+	}
+	if id != Latest {
+		number, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || number <= 0 {
+			return nil, &FieldError{Field: "backup", Err: fmt.Errorf("backup %q: expected a backup id or %q", id, Latest)}
+		}
+		return readManifest(ctx, store, backup.ManifestKey(sid, database, number))
+	}
+	objects, err := store.List(ctx, backup.ManifestPrefix(sid, database))
+	if err != nil {
+		return nil, fmt.Errorf("list manifests of %s: %w", database, err)
+	}
+	var newest int64
+	for _, object := range objects {
+		if _, _, number, err := backup.ParseManifestKey(object.Key); err == nil {
+			newest = max(newest, number)
+		}
+	}
+	if newest == 0 {
+		return nil, fmt.Errorf("no backup of %s: %w", database, backup.ErrNotFound)
+	}
+	return readManifest(ctx, store, backup.ManifestKey(sid, database, newest))
+}
+
+func readManifest(ctx context.Context, store backup.Store, key string) (_ *backup.Manifest, err error) {
+	reader, err := store.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(reader, manifestLimit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+	}
+	if len(text) > manifestLimit {
+		return nil, fmt.Errorf("read manifest %s: larger than %d bytes", key, manifestLimit)
+	}
+	m, err := backup.DecodeManifest(text)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+	}
+	if want := backup.ManifestKey(m.SID, m.Database, m.BackupID); want != key {
+		return nil, fmt.Errorf("read manifest %s: it belongs at %s", key, want)
+	}
+	return m, nil
+}

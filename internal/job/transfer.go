@@ -1,0 +1,81 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// transfer carries one stream from HANA into the store.
+type transfer struct {
+	stream  backup.Stream
+	upload  backup.Upload
+	counter *counter
+
+	stored    backup.Stored
+	header    []byte
+	readError error
+}
+
+// carry waits for the stream and uploads it to its end. When it fails, the pipe
+// is closed, so that HANA's next write fails instead of blocking. Being stopped
+// by ctx is not a failure of this stream.
+func (t *transfer) carry(ctx context.Context, source backup.Source) (failure *Error) {
+	t.counter.waiting.Store(true)
+	defer t.counter.waiting.Store(false)
+	reader, err := source.Open(ctx, t.stream)
+	if err != nil && ctx.Err() == nil {
+		return streamError(StageStream, t.stream.StreamID, CodePipe, err)
+	}
+	if err != nil {
+		return nil
+	}
+	defer func() {
+		if err := reader.Close(); err != nil && failure == nil {
+			failure = streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", err))
+		}
+	}()
+	t.stored, err = t.upload.Consume(ctx, &watchedReader{transfer: t, reader: reader})
+	switch {
+	case err == nil:
+		t.counter.done.Store(true)
+		return nil
+	case ctx.Err() != nil:
+		return nil
+	case t.readError != nil:
+		return streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), t.readError))
+	default:
+		return streamError(StageStream, t.stream.StreamID, CodeUpload, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), err))
+	}
+}
+
+// evidence is what this transfer knows for the verdict.
+func (t *transfer) evidence(report backup.StreamReport) streamEvidence {
+	header, err := backup.ParseHeader(t.header)
+	return streamEvidence{stream: t.stream, report: report, stored: t.stored, header: header, headerErr: err}
+}
+
+// watchedReader counts a stream, keeps its header and tells apart what failed:
+// the pipe or the store.
+type watchedReader struct {
+	*transfer
+
+	reader io.Reader
+}
+
+func (r *watchedReader) Read(p []byte) (int, error) {
+	r.counter.waiting.Store(true)
+	n, err := r.reader.Read(p)
+	r.counter.waiting.Store(false)
+	if missing := backup.HeaderSize - len(r.header); missing > 0 {
+		r.header = append(r.header, p[:min(n, missing)]...)
+	}
+	r.counter.bytes.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.readError = err
+	}
+	return n, err
+}

@@ -1,0 +1,177 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// evidence is everything that is known about a backup when HANA and all
+// streams have ended.
+type evidence struct {
+	plan backup.Plan
+	// failures in the order in which they happened.
+	failures []*Error
+	// entry is HANA's record of the backup, nil when there is none or it could
+	// not be read; then entryErr says why.
+	entry    *backup.CatalogEntry
+	entryErr error
+	streams  []streamEvidence
+}
+
+// streamEvidence is what is known about one stream of the plan.
+type streamEvidence struct {
+	stream backup.Stream
+	report backup.StreamReport
+	stored backup.Stored
+	// header is of the first bytes; headerErr says why there is none.
+	header    backup.Header
+	headerErr error
+}
+
+// verdict is what HANA, its catalog, the streams and the store together say.
+type verdict struct {
+	state        State
+	cause        *Error
+	consequences []string
+}
+
+// judge decides from the evidence alone. It gives StateSucceeded only when
+// HANA, the catalog and every stream agree in all that is known; the objects
+// still have to be committed then. A backup that HANA's catalog calls
+// successful is never just failed: it is lost.
+func judge(e evidence) verdict {
+	failures := e.failures
+	if len(failures) == 0 {
+		failures = mismatches(e)
+	}
+	v := verdictOf(failures...)
+	if v.state != StateSucceeded && e.entry != nil && e.entry.State == backup.CatalogSuccessful {
+		v.state = StateLost
+	}
+	return v
+}
+
+// verdictOf is the verdict on a job that either did everything or failed, as
+// far as HANA's catalog has no say. The first failure is the cause.
+func verdictOf(failures ...*Error) verdict {
+	if len(failures) == 0 {
+		return verdict{state: StateSucceeded}
+	}
+	v := verdict{state: StateFailed, cause: failures[0]}
+	if v.cause.Code == CodeCanceled {
+		v.state = StateCanceled
+	}
+	for _, f := range failures[1:] {
+		v.consequences = append(v.consequences, f.Error())
+	}
+	return v
+}
+
+// mismatches lists every difference between catalog, plan and streams.
+func mismatches(e evidence) []*Error {
+	if e.entry == nil {
+		err := e.entryErr
+		if err == nil {
+			err = errors.New("no catalog entry")
+		}
+		return []*Error{newError(StageSettle, CodeCatalogMissing, err)}
+	}
+	if e.entry.State != backup.CatalogSuccessful {
+		return []*Error{newError(StageSettle, CodeCatalog,
+			fmt.Errorf("the catalog calls backup %d %s: %s", e.entry.BackupID, e.entry.State, e.entry.Message))}
+	}
+	var found []*Error
+	if e.entry.BackupID <= 0 {
+		found = append(found, newError(StageSettle, CodeCatalog, fmt.Errorf("the catalog gives backup id %d", e.entry.BackupID)))
+	}
+	found = append(found, fileMismatches(e)...)
+	for i := range e.streams {
+		s := &e.streams[i]
+		if err := streamMismatch(s); err != nil {
+			found = append(found, streamError(StageSettle, s.stream.StreamID, CodeStream, err))
+		} else if err := headerMismatch(s, e.entry.BackupID); err != nil {
+			found = append(found, streamError(StageSettle, s.stream.StreamID, CodeHeader, err))
+		}
+	}
+	return found
+}
+
+// fileMismatches pairs catalog files and streams by path: each has exactly one
+// of the other, of the same volume and size.
+func fileMismatches(e evidence) []*Error {
+	var found []*Error
+	complain := func(id backup.StreamID, format string, args ...any) {
+		found = append(found, streamError(StageSettle, id, CodeCatalog, fmt.Errorf(format, args...)))
+	}
+	streams := make(map[string]*streamEvidence, len(e.streams))
+	for i := range e.streams {
+		s := &e.streams[i]
+		streams[e.plan.Directory+"/"+e.plan.FileName(s.stream.StreamID)] = s
+	}
+	if len(streams) != len(e.plan.Streams) || len(e.streams) != len(e.plan.Streams) {
+		found = append(found, newError(StageSettle, CodeStream,
+			fmt.Errorf("%d streams were seen, %d were planned", len(e.streams), len(e.plan.Streams))))
+	}
+	for _, file := range e.entry.Files {
+		if file.SourceType == backup.SourceCatalog {
+			continue
+		}
+		s := streams[file.Path]
+		delete(streams, file.Path)
+		switch {
+		case s == nil:
+			found = append(found, newError(StageSettle, CodeCatalog,
+				fmt.Errorf("the catalog has file %s of volume %d, which no stream carried", file.Path, file.VolumeID)))
+		case file.VolumeID != s.stream.VolumeID:
+			complain(s.stream.StreamID, "the catalog says that file %s is of volume %d", file.Path, file.VolumeID)
+		case file.Size != s.stored.Bytes:
+			complain(s.stream.StreamID, "the catalog says %d bytes, the store has %d", file.Size, s.stored.Bytes)
+		}
+	}
+	for i := range e.streams {
+		path := e.plan.Directory + "/" + e.plan.FileName(e.streams[i].stream.StreamID)
+		if streams[path] != nil {
+			complain(e.streams[i].stream.StreamID, "the catalog has no file %s", path)
+		}
+	}
+	return found
+}
+
+// streamMismatch is what a stream saw that a complete one would not have.
+func streamMismatch(s *streamEvidence) error {
+	var objects int64
+	for i := range s.stored.Objects {
+		objects += s.stored.Objects[i].Size
+	}
+	switch r := s.report; {
+	case r.Intrusion != "":
+		return errors.New(r.Intrusion)
+	case r.Opens == 0:
+		return errors.New("HANA never wrote to it")
+	case r.Opens > 1:
+		return fmt.Errorf("HANA opened it %d times", r.Opens)
+	case r.Complete != 1:
+		return fmt.Errorf("its end was seen %d times", r.Complete)
+	case s.stored.Bytes <= 0 || s.stored.SHA256 == "":
+		return errors.New("the store has nothing of it")
+	case r.Bytes != s.stored.Bytes:
+		return fmt.Errorf("%d bytes came from HANA, the store has %d", r.Bytes, s.stored.Bytes)
+	case objects != s.stored.Bytes:
+		return fmt.Errorf("the objects have %d bytes, the stream %d", objects, s.stored.Bytes)
+	}
+	return nil
+}
+
+func headerMismatch(s *streamEvidence, backupID int64) error {
+	switch {
+	case s.headerErr != nil:
+		return s.headerErr
+	case s.header.BackupID != backupID:
+		return fmt.Errorf("its header carries backup id %d, the catalog says %d", s.header.BackupID, backupID)
+	case s.header.VolumeID != s.stream.VolumeID:
+		return fmt.Errorf("its header says volume %d", s.header.VolumeID)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package job
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/verify"
+)
+
+// StartVerification admits a verification of one backup. Errors are as for
+// StartBackup.
+func (c *Conductor) StartVerification(_ context.Context, r VerificationRequest, key string) (Record, error) {
+	record, request, err := readRequest(ActionVerification, r.Database, r.Backup, key)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Sample < 0 {
+		return Record{}, &FieldError{Field: "sample", Err: fmt.Errorf("%d: expected 0 for all bytes, or a number of parts", r.Sample)}
+	}
+	request = fmt.Sprintf("%s %d", request, r.Sample)
+	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) })
+}
+
+// verify reads a backup back and fails with the findings, if there are any.
+func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) verdict {
+	manifest, err := ReadManifest(ctx, c.parts.Store, c.config.SID, j.snapshot().Database, r.Backup)
+	if err != nil {
+		return verdictOf(newError(StagePlan, CodeManifest, causeOf(ctx, err)))
+	}
+	plan := manifest.Plan(j.snapshot().ID, c.config.Directory)
+	counters := j.follow(plan.Streams)
+	index := make(map[backup.StreamID]*counter, len(counters))
+	for i, s := range plan.Streams {
+		index[s.StreamID] = counters[i]
+	}
+	j.update(func(record *Record) {
+		record.Stage, record.Kind, record.BackupID, record.Prefix = StageStream, manifest.Kind, manifest.BackupID, manifest.Prefix
+		record.Manifest = backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
+	})
+	findings, err := verify.Run(ctx, c.parts.Store, manifest, verify.Options{
+		Sample: r.Sample,
+		Progress: func(id backup.StreamID, n int64) {
+			index[id].bytes.Add(n)
+			index[id].stored.Add(n)
+		},
+	})
+	if err != nil {
+		return verdictOf(newError(StageStream, CodeStoreUnusable, causeOf(ctx, err)))
+	}
+	for _, counter := range counters {
+		counter.done.Store(true)
+	}
+	j.update(func(record *Record) { record.Findings = findings })
+	if len(findings) > 0 {
+		return verdict{state: StateFailed, cause: newError(StageStream, CodeFindings,
+			fmt.Errorf("%d findings, the first: %s", len(findings), findings[0].Message))}
+	}
+	return verdict{state: StateSucceeded}
+}

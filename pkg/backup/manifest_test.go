@@ -1,0 +1,155 @@
+package backup_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+var (
+	sumA = strings.Repeat("a1", 32)
+	sumB = strings.Repeat("b2", 32)
+)
+
+func exampleManifest() *backup.Manifest {
+	start := time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC)
+	return &backup.Manifest{
+		Version: 1, Tool: "pipestreamer v0.1.0", JobID: "0193525a-0000-7000-8000-000000000000",
+		SID: "HXE", Database: "HXE", Kind: backup.KindComplete, BackupID: 1795230245000,
+		Directory: "/backup/pipes", Prefix: "COMPLETE_HXE", HANAVersion: "2.00.088.00",
+		StartedAt: start, FinishedAt: start.Add(time.Minute),
+		Streams: []backup.ManifestStream{{
+			StreamID: backup.StreamID{VolumeID: 2, PartID: 1}, Service: "indexserver", Host: "hxehost",
+			Path: "/backup/pipes/COMPLETE_HXE_databackup_2_1", Size: 30, SHA256: sumA,
+			Objects: []backup.Object{
+				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1", Size: 20, SHA256: sumA, Parts: []backup.Part{{16, sumA}, {4, sumB}}},
+				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1.002", Size: 10, SHA256: sumB, Parts: []backup.Part{{10, sumB}}},
+			},
+		}},
+		Catalog: backup.CatalogEntry{
+			EntryID: 7, BackupID: 1795230245000, EntryType: "complete data backup", State: backup.CatalogSuccessful, Message: "<ok>",
+			Comment: "0193525a-0000-7000-8000-000000000000", StartedAt: start, EndedAt: start.Add(50 * time.Second),
+			Files: []backup.CatalogFile{{
+				VolumeID: 2, SourceType: backup.SourceVolume, Service: "indexserver", Host: "hxehost", Size: 30,
+				DestinationType: "file", Path: "/backup/pipes/COMPLETE_HXE_databackup_2_1",
+			}},
+		},
+	}
+}
+
+// TestManifestGolden keeps version 1 readable for ever: the file is never
+// rewritten, later versions get files of their own.
+func TestManifestGolden(t *testing.T) {
+	t.Parallel()
+	golden, err := os.ReadFile("testdata/manifest_v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := exampleManifest().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(golden), string(text)); diff != "" {
+		t.Errorf("encoding (-golden +got):\n%s", diff)
+	}
+	m, err := backup.DecodeManifest(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(exampleManifest(), m); diff != "" {
+		t.Errorf("decoding (-want +got):\n%s", diff)
+	}
+}
+
+func TestManifestRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		spoil func(*backup.Manifest)
+		want  string
+	}{
+		{"another version", func(m *backup.Manifest) { m.Version = 2 }, "version 2"},
+		{"sid outside its grammar", func(m *backup.Manifest) { m.SID = "../" }, "sid"},
+		{"database in lower case", func(m *backup.Manifest) { m.Database = "hxe" }, "upper case"},
+		{"database with a quote", func(m *backup.Manifest) { m.Database = "H'E" }, "database"},
+		{"prefix that climbs", func(m *backup.Manifest) { m.Prefix = "../../etc" }, "prefix"},
+		{"relative directory", func(m *backup.Manifest) { m.Directory = "backup" }, "directory"},
+		{"unknown kind", func(m *backup.Manifest) { m.Kind = "half" }, "kind"},
+		{"no backup id", func(m *backup.Manifest) { m.BackupID = 0 }, "backup_id"},
+		{"no streams", func(m *backup.Manifest) { m.Streams = nil }, "streams"},
+		{"a stream twice", func(m *backup.Manifest) { m.Streams = append(m.Streams, m.Streams[0]) }, "twice"},
+		{"negative volume", func(m *backup.Manifest) { m.Streams[0].VolumeID = -1 }, "volume"},
+		{"stream without objects", func(m *backup.Manifest) { m.Streams[0].Objects = nil }, "objects"},
+		{"key of another backup", func(m *backup.Manifest) { m.Streams[0].Objects[0].Key = "HXE/HXE/data/OTHER/2_1" }, "key"},
+		{"objects in the wrong order", func(m *backup.Manifest) { o := m.Streams[0].Objects; o[0], o[1] = o[1], o[0] }, "key"},
+		{"sizes that do not add up", func(m *backup.Manifest) { m.Streams[0].Size++ }, "add up"},
+		{"parts that do not add up", func(m *backup.Manifest) { m.Streams[0].Objects[0].Parts[0].Size-- }, "add up"},
+		{"part larger than its object", func(m *backup.Manifest) { m.Streams[0].Objects[0].Parts[0].Size = 1 << 62 }, "parts[0]"},
+		{"no parts", func(m *backup.Manifest) { m.Streams[0].Objects[1].Parts = nil }, "parts"},
+		{"hash of the wrong length", func(m *backup.Manifest) { m.Streams[0].SHA256 = "abcd" }, "sha256"},
+		{"hash that is no hex", func(m *backup.Manifest) { m.Streams[0].Objects[0].SHA256 = strings.Repeat("x", 64) }, "sha256"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := exampleManifest()
+			test.spoil(m)
+			if _, err := m.Encode(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("encoding gave %v, expected a word about %q", err, test.want)
+			}
+			text, err := json.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := backup.DecodeManifest(text); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("decoding gave %v, expected a word about %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestDecodeManifestRefusesText(t *testing.T) {
+	t.Parallel()
+	good, err := exampleManifest().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"nothing":          "",
+		"half of it":       string(good[:len(good)/2]),
+		"text after it":    string(good) + "{}",
+		"unknown field":    strings.Replace(string(good), `"tool"`, `"toll"`, 1),
+		"a list":           "[]",
+		"version as words": `{"version":"one"}`,
+	} {
+		if _, err := backup.DecodeManifest([]byte(text)); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func FuzzDecodeManifest(f *testing.F) {
+	text, err := exampleManifest().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := backup.DecodeManifest(text)
+		if err != nil {
+			return
+		}
+		again, err := m.Encode()
+		if err != nil {
+			t.Fatalf("what was decoded cannot be encoded: %v", err)
+		}
+		if _, err := backup.DecodeManifest(again); err != nil {
+			t.Errorf("what was encoded cannot be decoded: %v", err)
+		}
+	})
+}
