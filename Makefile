@@ -17,21 +17,28 @@ help: ## list the verbs
 all: check test build ## everything that a change has to pass
 
 .PHONY: build
-build: bin/versitygw ## bin/pipestreamer, the HANA simulator bin/hanasim and the S3 server bin/versitygw
+build: tools ## bin/pipestreamer, the HANA simulator bin/hanasim and what the tests need
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pipestreamer ./cmd/pipestreamer
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/hanasim ./e2e/hanasim/cmd/hanasim
 
-# The S3 server has a module of its own; it changes only when that does.
+# Programs of others that the tests run; each has a module of its own, which
+# keeps its dependencies out of the daemon's.
+.PHONY: tools
+tools: bin/versitygw bin/rclone
+
 bin/versitygw: e2e/s3server/go.mod e2e/s3server/go.sum
 	@CGO_ENABLED=0 $(GO) build -C e2e/s3server -trimpath -o ../../bin/versitygw github.com/versity/versitygw/cmd/versitygw
 
+bin/rclone: e2e/rclone/main.go e2e/rclone/go.mod e2e/rclone/go.sum
+	@CGO_ENABLED=0 $(GO) build -C e2e/rclone -trimpath -o ../../bin/rclone .
+
 .PHONY: test
-test: bin/versitygw ## all tests, race detector on, end to end included; prints the coverage
+test: tools ## all tests, race detector on, end to end included; prints the coverage
 	@$(GO) test -race -shuffle=on -timeout 20m -coverprofile=$(COVER) ./...
 	@$(GO) tool cover -func=$(COVER) | awk '/^total:/ {print "coverage of statements, all packages: " $$NF}'
 
 .PHONY: e2e
-e2e: bin/versitygw ## only the end-to-end tests: the compiled daemon, the simulator, a real S3 server
+e2e: tools ## only the end-to-end tests: the compiled daemon, the simulator, a real S3 server
 	@$(GO) test -race -count=1 -timeout 20m ./e2e/...
 
 .PHONY: cover
@@ -49,7 +56,7 @@ fmt: ## format the Go files
 .PHONY: check
 check: lint ## lint, tidy modules, generated files up to date
 	@$(GO) mod tidy -diff
-	@for m in tools e2e/s3server; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
+	@for m in tools e2e/s3server e2e/rclone; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
 	@$(GO) generate ./...
 	@git diff --exit-code -- docs || { echo 'docs/ differs from what `go generate ./...` writes: commit it' >&2; exit 1; }
 
