@@ -1,0 +1,71 @@
+package hdbtrigger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Entry returns the catalog's row and files of the backup that carries plan's
+// job id as its comment, or backup.ErrNotFound. Without CATALOG READ the
+// catalog looks empty.
+func (t *Trigger) Entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
+	entry, err := t.entry(ctx, plan)
+	if err != nil {
+		return backup.CatalogEntry{}, fmt.Errorf("catalog entry of job %s: %w", plan.JobID, err)
+	}
+	entry.Files, err = t.files(ctx, plan.Database, entry.EntryID)
+	if err != nil {
+		return backup.CatalogEntry{}, fmt.Errorf("catalog files of job %s: %w", plan.JobID, err)
+	}
+	return entry, nil
+}
+
+// entry reads the row without its files. Several rows with one job id mean
+// that HANA got the statement more than once, and no one of them is the right
+// one.
+func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
+	if err := checkPlan(plan); err != nil {
+		return backup.CatalogEntry{}, err
+	}
+	var entries []backup.CatalogEntry
+	err := t.query(ctx, selectEntry, func(scan func(...any) error) error {
+		var e backup.CatalogEntry
+		var message, comment sql.Null[string]
+		var started, ended sql.NullTime // a running backup has no end
+		err := scan(&e.EntryID, &e.BackupID, &e.EntryType, &e.State, &message, &comment, &started, &ended)
+		e.Message, e.Comment, e.StartedAt, e.EndedAt = message.V, comment.V, started.Time, ended.Time
+		entries = append(entries, e)
+		return err
+	}, plan.Database, plan.JobID)
+	switch {
+	case err != nil:
+		return backup.CatalogEntry{}, err
+	case len(entries) == 0:
+		return backup.CatalogEntry{}, backup.ErrNotFound
+	case len(entries) > 1:
+		return backup.CatalogEntry{}, fmt.Errorf("%d backups of %s carry it, the first with backup id %d, the last with %d: expected one",
+			len(entries), plan.Database, entries[0].BackupID, entries[len(entries)-1].BackupID)
+	}
+	return entries[0], nil
+}
+
+func (t *Trigger) files(ctx context.Context, database string, entryID int64) ([]backup.CatalogFile, error) {
+	files := []backup.CatalogFile{}
+	err := t.query(ctx, selectFiles, func(scan func(...any) error) error {
+		var volume, size sql.Null[int64]
+		var source, service, host, destination, path sql.Null[string]
+		err := scan(&volume, &source, &service, &host, &size, &destination, &path)
+		files = append(files, backup.CatalogFile{
+			VolumeID: int(volume.V), SourceType: source.V, Service: service.V, Host: host.V,
+			Size: size.V, DestinationType: destination.V, Path: path.V,
+		})
+		return err
+	}, database, entryID)
+	if err != nil {
+		return nil, err
+	}
+	return files, nil
+}

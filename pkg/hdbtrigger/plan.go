@@ -1,0 +1,118 @@
+package hdbtrigger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Plan checks that a backup of database may start now and lists the streams
+// that HANA will write, sorted. It asks for the volumes immediately before it
+// returns: they are not the same in every tenant and change with its services.
+// It fills in SID, Database, Kind, HANAVersion and Streams.
+//
+// Errors: backup.ErrNotFound for an unknown database, backup.ErrNotPrimary,
+// backup.ErrBusy, a *backup.HANAError, or one that says what is in the way.
+func (t *Trigger) Plan(ctx context.Context, database string, kind backup.Kind) (backup.Plan, error) {
+	plan, err := t.plan(ctx, database, kind)
+	if err != nil {
+		return backup.Plan{}, fmt.Errorf("plan backup of %s: %w", database, err)
+	}
+	return plan, nil
+}
+
+func (t *Trigger) plan(ctx context.Context, database string, kind backup.Kind) (backup.Plan, error) {
+	name, err := backup.ParseDatabase(database)
+	if err != nil {
+		return backup.Plan{}, err
+	}
+	if kind != backup.KindComplete && kind != backup.KindDifferential && kind != backup.KindIncremental {
+		return backup.Plan{}, errKind(kind)
+	}
+	plan := backup.Plan{Database: name, Kind: kind}
+	if plan.SID, plan.HANAVersion, err = t.system(ctx); err != nil {
+		return backup.Plan{}, err
+	}
+	for _, check := range []func(context.Context, string) error{
+		t.checkOnline, t.checkPrimary, t.checkChunkSize, t.checkIdle,
+	} {
+		if err := check(ctx, name); err != nil {
+			return backup.Plan{}, err
+		}
+	}
+	estimates, err := t.estimates(ctx, name, kind)
+	if err != nil {
+		return backup.Plan{}, err
+	}
+	volumes, err := t.volumes(ctx, name)
+	if err != nil {
+		return backup.Plan{}, err
+	}
+	plan.Streams = streams(name, volumes, estimates)
+	return plan, nil
+}
+
+// system gives SID and version, and makes sure that this is SYSTEMDB: a tenant
+// has a SQL port too, but no SYS_DATABASES.
+func (t *Trigger) system(ctx context.Context) (sid, version string, err error) {
+	var database string
+	err = t.query(ctx, selectSystem, func(scan func(...any) error) error {
+		return scan(&database, &sid, &version)
+	})
+	if err != nil {
+		return "", "", err
+	}
+	if database != backup.SystemDB {
+		return "", "", fmt.Errorf("the SQL port belongs to database %q: expected that of SYSTEMDB, 3<instance>13", database)
+	}
+	return sid, version, nil
+}
+
+// status is M_DATABASES.ACTIVE_STATUS, YES when the database is online.
+func (t *Trigger) status(ctx context.Context, database string) (string, error) {
+	var status sql.Null[string]
+	found := false
+	err := t.query(ctx, selectStatus, func(scan func(...any) error) error {
+		found = true
+		return scan(&status)
+	}, database)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "", fmt.Errorf("database %s is not in M_DATABASES (without CATALOG READ the view may look empty): %w", database, backup.ErrNotFound)
+	}
+	return status.V, nil
+}
+
+func (t *Trigger) checkOnline(ctx context.Context, database string) error {
+	status, err := t.status(ctx, database)
+	if err != nil {
+		return err
+	}
+	if status != active {
+		return fmt.Errorf("database %s is not online: its ACTIVE_STATUS is %q", database, status)
+	}
+	return nil
+}
+
+// checkIdle refuses when a data backup of the database runs: HANA allows one.
+func (t *Trigger) checkIdle(ctx context.Context, database string) error {
+	var busy error
+	err := t.query(ctx, selectRunning, func(scan func(...any) error) error {
+		var id int64
+		var kind string
+		var started sql.NullTime
+		if err := scan(&id, &kind, &started); err != nil {
+			return err
+		}
+		busy = fmt.Errorf("%w: %s with backup id %d, started %s",
+			backup.ErrBusy, kind, id, started.Time.UTC().Format(time.RFC3339))
+		return nil
+	}, database)
+	return errors.Join(err, busy)
+}

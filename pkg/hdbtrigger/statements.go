@@ -1,0 +1,165 @@
+package hdbtrigger
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// The kinds of statements, as errors and metrics name them.
+const (
+	kindBackup  = "BACKUP DATA"
+	kindCancel  = "BACKUP CANCEL"
+	kindRecover = "RECOVER DATA"
+	kindStop    = "ALTER SYSTEM STOP DATABASE"
+	kindStart   = "ALTER SYSTEM START DATABASE"
+	kindSelect  = "SELECT"
+)
+
+// statement changes something in HANA. None of these takes parameters, so the
+// text is built, from names that pass the grammars of package backup only.
+type statement struct {
+	kind string
+	text string
+}
+
+// backupStatement builds BACKUP DATA. The type stands before FOR (seen in
+// backup.log: "backup data incremental for sbx using …"). The job id goes into
+// COMMENT, by which the catalog entry is found.
+func backupStatement(plan backup.Plan) (statement, error) {
+	if err := checkPlan(plan); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindBackup, err)
+	}
+	text := "BACKUP DATA"
+	switch plan.Kind {
+	case backup.KindComplete:
+	case backup.KindDifferential:
+		text += " DIFFERENTIAL"
+	case backup.KindIncremental:
+		text += " INCREMENTAL"
+	default:
+		return statement{}, fmt.Errorf("build %s: %w", kindBackup, errKind(plan.Kind))
+	}
+	if plan.Database != backup.SystemDB {
+		text += " FOR " + identifier(plan.Database)
+	}
+	text += " USING FILE (" + literal(plan.Path()) + ") COMMENT " + literal(plan.JobID)
+	return statement{kindBackup, text}, nil
+}
+
+// recoverStatement builds RECOVER DATA for a tenant from a complete backup.
+func recoverStatement(plan backup.Plan) (statement, error) {
+	if err := checkPlan(plan); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindRecover, err)
+	}
+	if plan.Kind != backup.KindComplete {
+		// USING FILE takes complete backups only; a delta needs the catalog.
+		return statement{}, fmt.Errorf("build %s: kind %q: only a complete backup can be recovered by its files", kindRecover, plan.Kind)
+	}
+	if err := checkTenant(plan.Database); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindRecover, err)
+	}
+	text := "RECOVER DATA FOR " + identifier(plan.Database) + " USING FILE (" + literal(plan.Path()) + ") CLEAR LOG"
+	return statement{kindRecover, text}, nil
+}
+
+// databaseStatement builds kindStop or kindStart for a tenant.
+func databaseStatement(kind, database string) (statement, error) {
+	if err := checkTenant(database); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kind, err)
+	}
+	return statement{kind, kind + " " + identifier(database)}, nil
+}
+
+// cancelStatement builds BACKUP CANCEL. That it takes a tenant's backup id
+// without naming the tenant was tried with the simulator only.
+func cancelStatement(backupID int64) (statement, error) {
+	if backupID <= 0 {
+		return statement{}, fmt.Errorf("build %s: backup id %d: expected epoch milliseconds", kindCancel, backupID)
+	}
+	return statement{kindCancel, "BACKUP CANCEL " + strconv.FormatInt(backupID, 10)}, nil
+}
+
+// checkPlan checks every name that goes into a statement.
+func checkPlan(plan backup.Plan) error {
+	if err := checkDatabase(plan.Database); err != nil {
+		return err
+	}
+	if err := backup.CheckDirectory(plan.Directory); err != nil {
+		return err
+	}
+	if err := backup.CheckPrefix(plan.Prefix); err != nil {
+		return err
+	}
+	if err := backup.CheckPrefix(plan.JobID); err != nil { // the same characters
+		return fmt.Errorf("job id: %w", err)
+	}
+	return nil
+}
+
+func checkDatabase(name string) error {
+	parsed, err := backup.ParseDatabase(name)
+	if err != nil {
+		return err
+	}
+	if parsed != name {
+		return fmt.Errorf("database %q: expected upper case", name)
+	}
+	return nil
+}
+
+func checkTenant(name string) error {
+	if err := checkDatabase(name); err != nil {
+		return err
+	}
+	if name == backup.SystemDB {
+		return errors.New("SYSTEMDB cannot be stopped or recovered by SQL: use recoverSys.py in HANA's container")
+	}
+	return nil
+}
+
+func errKind(kind backup.Kind) error {
+	return fmt.Errorf("kind %q: expected complete, differential or incremental", kind)
+}
+
+func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+func literal(value string) string { return `'` + strings.ReplaceAll(value, `'`, `''`) + `'` }
+
+// The questions. Every value is a parameter; they read only, so database/sql
+// may send them again. Times come from the UTC columns: the SYS ones are in
+// the server's zone, which the driver does not know.
+const (
+	selectPing = `SELECT 1 FROM DUMMY`
+
+	selectSystem = `SELECT DATABASE_NAME, SYSTEM_ID, VERSION FROM SYS.M_DATABASE`
+
+	selectStatus = `SELECT ACTIVE_STATUS FROM SYS.M_DATABASES WHERE DATABASE_NAME = ?`
+
+	selectParameter = `SELECT KEY, VALUE, LAYER_NAME, TENANT_NAME FROM SYS.M_INIFILE_CONTENTS` +
+		` WHERE FILE_NAME = 'global.ini' AND SECTION = ?`
+
+	selectReplication = `SELECT COUNT(*) FROM SYS.M_SERVICE_REPLICATION`
+
+	selectRunning = `SELECT BACKUP_ID, ENTRY_TYPE_NAME, UTC_START_TIME FROM SYS_DATABASES.M_BACKUP_CATALOG` +
+		` WHERE DATABASE_NAME = ? AND STATE_NAME IN ('running', 'cancel pending')` +
+		` AND ENTRY_TYPE_NAME IN ('complete data backup', 'differential data backup', 'incremental data backup', 'data snapshot')` +
+		` ORDER BY BACKUP_ID`
+
+	selectVolumes = `SELECT V.VOLUME_ID, V.HOST, V.PORT, V.SERVICE_NAME, S.ACTIVE_STATUS, S.COORDINATOR_TYPE` +
+		` FROM SYS_DATABASES.M_VOLUMES V LEFT JOIN SYS_DATABASES.M_SERVICES S` +
+		` ON S.DATABASE_NAME = V.DATABASE_NAME AND S.HOST = V.HOST AND S.PORT = V.PORT` +
+		` WHERE V.DATABASE_NAME = ? ORDER BY V.VOLUME_ID`
+
+	selectEstimates = `SELECT HOST, PORT, SERVICE_NAME, ESTIMATED_SIZE FROM SYS_DATABASES.M_BACKUP_SIZE_ESTIMATIONS` +
+		` WHERE DATABASE_NAME = ? AND ENTRY_TYPE_NAME = ?`
+
+	selectEntry = `SELECT ENTRY_ID, BACKUP_ID, ENTRY_TYPE_NAME, STATE_NAME, MESSAGE, "COMMENT", UTC_START_TIME, UTC_END_TIME` +
+		` FROM SYS_DATABASES.M_BACKUP_CATALOG WHERE DATABASE_NAME = ? AND "COMMENT" = ? ORDER BY BACKUP_ID`
+
+	selectFiles = `SELECT SOURCE_ID, SOURCE_TYPE_NAME, SERVICE_TYPE_NAME, HOST, BACKUP_SIZE, DESTINATION_TYPE_NAME, DESTINATION_PATH` +
+		` FROM SYS_DATABASES.M_BACKUP_CATALOG_FILES WHERE DATABASE_NAME = ? AND ENTRY_ID = ? ORDER BY SOURCE_ID, DESTINATION_PATH`
+)
