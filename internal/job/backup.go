@@ -37,7 +37,7 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	}
 	record := Record{Action: ActionBackup, Database: database, Kind: kind, Prefix: prefix, IdempotencyKey: key}
 	request := fmt.Sprintf("backup %s %s %s", database, kind, r.Prefix)
-	return c.start(record, request, c.backup)
+	return c.start(record, request, c.backup) //nolint:contextcheck // a job outlives the request that asked for it
 }
 
 // defaultPrefix is unique because a database has one job at a time.
@@ -269,7 +269,7 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	case err = <-answer:
 	case <-clean.Done():
 		abandon()
-		<-answer
+		_ = <-answer // late: the job has given up on it
 		err = fmt.Errorf("HANA gave no answer within %s", r.config.AnswerTimeout)
 	}
 	if err != nil {
@@ -297,7 +297,7 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 		r.job.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
 	reports := make(map[backup.StreamID]backup.StreamReport)
-	for _, report := range r.source.Report() {
+	for _, report := range r.source.Report() { //nolint:gocritic // a copy is what the map needs
 		reports[report.StreamID] = report
 	}
 	r.job.update(func(record *Record) {

@@ -91,13 +91,13 @@ func hintFor(code string) string {
 // newError builds the error of one stage. What is known better from err (HANA
 // answered, somebody cancelled) replaces code and hint.
 func newError(stage Stage, code string, err error) *Error {
-	var known *Error
-	if errors.As(err, &known) {
+	if known, found := errors.AsType[*Error](err); found {
 		return known
 	}
 	e := &Error{Stage: stage, Code: code, Message: err.Error(), Hint: hintFor(code), Err: err}
-	switch hana := (*backup.HANAError)(nil); {
-	case errors.As(err, &hana):
+	hana, answered := errors.AsType[*backup.HANAError](err)
+	switch {
+	case answered:
 		e.Code, e.HANACode, e.HANAInner = CodeHANA, hana.Code, hana.Inner
 		e.Hint = hintFor(CodeHANA)
 	case errors.Is(err, backup.ErrNotPrimary):

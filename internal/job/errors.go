@@ -46,5 +46,5 @@ type ConflictError struct {
 
 // Error names the job that holds the key.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("idempotency key was already used for a different request by job %s", e.JobID)
+	return "idempotency key was already used for a different request by job " + e.JobID
 }

@@ -144,9 +144,10 @@ func (c *Conductor) takeOver() error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for i := range entries {
+		e := &entries[i]
 		if !e.Record.State.Terminal() {
-			if err := c.interrupted(&e); err != nil {
+			if err := c.interrupted(e); err != nil {
 				return err
 			}
 		}
@@ -158,7 +159,8 @@ func (c *Conductor) takeOver() error {
 }
 
 func (c *Conductor) interrupted(e *entry) error {
-	if err := fifo.Sweep(c.config.Directory, e.Pipes); err != nil {
+	swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
+	if err != nil {
 		return fmt.Errorf("release the pipes of interrupted job %s: %w", e.Record.ID, err)
 	}
 	cause := newError(e.Record.Stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
@@ -166,7 +168,7 @@ func (c *Conductor) interrupted(e *entry) error {
 	e.Record.Stage = cause.Stage
 	e.Record.FinishedAt, e.Pipes = time.Now().UTC(), nil
 	c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database),
-		zap.String("stage", string(e.Record.Stage)))
+		zap.String("stage", string(e.Record.Stage)), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
 	return c.journal.save(*e)
 }
 

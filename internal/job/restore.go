@@ -20,7 +20,7 @@ func (c *Conductor) StartRestore(_ context.Context, r RestoreRequest, key string
 	if err != nil {
 		return Record{}, err
 	}
-	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.restore(ctx, j, r.Backup) })
+	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.restore(ctx, j, r.Backup) }) //nolint:contextcheck // a job outlives the request that asked for it
 }
 
 // readRequest checks what restores and verifications have in common.
@@ -187,7 +187,7 @@ func (r *restoreRun) recover(serving context.Context) error {
 		return err
 	case <-timer.C:
 		abandon()
-		<-answer
+		_ = <-answer // late: the job has given up on it
 		return fmt.Errorf("HANA gave no answer within %s", r.config.AnswerTimeout)
 	}
 }
@@ -223,8 +223,9 @@ func (r *countedReader) Read(p []byte) (int, error) {
 // that reads less has not restored this backup.
 func (r *restoreRun) consumed() []*Error {
 	complete := make(map[backup.StreamID]bool)
-	for _, report := range r.sink.Report() {
-		complete[report.StreamID] = report.Complete > 0
+	reports := r.sink.Report()
+	for i := range reports {
+		complete[reports[i].StreamID] = reports[i].Complete > 0
 	}
 	var failures []*Error
 	for _, s := range r.plan.Streams {
@@ -251,9 +252,10 @@ func (r *restoreRun) awaitReaders(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		opens, complete := 0, 0
-		for _, report := range r.sink.Report() {
-			opens += report.Opens
-			if report.Complete > 0 {
+		reports := r.sink.Report()
+		for i := range reports {
+			opens += reports[i].Opens
+			if reports[i].Complete > 0 {
 				complete++
 			}
 		}

@@ -19,7 +19,7 @@ func (c *Conductor) StartVerification(_ context.Context, r VerificationRequest, 
 		return Record{}, &FieldError{Field: "sample", Err: fmt.Errorf("%d: expected 0 for all bytes, or a number of parts", r.Sample)}
 	}
 	request = fmt.Sprintf("%s %d", request, r.Sample)
-	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) })
+	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) }) //nolint:contextcheck // a job outlives the request that asked for it
 }
 
 // verify reads a backup back and fails with the findings, if there are any.

@@ -115,24 +115,7 @@ func DecodeManifest(text []byte) (*Manifest, error) {
 }
 
 func (m *Manifest) check() error {
-	if m.Version != ManifestVersion {
-		return fmt.Errorf("version %d: expected %d", m.Version, ManifestVersion)
-	}
-	if err := CheckSID(m.SID); err != nil {
-		return err
-	}
-	if name, err := ParseDatabase(m.Database); err != nil {
-		return err
-	} else if name != m.Database {
-		return fmt.Errorf("database %q: expected upper case", m.Database)
-	}
-	if err := CheckPrefix(m.Prefix); err != nil {
-		return err
-	}
-	if err := CheckDirectory(m.Directory); err != nil {
-		return err
-	}
-	if _, err := ParseKind(string(m.Kind)); err != nil {
+	if err := m.checkNames(); err != nil {
 		return err
 	}
 	if m.BackupID <= 0 {
@@ -153,6 +136,28 @@ func (m *Manifest) check() error {
 		}
 	}
 	return nil
+}
+
+func (m *Manifest) checkNames() error {
+	if m.Version != ManifestVersion {
+		return fmt.Errorf("version %d: expected %d", m.Version, ManifestVersion)
+	}
+	if err := CheckSID(m.SID); err != nil {
+		return err
+	}
+	if name, err := ParseDatabase(m.Database); err != nil {
+		return err
+	} else if name != m.Database {
+		return fmt.Errorf("database %q: expected upper case", m.Database)
+	}
+	if err := CheckPrefix(m.Prefix); err != nil {
+		return err
+	}
+	if err := CheckDirectory(m.Directory); err != nil {
+		return err
+	}
+	_, err := ParseKind(string(m.Kind))
+	return err
 }
 
 func (m *Manifest) checkStream(s *ManifestStream) error {

@@ -206,8 +206,9 @@ func (a *audit) sample(ctx context.Context, id backup.StreamID, o *backup.Object
 	for i := 1; i < len(o.Parts); i++ {
 		offsets[i] = offsets[i-1] + o.Parts[i-1].Size
 	}
-	chosen := append(rand.Perm(len(o.Parts) - 1)[:min(a.options.Sample, len(o.Parts))-1], len(o.Parts)-1)
-	for _, i := range chosen {
+	last := len(o.Parts) - 1
+	chosen := rand.Perm(last)[:min(a.options.Sample-1, last)]
+	for _, i := range append(chosen, last) {
 		if err := a.part(ctx, id, o, f, i, offsets[i]); err != nil {
 			return err
 		}
