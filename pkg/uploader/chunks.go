@@ -1,0 +1,256 @@
+package uploader
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/rclone/rclone/fs"
+	"github.com/rclone/rclone/fs/object"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// chunkObject is a multipart upload that is not completed.
+type chunkObject struct {
+	segment *segment
+	writer  fs.ChunkWriter
+}
+
+// openChunks starts the multipart upload of the next segment.
+func (u *upload) openChunks(ctx context.Context) (*segment, error) {
+	key := backup.SegmentKey(u.key, len(u.segments)+1)
+	var options []fs.OpenOption
+	if u.conditional {
+		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
+	}
+	var writer fs.ChunkWriter
+	err := u.store.retry(ctx, "begin", u.store.cfg.OutageTolerance, func(ctx context.Context) error {
+		info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
+		var err error
+		_, writer, err = u.store.remote.fs.Features().OpenChunkWriter(ctx, key, info, options...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start multipart upload of %s: %w", key, err)
+	}
+	seg := u.addSegment()
+	seg.hidden = &chunkObject{segment: seg, writer: writer}
+	return seg, nil
+}
+
+func (c *chunkObject) complete(ctx context.Context) error {
+	return c.writer.Close(ctx)
+}
+
+func (c *chunkObject) discard(ctx context.Context) error {
+	if c.segment.visible {
+		return nil // completed: no multipart upload is left
+	}
+	if c.segment.store.remote.kind == "azureblob" {
+		// rclone drops the blocks of an Azure blob by committing the blob
+		// without them, which would empty one that somebody else put there in
+		// a single request. Azure drops such blocks by itself after 7 days.
+		if exists, _, err := c.segment.look(ctx); err != nil || exists {
+			return err
+		}
+	}
+	err := c.writer.Abort(ctx)
+	if isStatus(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+// chunkRun is one Consume in the chunk lane.
+type chunkRun struct {
+	*upload
+	cancel  context.CancelCauseFunc
+	workers sync.WaitGroup
+	// whole is of the stream. later is of the current segment when that is
+	// not the first one, whose sum is the stream's up to there.
+	whole, later hash.Hash
+}
+
+// consumeChunks reads r into part buffers and sends each from a goroutine of its
+// own; how many there are at once is bounded by the buffers. The first error of
+// any of them is the cause of ctx and is returned.
+func (u *upload) consumeChunks(ctx context.Context, cancel context.CancelCauseFunc, r io.Reader) (backup.Stored, error) {
+	run := &chunkRun{upload: u, cancel: cancel, whole: sha256.New()}
+	if err := run.read(ctx, r); err != nil {
+		cancel(err)
+	}
+	run.workers.Wait()
+	if ctx.Err() != nil {
+		return backup.Stored{}, context.Cause(ctx)
+	}
+	return u.stored(run.whole.Sum(nil)), nil
+}
+
+// read runs until the end of r, or the first error of anything.
+func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
+	seg := c.segments[0]
+	for ended := false; !ended; {
+		buffer, err := c.buffers.get(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := fill(ctx, r, *buffer)
+		ended = err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+		switch {
+		case err != nil && !ended:
+			c.buffers.put(buffer)
+			return fmt.Errorf("read the stream: %w", err)
+		case n == 0:
+			c.buffers.put(buffer)
+			continue
+		}
+		if len(seg.object.Parts) == c.store.cfg.MaxParts {
+			c.endSegment(seg)
+			if seg, err = c.openChunks(ctx); err != nil {
+				c.buffers.put(buffer)
+				return err
+			}
+			c.later = sha256.New()
+		}
+		c.send(ctx, seg, buffer, n)
+	}
+	if seg.object.Size == 0 {
+		return backup.ErrEmptyStream
+	}
+	c.endSegment(seg)
+	return nil
+}
+
+func (c *chunkRun) endSegment(seg *segment) {
+	sum := c.whole
+	if c.later != nil {
+		sum = c.later
+	}
+	c.mu.Lock()
+	seg.object.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	c.mu.Unlock()
+}
+
+// send hands the first n bytes of buffer to a worker, which puts it down.
+func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int) {
+	data := (*buffer)[:n]
+	// A hash never returns an error (package hash).
+	_, _ = c.whole.Write(data)
+	if c.later != nil {
+		_, _ = c.later.Write(data)
+	}
+	c.mu.Lock()
+	number := len(seg.object.Parts)
+	seg.object.Parts = append(seg.object.Parts, backup.Part{Size: int64(n)})
+	seg.object.Size += int64(n)
+	c.mu.Unlock()
+	c.workers.Go(func() {
+		defer c.buffers.put(buffer)
+		sum := hexSum(data)
+		if err := c.sendPart(ctx, seg, number, data); err != nil {
+			c.cancel(err)
+			return
+		}
+		c.mu.Lock()
+		seg.object.Parts[number].SHA256 = sum
+		c.mu.Unlock()
+	})
+}
+
+// sendPart returns when the store has acknowledged the part, numbered from 0.
+func (c *chunkRun) sendPart(ctx context.Context, seg *segment, number int, data []byte) error {
+	s := c.store
+	started := time.Now()
+	writer := seg.hidden.(*chunkObject).writer
+	err := s.retry(ctx, "part", s.cfg.OutageTolerance, func(ctx context.Context) error {
+		body := &partBody{reader: bytes.NewReader(data)}
+		defer body.detach()
+		n, err := writer.WriteChunk(ctx, number, body)
+		if err == nil && n != int64(len(data)) {
+			return fmt.Errorf("the store took %d of %d bytes", n, len(data))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("part %d of %s: %w", number+1, seg.object.Key, err)
+	}
+	s.metrics.partTime.Observe(time.Since(started).Seconds())
+	s.metrics.parts.Inc()
+	c.acknowledge(int64(len(data)))
+	return nil
+}
+
+func (u *upload) acknowledge(n int64) {
+	u.store.metrics.uploaded.Add(float64(n))
+	if u.progress != nil {
+		u.progress(n)
+	}
+}
+
+// fill reads r until buffer is full or r returns an error. Unlike io.ReadFull it
+// keeps the error of r as it is: an io.ErrUnexpectedEOF of r is not an end.
+func fill(ctx context.Context, r io.Reader, buffer []byte) (int, error) {
+	n, idle := 0, 0
+	for n < len(buffer) {
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
+		m, err := r.Read(buffer[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		if idle++; m > 0 {
+			idle = 0
+		}
+		if idle == 100 {
+			return n, io.ErrNoProgress
+		}
+	}
+	return n, nil
+}
+
+// partBody reads a part buffer until it is detached. An HTTP transport may read
+// a request's body for a moment after the request has failed, when the buffer
+// already holds the next part (net/http, RoundTripper).
+type partBody struct {
+	mu     sync.Mutex
+	reader *bytes.Reader
+}
+
+var errDetached = errors.New("the part was given up")
+
+// Read implements io.Reader.
+func (b *partBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reader == nil {
+		return 0, errDetached
+	}
+	return b.reader.Read(p)
+}
+
+// Seek implements io.Seeker.
+func (b *partBody) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reader == nil {
+		return 0, errDetached
+	}
+	return b.reader.Seek(offset, whence)
+}
+
+func (b *partBody) detach() {
+	b.mu.Lock()
+	b.reader = nil
+	b.mu.Unlock()
+}

@@ -1,0 +1,50 @@
+// Package uploader is the store: it carries streams to objects and back. It is
+// the only package that imports rclone, which it drives as a library; rclone
+// promises no stable interface (its issue 361), so the version is pinned and
+// the suite in storetest runs against every kind of backend.
+//
+// # Two lanes
+//
+// The chunk lane (s3, azureblob) owns the multipart upload: parts are read
+// straight into part buffers, sent by a bounded set of workers, and tried again
+// one by one, so an outage of the store is absorbed by back-pressure. Complete
+// is called by Commit alone.
+//
+// The partial lane serves every other backend, and crypt, which hides its
+// backend's multipart interface. It streams to a private key below
+// ".pipestreamer/partial/" and moves (or copies) the object inside the store at
+// Commit. A stream cannot be rewound there, so only what rclone retries by
+// itself is retried. b2 is in this lane because a B2 large file needs two parts
+// or more (backend/b2/b2.go), which a short stream does not have. Backends that
+// cannot stream, or can neither move nor copy, are refused by New.
+//
+// Nothing is visible at a key before Commit in either lane. Commit refuses a key
+// that holds an object. On s3 the store itself refuses it too ("If-None-Match"),
+// once Check has seen that this store honours the header.
+//
+// # Memory
+//
+// All uploads and downloads of a Store share one budget:
+//
+//	reserved by an upload     2 × part size
+//	reserved by a download    1 × its largest part
+//	more parts in flight      up to Concurrency (+1 being filled), only while
+//	                          the budget has room
+//	sum of all                ≤ MemoryBudget, always
+//	largest part size         MemoryBudget / (2 × Streams), at least 5 MiB
+//
+// With the defaults of 512 MiB and 32 streams a part has at most 8 MiB; fewer
+// streams or a larger budget give larger parts. Every upload can always fill one
+// buffer while another is being sent, so Streams uploads at once never wait for
+// each other. Outside the budget rclone takes 1 MiB for each part in flight (its
+// checksum buffer) and its transport about 100 KiB for each connection, and Go
+// keeps a freed buffer until its next collection: set GOMEMLIMIT. In the partial
+// lane over s3, azureblob and b2 (that is, below crypt) rclone's own two buffers
+// of one part each are what Begin reserves.
+//
+// # What was tested
+//
+// The suite runs against local, crypt, s3 (versitygw), webdav, sftp and swift
+// servers; see the tests for the list and for what a test server cannot do.
+// There is no b2 server to test against: b2 is linked and untested.
+package uploader

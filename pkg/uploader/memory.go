@@ -1,0 +1,154 @@
+package uploader
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+)
+
+// memory is the budget of all part buffers of a Store.
+type memory struct {
+	size  int64
+	sum   *semaphore.Weighted
+	gauge prometheus.Gauge
+	used  atomic.Int64
+	peak  atomic.Int64
+	// pools hold buffers that no stream uses, by their size. They are outside
+	// the budget and the garbage collector's to take.
+	pools sync.Map
+}
+
+func newMemory(size int64, gauge prometheus.Gauge) *memory {
+	return &memory{size: size, sum: semaphore.NewWeighted(size), gauge: gauge}
+}
+
+// acquire takes n bytes of the budget, or waits for them until ctx ends.
+func (m *memory) acquire(ctx context.Context, n int64) error {
+	if n > m.size {
+		return fmt.Errorf("%d bytes of part buffers are more than the memory budget of %d", n, m.size)
+	}
+	if err := m.sum.Acquire(ctx, n); err != nil {
+		return fmt.Errorf("wait for %d bytes of the memory budget: %w", n, context.Cause(ctx))
+	}
+	m.count(n)
+	return nil
+}
+
+// tryAcquire takes n bytes if that leaves nobody waiting.
+func (m *memory) tryAcquire(n int64) bool {
+	if !m.sum.TryAcquire(n) {
+		return false
+	}
+	m.count(n)
+	return true
+}
+
+func (m *memory) release(n int64) {
+	m.used.Add(-n)
+	m.gauge.Sub(float64(n))
+	m.sum.Release(n)
+}
+
+func (m *memory) count(n int64) {
+	m.gauge.Add(float64(n))
+	used := m.used.Add(n)
+	for {
+		peak := m.peak.Load()
+		if used <= peak || m.peak.CompareAndSwap(peak, used) {
+			return
+		}
+	}
+}
+
+func (m *memory) buffer(size int64) *[]byte {
+	pool, _ := m.pools.LoadOrStore(size, new(sync.Pool))
+	if buffer, ok := pool.(*sync.Pool).Get().(*[]byte); ok {
+		return buffer
+	}
+	// Go aligns an allocation of this size to a page.
+	buffer := make([]byte, size)
+	return &buffer
+}
+
+func (m *memory) recycle(buffer *[]byte) {
+	*buffer = (*buffer)[:cap(*buffer)]
+	pool, _ := m.pools.LoadOrStore(int64(cap(*buffer)), new(sync.Pool))
+	pool.(*sync.Pool).Put(buffer)
+}
+
+// buffers is one stream's share of the budget: reserved buffers that it always
+// has, and more while the budget has room. A buffer beyond the reserved ones
+// goes back to the budget as soon as it is put down, so a long stream never
+// keeps another from beginning.
+type buffers struct {
+	memory   *memory
+	size     int64
+	reserved int
+	most     int
+
+	mu    sync.Mutex
+	inUse int
+	freed chan struct{}
+}
+
+// reserve waits until ctx ends for reserved buffers of size bytes.
+func (m *memory) reserve(ctx context.Context, size int64, reserved, most int) (*buffers, error) {
+	if err := m.acquire(ctx, size*int64(reserved)); err != nil {
+		return nil, err
+	}
+	return &buffers{
+		memory: m, size: size, reserved: reserved, most: max(most, reserved),
+		freed: make(chan struct{}, 1),
+	}, nil
+}
+
+// get returns a buffer of full size, waiting for one of its own to be put down
+// if there is no room for another. It fails only when ctx ends.
+func (b *buffers) get(ctx context.Context) (*[]byte, error) {
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if b.take() {
+			return b.memory.buffer(b.size), nil
+		}
+		select {
+		case <-b.freed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (b *buffers) take() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.inUse >= b.reserved && (b.inUse >= b.most || !b.memory.tryAcquire(b.size)) {
+		return false
+	}
+	b.inUse++
+	return true
+}
+
+// put gives a buffer from get back.
+func (b *buffers) put(buffer *[]byte) {
+	b.memory.recycle(buffer)
+	b.mu.Lock()
+	b.inUse--
+	if b.inUse >= b.reserved {
+		b.memory.release(b.size)
+	}
+	b.mu.Unlock()
+	select {
+	case b.freed <- struct{}{}:
+	default:
+	}
+}
+
+// close gives the reserved buffers back. Every buffer was put down before.
+func (b *buffers) close() {
+	b.memory.release(b.size * int64(b.reserved))
+}

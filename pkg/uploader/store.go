@@ -1,0 +1,229 @@
+package uploader
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rclone/rclone/fs"
+	"github.com/rclone/rclone/fs/walk"
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+var (
+	_ backup.Store        = (*Store)(nil)
+	_ backup.StreamOpener = (*Store)(nil)
+)
+
+// Store keeps objects at one rclone remote. Its methods may be called at once.
+type Store struct {
+	cfg     Config
+	remote  *remote
+	memory  *memory
+	log     *zap.Logger
+	metrics *Metrics
+	// live holds the ids of uploads in the partial lane that Sweep leaves alone.
+	live sync.Map
+	// conditional is set when Check has seen that the store honours
+	// If-None-Match; probed when it has looked.
+	conditional, probed atomic.Bool
+}
+
+// New opens the store of cfg. It refuses a configuration that cannot keep the
+// promises of backup.Store and says why. For s3 it does not talk to the server:
+// call Check. metrics may be nil.
+func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if metrics == nil {
+		var err error
+		if metrics, err = NewMetrics(prometheus.NewRegistry()); err != nil {
+			return nil, err
+		}
+	}
+	r, err := openRemote(ctx, cfg, cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	metrics.budget.Set(float64(cfg.MemoryBudget))
+	return &Store{cfg: cfg, remote: r, memory: newMemory(cfg.MemoryBudget, metrics.memory), log: log, metrics: metrics}, nil
+}
+
+// Close gives back what the backend keeps open, for example ssh connections.
+// Uploads and readers are ended before.
+func (s *Store) Close(ctx context.Context) error {
+	if shutdown := s.remote.base.Features().Shutdown; shutdown != nil {
+		return shutdown(ctx)
+	}
+	return nil
+}
+
+// Stat implements [backup.Store].
+func (s *Store) Stat(ctx context.Context, key string) (backup.Object, error) {
+	if err := checkKey(key); err != nil {
+		return backup.Object{}, err
+	}
+	o, err := s.find(ctx, key)
+	if err != nil {
+		return backup.Object{}, fmt.Errorf("stat: %w", err)
+	}
+	return backup.Object{Key: key, Size: o.Size(), ModTime: o.ModTime(ctx)}, nil
+}
+
+// find returns the object at key or ErrNotFound; errors name the key.
+func (s *Store) find(ctx context.Context, key string) (fs.Object, error) {
+	var o fs.Object
+	err := s.retry(ctx, "stat", shortPatience, func(ctx context.Context) error {
+		var err error
+		o, err = s.remote.fs.NewObject(ctx, key)
+		return err
+	})
+	switch {
+	case err == nil:
+		return o, nil
+	case errors.Is(err, fs.ErrorObjectNotFound), errors.Is(err, fs.ErrorDirNotFound),
+		errors.Is(err, fs.ErrorIsDir), errors.Is(err, fs.ErrorNotAFile):
+		return nil, fmt.Errorf("%s: %w", key, backup.ErrNotFound)
+	default:
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+}
+
+// List implements [backup.Store]. It never returns what lies below
+// ".pipestreamer/".
+func (s *Store) List(ctx context.Context, prefix string) ([]backup.Object, error) {
+	if err := checkPrefix(prefix); err != nil {
+		return nil, err
+	}
+	found, err := s.list(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]backup.Object, 0, len(found))
+	for _, o := range found {
+		if !strings.HasPrefix(o.Remote(), privatePrefix) {
+			objects = append(objects, backup.Object{Key: o.Remote(), Size: o.Size(), ModTime: o.ModTime(ctx)})
+		}
+	}
+	return objects, nil
+}
+
+// list returns every object below prefix, private ones too, sorted by key.
+func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
+	var found []fs.Object
+	err := s.retry(ctx, "list", shortPatience, func(ctx context.Context) error {
+		found = nil
+		return walk.ListR(ctx, s.remote.fs, strings.TrimSuffix(prefix, "/"), true, -1, walk.ListObjects,
+			func(entries fs.DirEntries) error {
+				entries.ForObject(func(o fs.Object) { found = append(found, o) })
+				return nil
+			})
+	})
+	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
+		return nil, fmt.Errorf("list %q: %w", prefix, err)
+	}
+	slices.SortFunc(found, func(a, b fs.Object) int { return cmp.Compare(a.Remote(), b.Remote()) })
+	return found, nil
+}
+
+// Remove implements [backup.Store].
+func (s *Store) Remove(ctx context.Context, key string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	return s.remove(ctx, key)
+}
+
+func (s *Store) remove(ctx context.Context, key string) error {
+	err := s.retry(ctx, "remove", shortPatience, func(ctx context.Context) error {
+		o, err := s.find(ctx, key)
+		if err != nil {
+			return err
+		}
+		return o.Remove(ctx)
+	})
+	if err != nil && !errors.Is(err, backup.ErrNotFound) && !errors.Is(err, fs.ErrorObjectNotFound) {
+		return fmt.Errorf("remove %s: %w", key, err)
+	}
+	return nil
+}
+
+// Open implements [backup.Store].
+func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if offset < 0 || length < -1 {
+		return nil, fmt.Errorf("open %s: offset %d, length %d: out of range", key, offset, length)
+	}
+	o, err := s.find(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	reader, err := s.openRange(ctx, o, offset, length)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", key, err)
+	}
+	return reader, nil
+}
+
+// openRange reads length bytes of o from offset, -1 for the rest of it.
+func (s *Store) openRange(ctx context.Context, o fs.Object, offset, length int64) (io.ReadCloser, error) {
+	rest := o.Size() - offset
+	if rest < 0 {
+		return nil, fmt.Errorf("offset %d of %d bytes: %w", offset, o.Size(), io.ErrUnexpectedEOF)
+	}
+	if length < 0 {
+		length = rest
+	}
+	body := io.NopCloser(strings.NewReader(""))
+	if there := min(length, rest); there > 0 {
+		err := s.retry(ctx, "open", shortPatience, func(ctx context.Context) error {
+			var err error
+			body, err = o.Open(ctx, &fs.RangeOption{Start: offset, End: offset + there - 1})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &exactReader{body: body, rest: length}, nil
+}
+
+// exactReader turns an early end of body into io.ErrUnexpectedEOF.
+type exactReader struct {
+	body io.ReadCloser
+	rest int64
+}
+
+// Read implements io.Reader.
+func (r *exactReader) Read(p []byte) (int, error) {
+	if r.rest == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.body.Read(p[:min(int64(len(p)), r.rest)])
+	r.rest -= int64(n)
+	if errors.Is(err, io.EOF) {
+		if r.rest > 0 {
+			return n, io.ErrUnexpectedEOF
+		}
+		return n, io.EOF
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (r *exactReader) Close() error {
+	return r.body.Close()
+}

@@ -1,0 +1,222 @@
+package uploader
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+var errClosed = errors.New("the reader was closed")
+
+// readTries is how often a part that does not match is read in all: the fault
+// may have been on the way.
+const readTries = 2
+
+// OpenStream implements [backup.StreamOpener]. It waits until ctx ends for the
+// memory of one part; more parts are fetched ahead while the budget has room.
+// ctx governs the reads as well. Close ends everything and waits for it.
+func (s *Store) OpenStream(ctx context.Context, objects []backup.Object) (io.ReadCloser, error) {
+	largest, err := s.checkObjects(objects)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	reserved, err := s.memory.reserve(ctx, largest, 1, s.cfg.Concurrency)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &streamReader{
+		store: s, ctx: ctx, cancel: cancel, buffers: reserved,
+		queue: make(chan *fetch, s.cfg.Concurrency),
+	}
+	r.workers.Go(func() { r.plan(objects) })
+	return r, nil
+}
+
+// checkObjects refuses what cannot be a stream and returns its largest part.
+func (s *Store) checkObjects(objects []backup.Object) (int64, error) {
+	largest := int64(1)
+	for i := range objects {
+		o := &objects[i]
+		if err := checkKey(o.Key); err != nil {
+			return 0, err
+		}
+		var sum int64
+		for n, part := range o.Parts {
+			if part.Size <= 0 || part.Size > s.memory.size {
+				return 0, fmt.Errorf("%s: part %d has %d bytes: expected 1 to the memory budget of %d",
+					o.Key, n+1, part.Size, s.memory.size)
+			}
+			if digest, err := hex.DecodeString(part.SHA256); err != nil || len(digest) != sha256.Size {
+				return 0, fmt.Errorf("%s: part %d has no SHA-256", o.Key, n+1)
+			}
+			sum += part.Size
+			largest = max(largest, part.Size)
+		}
+		if sum != o.Size || sum == 0 {
+			return 0, fmt.Errorf("%s: its parts add up to %d of %d bytes", o.Key, sum, o.Size)
+		}
+	}
+	return largest, nil
+}
+
+// fetch is one part on its way. done is closed when err or the buffer is there.
+type fetch struct {
+	object *backup.Object
+	number int
+	offset int64
+	buffer *[]byte
+	done   chan struct{}
+	err    error
+}
+
+// streamReader delivers parts in order.
+type streamReader struct {
+	store   *Store
+	ctx     context.Context //nolint:containedctx // it is the life of the reader, ended by Close
+	cancel  context.CancelCauseFunc
+	workers sync.WaitGroup
+	queue   chan *fetch
+
+	mu      sync.Mutex
+	buffers *buffers
+	current *fetch
+	rest    []byte
+	err     error
+}
+
+// plan starts a fetch for every part in order, as far ahead as there is memory.
+func (r *streamReader) plan(objects []backup.Object) {
+	defer close(r.queue)
+	for i := range objects {
+		var offset int64
+		for number, part := range objects[i].Parts {
+			buffer, err := r.buffers.get(r.ctx)
+			if err != nil {
+				return // the reader sees the same end of ctx
+			}
+			*buffer = (*buffer)[:part.Size]
+			f := &fetch{object: &objects[i], number: number, offset: offset, buffer: buffer, done: make(chan struct{})}
+			offset += part.Size
+			r.workers.Go(func() {
+				defer close(f.done)
+				f.err = r.store.fetchPart(r.ctx, f)
+			})
+			// There are never more buffers than places in the queue.
+			r.queue <- f
+		}
+	}
+}
+
+// fetchPart fills f's buffer and compares it with its checksum.
+func (s *Store) fetchPart(ctx context.Context, f *fetch) error {
+	what := fmt.Sprintf("part %d of %s", f.number+1, f.object.Key)
+	for try := 1; ; try++ {
+		err := s.retry(ctx, "read", s.cfg.OutageTolerance, func(ctx context.Context) error { return s.readPart(ctx, f) })
+		if err != nil {
+			return fmt.Errorf("read %s: %w", what, err)
+		}
+		if hexSum(*f.buffer) == f.object.Parts[f.number].SHA256 {
+			s.metrics.downloaded.Add(float64(len(*f.buffer)))
+			return nil
+		}
+		if try == readTries {
+			s.metrics.corrupt.Inc()
+			return fmt.Errorf("read %s: %w", what, backup.ErrCorrupt)
+		}
+		s.log.Warn("a part does not match its checksum, reading it again",
+			zap.String("key", f.object.Key), zap.Int("part_number", f.number+1))
+	}
+}
+
+func (s *Store) readPart(ctx context.Context, f *fetch) error {
+	o, err := s.find(ctx, f.object.Key)
+	if err != nil {
+		return err
+	}
+	if o.Size() != f.object.Size {
+		return fmt.Errorf("%w: the object has %d bytes, expected %d", backup.ErrCorrupt, o.Size(), f.object.Size)
+	}
+	body, err := s.openRange(ctx, o, f.offset, int64(len(*f.buffer)))
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadFull(body, *f.buffer)
+	return errors.Join(err, body.Close())
+}
+
+// Read implements io.Reader.
+func (r *streamReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.rest) == 0 {
+		if r.err == nil {
+			r.err = r.next()
+		}
+		if r.err != nil {
+			return 0, r.err
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// next makes the following part the current one.
+func (r *streamReader) next() error {
+	if r.current != nil {
+		r.buffers.put(r.current.buffer)
+		r.current = nil
+	}
+	var f *fetch
+	select {
+	case f = <-r.queue:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+	if f == nil {
+		if r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
+		return io.EOF
+	}
+	r.current = f
+	select {
+	case <-f.done:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+	if f.err == nil {
+		r.rest = *f.buffer
+	}
+	return f.err
+}
+
+// Close implements io.Closer. It may be called while a Read waits.
+func (r *streamReader) Close() error {
+	r.cancel(errClosed)
+	r.workers.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.buffers == nil {
+		return nil
+	}
+	for f := range r.queue {
+		r.buffers.put(f.buffer)
+	}
+	if r.current != nil {
+		r.buffers.put(r.current.buffer)
+		r.current = nil
+	}
+	r.buffers.close()
+	r.buffers, r.rest, r.err = nil, nil, errClosed
+	return nil
+}
