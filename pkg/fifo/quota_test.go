@@ -1,0 +1,5 @@
+package fifo_test
+
+import "errors"
+
+func playQuota(string) error { return errors.New("later") }

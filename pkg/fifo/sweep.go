@@ -1,0 +1,96 @@
+package fifo
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Swept is what [Sweep] did with the names that it found.
+type Swept struct {
+	// Removed are the names of pipes that were ours.
+	Removed []string
+	// Left are the names at which something else stands, untouched.
+	Left []string
+}
+
+// Sweep releases whoever is blocked in opening a pipe of an earlier process,
+// for writing or for reading, and removes the pipes. directory is that of the
+// plan, pipes are what the earlier Source or Sink gave as Pipes.
+//
+// No byte is read: what a writer puts into such a pipe between our open and our
+// close is lost, so the backup that it belongs to has failed, whatever HANA
+// says. A pipe that HANA has renamed to another name of the list is found there.
+func Sweep(directory string, pipes []PipeID) (Swept, error) {
+	var swept Swept
+	d, err := openDirectory(directory, directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return swept, nil
+	}
+	if err != nil {
+		return swept, fmt.Errorf("sweep pipes: %w", err)
+	}
+	var errs []error
+	var held []*os.File
+	done := make(map[string]bool, len(pipes))
+	for _, p := range pipes {
+		if done[p.Name] {
+			continue
+		}
+		done[p.Name] = true
+		ours := func(e entry) bool { return isJournaled(e, p.Name, pipes) }
+		e, err := d.look(p.Name)
+		if err != nil || !e.exists {
+			errs = append(errs, err)
+			continue
+		}
+		if !ours(e) {
+			swept.Left = append(swept.Left, p.Name)
+			continue
+		}
+		f, err := d.hold(p.Name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		held = append(held, f)
+		removed, err := d.remove(p.Name, ours)
+		errs = append(errs, err)
+		if removed {
+			swept.Removed = append(swept.Removed, p.Name)
+		}
+	}
+	if len(held) > 0 {
+		time.Sleep(linger)
+	}
+	for _, f := range held {
+		errs = append(errs, f.Close())
+	}
+	return swept, errors.Join(append(errs, d.close())...)
+}
+
+func isJournaled(e entry, name string, pipes []PipeID) bool {
+	for _, p := range pipes {
+		if e.is(p) || (p.Ino == 0 && p.Name == name && e.isPipe() && e.dev == p.Dev) {
+			return true
+		}
+	}
+	return false
+}
+
+// hold opens both ends of the pipe at name, which wakes whoever is blocked in
+// opening either (fifo(7); Linux allows O_RDWR). The order is the point: open,
+// unlink, close. A plain unlink leaves an opener blocked for ever.
+func (d *directory) hold(name string) (*os.File, error) {
+	fd, err := retryFD(func() (int, error) {
+		return unix.Openat(d.fd, name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("release pipe %s/%s: %w", d.path, name, err)
+	}
+	return os.NewFile(uintptr(fd), d.path+"/"+name), nil
+}

@@ -1,0 +1,182 @@
+package fifo
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// moved are the events after which a name may mean something else.
+const moved = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
+
+// lost are the events after which the directory itself is not what it was.
+const lost = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
+
+// Watch implements [backup.Source]. The error wraps [ErrIntrusion].
+func (s *Source) Watch(ctx context.Context) error {
+	select {
+	case <-s.intruded:
+	case <-ctx.Done():
+		return nil
+	case <-s.done:
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.intrusion
+}
+
+// subscribe returns an inotify descriptor for the directory. It works across
+// the mount namespaces of a pod's containers.
+func (d *directory) subscribe() (*os.File, error) {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("watch directory %s (fs.inotify.max_user_instances): %w", d.path, err)
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, descriptorPath(d.fd), moved|lost|unix.IN_ONLYDIR); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch directory %s: %w", d.path, err), f.Close())
+	}
+	return f, nil
+}
+
+// followEvents scans whenever a name of ours may have changed its meaning.
+func (s *Source) followEvents() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := s.events.Read(buf)
+		s.mu.Lock()
+		switch {
+		case s.closing:
+		case err != nil:
+			s.intrude(nil, fmt.Sprintf("the directory can no longer be watched: %v", err))
+		default:
+			s.handle(buf[:n])
+		}
+		closing := s.closing
+		s.mu.Unlock()
+		if err != nil || closing {
+			return
+		}
+	}
+}
+
+// handle reads inotify(7) events: watch, mask, cookie and length of the name as
+// 32-bit numbers, then the name filled up with NUL.
+func (s *Source) handle(buf []byte) {
+	rescan := false
+	for len(buf) >= unix.SizeofInotifyEvent {
+		mask := binary.NativeEndian.Uint32(buf[4:])
+		end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(buf[12:])), len(buf))
+		name := unix.ByteSliceToString(buf[unix.SizeofInotifyEvent:end])
+		buf = buf[end:]
+		switch {
+		case mask&lost != 0:
+			s.intrude(nil, "the directory was removed, moved or unmounted")
+		case mask&unix.IN_Q_OVERFLOW != 0:
+			s.log.Warn("events of the backup directory were lost, scanning it instead")
+			rescan = true
+		case s.ours(name):
+			// A file that came and went leaves no other trace than its event.
+			if mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 && !s.expected(name) {
+				s.intrude(nil, "an unexpected file appeared: "+s.dir.path+"/"+name)
+			}
+			rescan = true
+		}
+	}
+	if rescan {
+		s.scan()
+	}
+}
+
+func (s *Source) expected(name string) bool {
+	return slices.ContainsFunc(s.streams, func(st *sourceStream) bool { return name == st.final || name == st.hidden })
+}
+
+// scan compares the directory with what should be there. It needs no events, so
+// it is right after any number of lost ones.
+func (s *Source) scan() {
+	found, err := s.dir.list(s.ours)
+	if err != nil {
+		s.intrude(nil, err.Error())
+		return
+	}
+	for _, name := range found {
+		if !s.expected(name) {
+			s.intrude(nil, "an unexpected file appeared: "+s.dir.path+"/"+name)
+		}
+	}
+	for _, st := range s.streams {
+		if what, err := s.examine(st); err != nil {
+			s.intrude(st, err.Error())
+		} else if what != "" {
+			s.intrude(st, what)
+		}
+	}
+}
+
+// examine says what is wrong with the names of one stream. HANA may rename its
+// hidden file to the final name at any moment, so the hidden name is looked at
+// first: what is gone from there by then is at the final name already.
+func (s *Source) examine(st *sourceStream) (string, error) {
+	hidden, err := s.dir.look(st.hidden)
+	if err != nil {
+		return "", err
+	}
+	final, err := s.dir.look(st.final)
+	if err != nil {
+		return "", err
+	}
+	for name, e := range map[string]entry{st.hidden: hidden, st.final: final} {
+		if e.exists && !e.isOneOf(st.live) {
+			return fmt.Sprintf("where a pipe stood, %s/%s is %s", s.dir.path, name, e), nil
+		}
+	}
+	if st.current != nil || st.released {
+		return "", nil // HANA may rename the spare, and what is unused is nobody's
+	}
+	if !final.exists {
+		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.final), nil
+	}
+	if !hidden.exists && !final.is(st.atHidden.id) {
+		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.hidden), nil
+	}
+	return "", nil
+}
+
+// secondWriter names the path behind which p stands, which for the spare is
+// the one that HANA opened first.
+func (s *Source) secondWriter(st *sourceStream, p *pipe) {
+	where := s.dir.path + "/" + p.id.Name
+	if p == st.spare {
+		where = st.report.Path
+	}
+	s.intrude(st, "a second writer wrote to "+where)
+}
+
+// intrude records what happened, the first for its stream and the first of all.
+// A nil stream is the directory.
+func (s *Source) intrude(st *sourceStream, what string) {
+	if st != nil {
+		if st.report.Intrusion != "" {
+			return
+		}
+		st.report.Intrusion = what
+		what = "stream " + st.report.StreamID.String() + ": " + what
+	}
+	if st == nil && s.intrusion != nil {
+		return
+	}
+	s.metrics.intrusions.WithLabelValues(directionBackup).Inc()
+	s.log.Error("something happened to the pipes", zap.String("intrusion", what))
+	if s.intrusion == nil {
+		s.intrusion = fmt.Errorf("%w: %s", ErrIntrusion, what)
+		close(s.intruded)
+	}
+}
