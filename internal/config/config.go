@@ -73,7 +73,11 @@ type Crypt struct {
 
 // Timeouts bound what could otherwise wait for ever.
 type Timeouts struct {
-	Open time.Duration `key:"open" default:"10m" doc:"How long HANA may take to open its first pipe after the statement was sent."`
+	Open   time.Duration `key:"open" default:"10m" doc:"How long HANA may take from the statement to the first byte of any stream."`
+	Answer time.Duration `key:"answer" default:"1m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
+	End    time.Duration `key:"end" default:"30s" doc:"How long a stream may stay without a byte and without an end after HANA has answered."`
+	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take."`
+	Clean  time.Duration `key:"clean" default:"1m" doc:"How long each step of cleaning up may take."`
 }
 
 // Log says what is logged, to standard error.

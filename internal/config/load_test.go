@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
 		Store:           config.Store{Type: "s3", Root: "bucket/hana", Concurrency: 4, PartSize: 32 << 20, OutageTolerance: 15 * time.Minute, SecretValues: map[string]config.Secret{}},
 		MemoryBudget:    512 << 20,
-		Timeouts:        config.Timeouts{Open: 10 * time.Minute},
+		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Answer: time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
 		ShutdownGrace:   20 * time.Second,
 		Log:             config.Log{Level: "info", Format: "json"},
 	}

@@ -1,0 +1,174 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// ClientOptions say where the daemon is.
+type ClientOptions struct {
+	// Socket is the path of its Unix socket; used unless URL is set.
+	Socket string
+	// URL is its address, for example "http://127.0.0.1:8080".
+	URL string
+	// Token gives the bearer token, nil for none.
+	Token Token
+	// Patience is how long Follow bears a daemon that does not answer. Default
+	// 5 min.
+	Patience time.Duration
+	// Pause is the time between its attempts. Default 1 s.
+	Pause time.Duration
+}
+
+// Client talks to a daemon. Errors that the daemon reports are *[Problem].
+type Client struct {
+	base    string
+	options ClientOptions
+	http    *http.Client
+}
+
+// NewClient returns a client. Nothing is sent yet.
+func NewClient(options ClientOptions) (*Client, error) {
+	if options.Patience <= 0 {
+		options.Patience = 5 * time.Minute
+	}
+	if options.Pause <= 0 {
+		options.Pause = time.Second
+	}
+	transport := &http.Transport{ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: 30 * time.Second}
+	c := &Client{base: "http://pipestreamer", options: options, http: &http.Client{Transport: transport}}
+	if options.URL == "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", options.Socket)
+		}
+		return c, nil
+	}
+	address, err := url.Parse(options.URL)
+	if err != nil || address.Host == "" || (address.Scheme != "http" && address.Scheme != "https") {
+		return nil, fmt.Errorf("URL %q: expected http://host:port or https://host:port", options.URL)
+	}
+	c.base = strings.TrimSuffix(options.URL, "/")
+	return c, nil
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// StartBackup asks for a backup. A repeated request with the same key starts
+// nothing new.
+func (c *Client) StartBackup(ctx context.Context, r job.BackupRequest, idempotencyKey string) (job.Record, error) {
+	return c.start(ctx, "/v1/backups", r, idempotencyKey)
+}
+
+// StartRestore asks for a restore.
+func (c *Client) StartRestore(ctx context.Context, r job.RestoreRequest, idempotencyKey string) (job.Record, error) {
+	return c.start(ctx, "/v1/restores", r, idempotencyKey)
+}
+
+// StartVerification asks for a verification.
+func (c *Client) StartVerification(ctx context.Context, r job.VerificationRequest, idempotencyKey string) (job.Record, error) {
+	return c.start(ctx, "/v1/verifications", r, idempotencyKey)
+}
+
+func (c *Client) start(ctx context.Context, path string, body any, key string) (record job.Record, err error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return record, fmt.Errorf("encode the request: %w", err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if key != "" {
+		header.Set("Idempotency-Key", key)
+	}
+	return record, c.call(ctx, http.MethodPost, path, header, text, &record)
+}
+
+// Jobs returns the jobs that the daemon knows, newest first.
+func (c *Client) Jobs(ctx context.Context) ([]job.Record, error) {
+	var list jobList
+	err := c.call(ctx, http.MethodGet, "/v1/jobs", nil, nil, &list)
+	return list.Jobs, err
+}
+
+// Job returns one job.
+func (c *Client) Job(ctx context.Context, id string) (record job.Record, err error) {
+	return record, c.call(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id), nil, nil, &record)
+}
+
+// Cancel asks a job to end.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil, nil, new(job.Record))
+}
+
+// Backups lists the backups of a database, or of all, newest first.
+func (c *Client) Backups(ctx context.Context, database string) ([]Summary, error) {
+	var list backupList
+	err := c.call(ctx, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil, &list)
+	return list.Backups, err
+}
+
+// Backup returns the manifest of one backup, by id or "latest".
+func (c *Client) Backup(ctx context.Context, database, id string) (*backup.Manifest, error) {
+	m := new(backup.Manifest)
+	path := "/v1/backups/" + url.PathEscape(id) + "?" + url.Values{"database": {database}}.Encode()
+	if err := c.call(ctx, http.MethodGet, path, nil, nil, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// call sends a request and decodes the answer into result.
+func (c *Client) call(ctx context.Context, method, path string, header http.Header, body []byte, result any) (err error) {
+	response, err := c.send(ctx, method, path, header, body)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	if err := json.NewDecoder(response.Body).Decode(result); err != nil {
+		return fmt.Errorf("%s %s: decode the answer: %w", method, path, err)
+	}
+	return nil
+}
+
+// send returns a response with a status below 300; its body is the caller's to
+// close.
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		request.Header = header
+	}
+	if c.options.Token != nil {
+		token, err := c.options.Token()
+		if err != nil {
+			return nil, fmt.Errorf("read the token: %w", err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("reach the daemon: %w", err)
+	}
+	if response.StatusCode < http.StatusMultipleChoices {
+		return response, nil
+	}
+	p := &Problem{Status: response.StatusCode, Title: response.Status}
+	if response.Header.Get("Content-Type") == problemMediaType {
+		if err := json.NewDecoder(response.Body).Decode(p); err != nil {
+			p.Detail = "its reason could not be read: " + err.Error()
+		}
+	}
+	return nil, errors.Join(p, response.Body.Close())
+}

@@ -1,0 +1,160 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+func TestClientRoundTrip(t *testing.T) {
+	a := newAPI(t)
+	m := testManifest("HXE", 1700000000000)
+	a.jobs.SetBackups(nil, m)
+	socket, _ := a.serve(t)
+	client := newClient(t, httpapi.ClientOptions{Socket: socket})
+	ctx := t.Context()
+
+	started, err := client.StartBackup(ctx, job.BackupRequest{Database: "HXE"}, "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := job.Record{
+		ID: "job-1", Action: job.ActionBackup, State: job.StateRunning, Stage: job.StagePlan, SID: "HXE", Database: "HXE",
+		StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), IdempotencyKey: "key",
+	}
+	if diff := cmp.Diff(want, started); diff != "" {
+		t.Errorf("StartBackup (-want +got):\n%s", diff)
+	}
+	if err := client.Cancel(ctx, "job-1"); err != nil {
+		t.Errorf("Cancel: %v", err)
+	}
+	if r, err := client.Job(ctx, "job-1"); err != nil || r.State != job.StateCanceled {
+		t.Errorf("Job: %v %v", r.State, err)
+	}
+	if r, err := client.StartRestore(ctx, job.RestoreRequest{Database: "HXE", Backup: "latest"}, ""); err != nil || r.Action != job.ActionRestore {
+		t.Errorf("StartRestore: %+v %v", r, err)
+	}
+	a.jobs.Finish("job-2", job.StateSucceeded)
+	if r, err := client.StartVerification(ctx, job.VerificationRequest{Database: "HXE", Backup: "latest", Sample: 3}, ""); err != nil || r.Action != job.ActionVerification {
+		t.Errorf("StartVerification: %+v %v", r, err)
+	}
+	if list, err := client.Jobs(ctx); err != nil || len(list) != 3 {
+		t.Errorf("Jobs: %v %v", list, err)
+	}
+	if list, err := client.Backups(ctx, "HXE"); err != nil || len(list) != 1 || list[0].BackupID != m.BackupID {
+		t.Errorf("Backups: %v %v", list, err)
+	}
+	got, err := client.Backup(ctx, "HXE", "latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(m, got); diff != "" {
+		t.Errorf("Backup (-want +got):\n%s", diff)
+	}
+}
+
+func TestClientErrors(t *testing.T) {
+	a := newAPI(t)
+	socket, _ := a.serve(t)
+	client := newClient(t, httpapi.ClientOptions{Socket: socket})
+	_, err := client.StartBackup(t.Context(), job.BackupRequest{Database: "no good"}, "")
+	if p, is := errors.AsType[*httpapi.Problem](err); !is || p.Field != "database" || p.Status != 400 {
+		t.Errorf("StartBackup: %v, expected a problem with the field", err)
+	}
+	if _, err := newClient(t, httpapi.ClientOptions{Socket: socket + "x"}).Jobs(t.Context()); err == nil || !strings.Contains(err.Error(), "reach the daemon") {
+		t.Errorf("Jobs without a daemon: %v", err)
+	}
+	for _, address := range []string{"localhost:80", "ftp://x", "http://", "::"} {
+		if _, err := httpapi.NewClient(httpapi.ClientOptions{URL: address}); err == nil {
+			t.Errorf("NewClient accepted URL %q", address)
+		}
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	_, err = newClient(t, httpapi.ClientOptions{URL: plain.URL}).Jobs(t.Context())
+	if p, is := errors.AsType[*httpapi.Problem](err); !is || p.Status != 404 || !strings.Contains(p.Error(), "404 Not Found") {
+		t.Errorf("Jobs of something else: %v", err)
+	}
+}
+
+func TestClientSendsTheToken(t *testing.T) {
+	a := newAPI(t)
+	server := httptest.NewServer(a.server.Authenticated(func() (string, error) { return "0123456789abcdef", nil }))
+	defer server.Close()
+	right := newClient(t, httpapi.ClientOptions{URL: server.URL + "/", Token: func() (string, error) { return "0123456789abcdef", nil }})
+	if _, err := right.Jobs(t.Context()); err != nil {
+		t.Errorf("Jobs with the token: %v", err)
+	}
+	_, err := newClient(t, httpapi.ClientOptions{URL: server.URL}).Jobs(t.Context())
+	if p, is := errors.AsType[*httpapi.Problem](err); !is || p.Status != 401 {
+		t.Errorf("Jobs without: %v", err)
+	}
+	unreadable := newClient(t, httpapi.ClientOptions{URL: server.URL, Token: func() (string, error) { return "", errors.New("gone") }})
+	if _, err := unreadable.Jobs(t.Context()); err == nil || !strings.Contains(err.Error(), "read the token: gone") {
+		t.Errorf("Jobs with an unreadable token: %v", err)
+	}
+}
+
+// TestFollowSurvives shows the two ways in which events do not get through.
+func TestFollowSurvives(t *testing.T) {
+	for _, name := range []string{"broken connections", "no events at all"} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t)
+			var attempts atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/events") {
+					if attempts.Add(1) == 3 {
+						a.jobs.Finish("job-1", job.StateLost)
+					}
+					if name == "no events at all" {
+						http.Error(w, "a proxy that knows no events", http.StatusBadGateway)
+						return
+					}
+					if _, err := w.Write([]byte("event: record\nda")); err != nil {
+						t.Error(err)
+					}
+					panic(http.ErrAbortHandler)
+				}
+				a.server.Handler().ServeHTTP(w, r)
+			}))
+			defer server.Close()
+			if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+				t.Fatal(err)
+			}
+			seen := 0
+			last, err := newClient(t, httpapi.ClientOptions{URL: server.URL}).Follow(t.Context(), "job-1", func(job.Record) { seen++ })
+			if err != nil || last.State != job.StateLost || seen < 2 {
+				t.Errorf("Follow: state %q after %d records, %v", last.State, seen, err)
+			}
+		})
+	}
+}
+
+func TestFollowGivesUp(t *testing.T) {
+	a := newAPI(t)
+	socket, _ := a.serve(t)
+	client := newClient(t, httpapi.ClientOptions{Socket: socket})
+	_, err := client.Follow(t.Context(), "nope", func(job.Record) {})
+	if p, is := errors.AsType[*httpapi.Problem](err); !is || p.Status != 404 {
+		t.Errorf("Follow of an unknown job: %v", err)
+	}
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	why := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err = client.Follow(ctx, "job-1", func(job.Record) { cancel(why) })
+	if !errors.Is(err, why) {
+		t.Errorf("Follow: %v, expected the cause of the end", err)
+	}
+}

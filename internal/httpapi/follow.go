@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// silence is how long an event stream may send nothing, not even a heartbeat,
+// before it counts as dead.
+const silence = time.Minute
+
+// Follow calls seen for each record of a job until it has ended, and returns
+// the last. A broken connection is opened again, and where events do not get
+// through, it asks for the record in intervals. It gives up when ctx ends, when
+// the daemon does not answer for the client's patience, or when it refuses.
+func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (job.Record, error) {
+	answered := time.Now()
+	for {
+		last, err := c.followOnce(ctx, id, seen)
+		if err == nil {
+			return last, nil
+		}
+		last, errAsk := c.Job(ctx, id)
+		if errAsk == nil {
+			answered = time.Now()
+			seen(last)
+			if last.State.Terminal() {
+				return last, nil
+			}
+		}
+		p, refused := errors.AsType[*Problem](errAsk)
+		switch {
+		case ctx.Err() != nil:
+			return last, context.Cause(ctx)
+		case refused && p.Status < http.StatusInternalServerError:
+			return last, errAsk
+		case time.Since(answered) > c.options.Patience:
+			return last, fmt.Errorf("follow job %s: no answer for %s: %w", id, c.options.Patience, errAsk)
+		}
+		pause := time.NewTimer(c.options.Pause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return last, context.Cause(ctx)
+		case <-pause.C:
+		}
+	}
+}
+
+// followOnce reads one event stream; nil means that the record is terminal.
+func (c *Client) followOnce(ctx context.Context, id string, seen func(job.Record)) (last job.Record, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watchdog := time.AfterFunc(silence, cancel)
+	defer watchdog.Stop()
+	response, err := c.send(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id)+"/events", nil, nil)
+	if err != nil {
+		return last, err
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	lines := bufio.NewReader(response.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return last, fmt.Errorf("the event stream broke off: %w", err)
+		}
+		watchdog.Reset(silence)
+		data, isData := strings.CutPrefix(line, "data:")
+		if !isData {
+			continue
+		}
+		var record job.Record
+		if err := json.Unmarshal([]byte(data), &record); err != nil {
+			return last, fmt.Errorf("decode an event: %w", err)
+		}
+		last = record
+		seen(last)
+		if last.State.Terminal() {
+			return last, nil
+		}
+	}
+}

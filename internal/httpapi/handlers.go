@@ -1,0 +1,190 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// writeTimeout is how long a client may take to accept a response.
+const writeTimeout = 30 * time.Second
+
+// Summary is a backup in a list: its manifest without streams and catalog.
+type Summary struct {
+	BackupID   int64       `json:"backup_id"`
+	SID        string      `json:"sid"`
+	Database   string      `json:"database"`
+	Kind       backup.Kind `json:"kind"`
+	Prefix     string      `json:"prefix"`
+	JobID      string      `json:"job_id"`
+	StartedAt  time.Time   `json:"started_at"`
+	FinishedAt time.Time   `json:"finished_at"`
+	Streams    int         `json:"streams"`
+	Bytes      int64       `json:"bytes"`
+}
+
+type jobList struct {
+	Jobs []job.Record `json:"jobs"`
+}
+
+type backupList struct {
+	Backups []Summary `json:"backups"`
+}
+
+// handler answers a request or returns why it did not.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// routes are all routes of the interface, by pattern of http.ServeMux.
+func (s *Server) routes() map[string]handler {
+	return map[string]handler{
+		"POST /v1/backups":         s.startBackup,
+		"POST /v1/restores":        s.startRestore,
+		"POST /v1/verifications":   s.startVerification,
+		"GET /v1/jobs":             s.listJobs,
+		"GET /v1/jobs/{id}":        s.showJob,
+		"DELETE /v1/jobs/{id}":     s.cancelJob,
+		"GET /v1/jobs/{id}/events": s.followJob,
+		"GET /v1/backups":          s.listBackups,
+		"GET /v1/backups/{id}":     s.showBackup,
+	}
+}
+
+func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
+	var request job.BackupRequest
+	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "kind": &request.Kind, "prefix": &request.Prefix})
+	if err != nil {
+		return err
+	}
+	record, err := s.jobs.StartBackup(r.Context(), request, key)
+	return s.writeAccepted(w, record, err)
+}
+
+func (s *Server) startRestore(w http.ResponseWriter, r *http.Request) error {
+	var request job.RestoreRequest
+	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "backup": &request.Backup})
+	if err != nil {
+		return err
+	}
+	record, err := s.jobs.StartRestore(r.Context(), request, key)
+	return s.writeAccepted(w, record, err)
+}
+
+func (s *Server) startVerification(w http.ResponseWriter, r *http.Request) error {
+	var request job.VerificationRequest
+	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "backup": &request.Backup, "sample": &request.Sample})
+	if err != nil {
+		return err
+	}
+	record, err := s.jobs.StartVerification(r.Context(), request, key)
+	return s.writeAccepted(w, record, err)
+}
+
+func (s *Server) readRequest(w http.ResponseWriter, r *http.Request, targets map[string]any) (key string, err error) {
+	if key, err = idempotencyKey(r); err != nil {
+		return "", err
+	}
+	return key, s.readBody(w, r, targets)
+}
+
+func (s *Server) writeAccepted(w http.ResponseWriter, record job.Record, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/v1/jobs/"+record.ID)
+	s.writeJSON(w, http.StatusAccepted, record)
+	return nil
+}
+
+func (s *Server) listJobs(w http.ResponseWriter, _ *http.Request) error {
+	records := s.jobs.Jobs()
+	if records == nil {
+		records = []job.Record{}
+	}
+	s.writeJSON(w, http.StatusOK, jobList{Jobs: records})
+	return nil
+}
+
+func (s *Server) showJob(w http.ResponseWriter, r *http.Request) error {
+	record, err := s.jobs.Job(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s.writeJSON(w, http.StatusOK, record)
+	return nil
+}
+
+func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if err := s.jobs.Cancel(id); err != nil {
+		return err
+	}
+	record, err := s.jobs.Job(id)
+	if err != nil {
+		return err
+	}
+	s.writeJSON(w, http.StatusAccepted, record)
+	return nil
+}
+
+func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
+	manifests, err := s.jobs.Backups(r.Context(), r.URL.Query().Get("database"))
+	if err != nil {
+		return err
+	}
+	list := backupList{Backups: make([]Summary, 0, len(manifests))}
+	for _, m := range manifests {
+		list.Backups = append(list.Backups, Summary{
+			BackupID: m.BackupID, SID: m.SID, Database: m.Database, Kind: m.Kind, Prefix: m.Prefix, JobID: m.JobID,
+			StartedAt: m.StartedAt, FinishedAt: m.FinishedAt, Streams: len(m.Streams), Bytes: m.Bytes(),
+		})
+	}
+	s.writeJSON(w, http.StatusOK, list)
+	return nil
+}
+
+func (s *Server) showBackup(w http.ResponseWriter, r *http.Request) error {
+	database := r.URL.Query().Get("database")
+	if database == "" {
+		return invalid("database", "expected the database as a query parameter: backup ids are unique within one only")
+	}
+	m, err := s.jobs.Backup(r.Context(), database, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s.writeJSON(w, http.StatusOK, m)
+	return nil
+}
+
+func (s *Server) writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	s.write(w, status, body)
+}
+
+func (s *Server) writeProblem(w http.ResponseWriter, p *Problem) {
+	w.Header().Set("Content-Type", problemMediaType)
+	s.write(w, p.Status, p)
+}
+
+// write sends a response. Whoever cannot take it in time is cut off; that
+// concerns only the client, so it is logged for those who look closely.
+func (s *Server) write(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		s.log.Error("a response could not be encoded", zap.Error(err))
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		s.log.Warn("a response has no deadline", zap.Error(err))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(text, '\n')); err != nil {
+		s.log.Debug("a client went away", zap.Error(err))
+	}
+}

@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics counts requests. The labels are bounded: route patterns, methods
+// that routes have, status codes.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	panics   prometheus.Counter
+}
+
+// NewMetrics registers the metrics of this room.
+func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "pipestreamer", Subsystem: "http", Name: "requests_total",
+			Help: "Requests of the job interface by route, method and status code.",
+		}, []string{"route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "pipestreamer", Subsystem: "http", Name: "request_duration_seconds",
+			Help:    "Time to answer a request of the job interface; following a job is not counted.",
+			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60},
+		}, []string{"route", "method"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "pipestreamer", Subsystem: "http", Name: "panics_total",
+			Help: "Requests that ended in a panic, which is a defect.",
+		}),
+	}
+	registerer.MustRegister(m.requests, m.duration, m.panics)
+	return m
+}
+
+// observe counts one request; route is empty when none matched.
+func (m *Metrics) observe(route string, r *http.Request, status int, took time.Duration) {
+	method := r.Method
+	if route == "" {
+		route, method = "none", "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	if r.Pattern != eventsPattern {
+		m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,350 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// eventually polls until ok or the test's patience ends.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out waiting for %s", what)
+		}
+	}
+}
+
+// serve runs the real server on a Unix socket until the test or stop ends.
+func (a *api) serve(t *testing.T) (socket string, stop func()) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s.sock")
+	listener, err := httpapi.ListenUnix(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- httpapi.Serve(ctx, listener, a.server.Handler(), zap.NewNop()) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return socket, stop
+}
+
+func newClient(t *testing.T, options httpapi.ClientOptions) *httpapi.Client {
+	t.Helper()
+	options.Pause = 10 * time.Millisecond
+	client, err := httpapi.NewClient(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func TestSocket(t *testing.T) {
+	a := newAPI(t)
+	socket, stop := a.serve(t)
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("socket: %v %v, expected mode 0660", info, err)
+	}
+	if _, err := httpapi.ListenUnix(t.Context(), socket); err == nil || !strings.Contains(err.Error(), "another pipestreamer already serves there") {
+		t.Errorf("a second ListenUnix: %v", err)
+	}
+	if _, err := newClient(t, httpapi.ClientOptions{Socket: socket}).Jobs(t.Context()); err != nil {
+		t.Errorf("Jobs: %v", err)
+	}
+	stop()
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after the end the socket is still there: %v", err)
+	}
+}
+
+func TestSocketInTheWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	dead, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.(*net.UnixListener).SetUnlinkOnClose(false) // as a killed process leaves it
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := httpapi.ListenUnix(t.Context(), path)
+	if err != nil {
+		t.Fatalf("with a dead socket in the way: %v", err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := httpapi.ListenUnix(t.Context(), path); err == nil {
+		t.Error("ListenUnix replaced a regular file")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
+		t.Errorf("the file in the way is now %q, %v", text, err)
+	}
+}
+
+func TestSlowHeaderIsCutOff(t *testing.T) {
+	a := newAPI(t)
+	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- httpapi.ServeWith(ctx, listener, a.server.Handler(), zap.NewNop(), func(s *http.Server) {
+			if s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.WriteTimeout != 0 {
+				t.Errorf("timeouts: header %s, idle %s, write %s", s.ReadHeaderTimeout, s.IdleTimeout, s.WriteTimeout)
+			}
+			s.ReadHeaderTimeout = 50 * time.Millisecond
+		})
+	}()
+	connection, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
+		t.Fatal(err)
+	}
+	if err := connection.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(connection); err != nil {
+		t.Errorf("the connection was not closed: %v", err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+func TestServeReportsABrokenListener(t *testing.T) {
+	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := httpapi.Serve(t.Context(), listener, http.NotFoundHandler(), zap.NewNop()); err == nil {
+		t.Error("Serve returned nil on a closed listener")
+	}
+}
+
+// readEvents returns the lines of an event stream up to its end.
+func readEvents(t *testing.T, body io.Reader) (events, heartbeats int, last string) {
+	t.Helper()
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		switch line := lines.Text(); {
+		case strings.HasPrefix(line, "data: "):
+			events++
+			last = line
+		case line == ": heartbeat":
+			heartbeats++
+		case line != "" && line != "event: record":
+			t.Errorf("unexpected line %q", line)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Errorf("read events: %v", err)
+	}
+	return events, heartbeats, last
+}
+
+func TestEvents(t *testing.T) {
+	a := newAPI(t)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(a.server.Handler())
+	defer server.Close()
+	const followers = 5
+	type result struct {
+		events, heartbeats int
+		last               string
+	}
+	results := make(chan result, followers)
+	for range followers {
+		go func() {
+			response, err := server.Client().Get(server.URL + "/v1/jobs/job-1/events")
+			if err != nil {
+				t.Error(err)
+				results <- result{}
+				return
+			}
+			defer response.Body.Close()
+			if got := response.Header.Get("Content-Type"); got != "text/event-stream" {
+				t.Errorf("Content-Type %q", got)
+			}
+			var r result
+			r.events, r.heartbeats, r.last = readEvents(t, response.Body)
+			results <- r
+		}()
+	}
+	eventually(t, "all followers", func() bool { return a.jobs.Subscribers("job-1") == followers })
+	beat := time.NewTimer(70 * time.Millisecond) // three heartbeats' time
+	<-beat.C
+	a.jobs.Change("job-1", func(r *job.Record) { r.Stage = job.StageStream })
+	a.jobs.Finish("job-1", job.StateSucceeded)
+	for range followers {
+		r := <-results
+		if r.events < 2 || r.heartbeats == 0 || !strings.Contains(r.last, `"state":"succeeded"`) {
+			t.Errorf("a follower saw %d events, %d heartbeats, last %s", r.events, r.heartbeats, r.last)
+		}
+	}
+	response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/job-1/events", ""))
+	if events, _, last := readEvents(t, response.Body); events != 1 || !strings.Contains(last, "succeeded") {
+		t.Errorf("events of an ended job: %d, last %s", events, last)
+	}
+	if response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/nope/events", "")); response.StatusCode != 404 {
+		t.Errorf("events of an unknown job: %d", response.StatusCode)
+	}
+}
+
+// TestSlowFollowerBlocksNobody has one follower that never reads.
+func TestSlowFollowerBlocksNobody(t *testing.T) {
+	a := newAPI(t)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	socket, _ := a.serve(t)
+	stuck, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	if _, err := io.WriteString(stuck, "GET /v1/jobs/job-1/events HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stuck follower", func() bool { return a.jobs.Subscribers("job-1") == 1 })
+	followed := make(chan error, 1)
+	go func() {
+		_, err := newClient(t, httpapi.ClientOptions{Socket: socket}).Follow(t.Context(), "job-1", func(job.Record) {})
+		followed <- err
+	}()
+	eventually(t, "the second follower", func() bool { return a.jobs.Subscribers("job-1") == 2 })
+	large := strings.Repeat("x", 1<<20)
+	for range 50 {
+		a.jobs.Change("job-1", func(r *job.Record) { r.Consequences = []string{large} })
+	}
+	a.jobs.Finish("job-1", job.StateFailed)
+	select {
+	case err := <-followed:
+		if err != nil {
+			t.Errorf("Follow: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the second follower saw no end")
+	}
+}
+
+func TestShutdownEndsEventStreams(t *testing.T) {
+	a := newAPI(t)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	socket, stop := a.serve(t)
+	client := newClient(t, httpapi.ClientOptions{Socket: socket, Patience: time.Millisecond})
+	followed := make(chan error, 1)
+	go func() {
+		_, err := client.Follow(t.Context(), "job-1", func(job.Record) {})
+		followed <- err
+	}()
+	eventually(t, "the follower", func() bool { return a.jobs.Subscribers("job-1") == 1 })
+	start := time.Now()
+	stop()
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("shutting down took %s", took)
+	}
+	if err := <-followed; err == nil || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("Follow: %v", err)
+	}
+	eventually(t, "the end of the subscription", func() bool { return a.jobs.Subscribers("job-1") == 0 })
+}
+
+func TestOps(t *testing.T) {
+	a := newAPI(t)
+	ops := httpapi.Ops(a.registry, a.jobs.Ready, zaptest.NewLogger(t))
+	a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/a-job-id", ""))
+	a.do(t, a.server.Handler(), newRequest(t, "GET", "/made/up", ""))
+	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
+		t.Errorf("/healthz: %d", got)
+	}
+	if got := a.do(t, ops, newRequest(t, "GET", "/readyz", "")).StatusCode; got != 200 {
+		t.Errorf("/readyz: %d", got)
+	}
+	a.jobs.SetReady(errors.New("HANA: connection refused"))
+	response := a.do(t, ops, newRequest(t, "GET", "/readyz", ""))
+	if health := decode[httpapi.Health](t, response); response.StatusCode != 503 || health.Reason != "HANA: connection refused" {
+		t.Errorf("/readyz: %d %+v", response.StatusCode, health)
+	}
+	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
+		t.Errorf("/healthz while not ready: %d", got)
+	}
+	text, err := io.ReadAll(a.do(t, ops, newRequest(t, "GET", "/metrics", "")).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`pipestreamer_http_requests_total{code="404",method="GET",route="/v1/jobs/{id}"} 1`,
+		`pipestreamer_http_requests_total{code="404",method="other",route="none"} 1`,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("/metrics has no line %s", want)
+		}
+	}
+	if strings.Contains(string(text), "a-job-id") {
+		t.Error("/metrics has a job id")
+	}
+	problems, err := testutil.GatherAndLint(a.registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("metrics: %v %v", problems, err)
+	}
+}
+
+func TestMetricsRegisterOnce(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	httpapi.NewMetrics(registry)
+	defer func() {
+		if recover() == nil {
+			t.Error("registering twice went unnoticed")
+		}
+	}()
+	httpapi.NewMetrics(registry)
+}
