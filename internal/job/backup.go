@@ -269,8 +269,9 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	case err = <-answer:
 	case <-clean.Done():
 		abandon()
-		_ = <-answer // late: the job has given up on it
-		err = fmt.Errorf("HANA gave no answer within %s", r.config.AnswerTimeout)
+		if err = <-answer; err != nil {
+			err = fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)
+		}
 	}
 	if err != nil {
 		r.mu.Lock()

@@ -63,11 +63,11 @@ func ReadManifest(ctx context.Context, store backup.Store, sid, database, id str
 	if err != nil {
 		return nil, &FieldError{Field: "database", Err: err}
 	}
-	if id != Latest {
-		number, err := strconv.ParseInt(id, 10, 64)
-		if err != nil || number <= 0 {
-			return nil, &FieldError{Field: "backup", Err: fmt.Errorf("backup %q: expected a backup id or %q", id, Latest)}
-		}
+	number, err := parseBackupID(id)
+	if err != nil {
+		return nil, err
+	}
+	if number != 0 {
 		return readManifest(ctx, store, backup.ManifestKey(sid, database, number))
 	}
 	objects, err := store.List(ctx, backup.ManifestPrefix(sid, database))
@@ -84,6 +84,18 @@ func ReadManifest(ctx context.Context, store backup.Store, sid, database, id str
 		return nil, fmt.Errorf("no backup of %s: %w", database, backup.ErrNotFound)
 	}
 	return readManifest(ctx, store, backup.ManifestKey(sid, database, newest))
+}
+
+// parseBackupID reads a backup id, or [Latest] as 0.
+func parseBackupID(id string) (int64, error) {
+	if id == Latest {
+		return 0, nil
+	}
+	number, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || number <= 0 {
+		return 0, &FieldError{Field: "backup", Err: fmt.Errorf("%q: expected a backup id or %q", id, Latest)}
+	}
+	return number, nil
 }
 
 func readManifest(ctx context.Context, store backup.Store, key string) (_ *backup.Manifest, err error) {

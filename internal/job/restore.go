@@ -29,8 +29,8 @@ func readRequest(action Action, database, id, key string) (Record, string, error
 	if err != nil {
 		return Record{}, "", &FieldError{Field: "database", Err: err}
 	}
-	if id == "" {
-		return Record{}, "", &FieldError{Field: "backup", Err: fmt.Errorf("expected a backup id or %q", Latest)}
+	if _, err := parseBackupID(id); err != nil {
+		return Record{}, "", err
 	}
 	return Record{Action: action, Database: database, IdempotencyKey: key}, fmt.Sprintf("%s %s %s", action, database, id), nil
 }
@@ -187,8 +187,10 @@ func (r *restoreRun) recover(serving context.Context) error {
 		return err
 	case <-timer.C:
 		abandon()
-		_ = <-answer // late: the job has given up on it
-		return fmt.Errorf("HANA gave no answer within %s", r.config.AnswerTimeout)
+		if err := <-answer; err != nil {
+			return fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)
+		}
+		return nil
 	}
 }
 
