@@ -75,13 +75,20 @@ func TestNewRefusesConfig(t *testing.T) {
 }
 
 func TestPasswordFileLosesOnlyLineEnds(t *testing.T) {
-	for content, want := range map[string]string{
-		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " se cret \n": " se cret ", "a\nb\n": "a\nb",
-	} {
-		got, err := readPassword(writeFile(t, content))
-		if err != nil || string(got) != want {
-			t.Errorf("%q: got a password of %d characters, %v", content, len(got), err)
-		}
+	tests := []struct{ name, content, want string }{
+		{"no line end", "secret", "secret"},
+		{"line end", "secret\n", "secret"},
+		{"two of DOS", "secret\r\n\r\n", "secret"},
+		{"spaces belong to it", " se cret \n", " se cret "},
+		{"lines inside too", "a\nb\n", "a\nb"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := readPassword(writeFile(t, tt.content))
+			if err != nil || string(got) != tt.want {
+				t.Errorf("got a password of %d characters, %v", len(got), err)
+			}
+		})
 	}
 }
 

@@ -196,16 +196,16 @@ func tokens(t *testing.T, text string) []string {
 	t.Helper()
 	var list []string
 	for text != "" {
-		switch c := text[0]; {
-		case c == ' ':
+		switch c := text[0]; c {
+		case ' ':
 			text = text[1:]
-		case c == '"' || c == '\'':
+		case '"', '\'':
 			value, rest, closed := quoted(text)
 			if !closed {
 				t.Fatalf("a quote is never closed: %q", text)
 			}
 			list, text = append(list, string(c)+value), rest
-		case c == '(' || c == ')' || c == ',' || c == ';':
+		case '(', ')', ',', ';':
 			list, text = append(list, string(c)), text[1:]
 		default:
 			end := strings.IndexAny(text, ` "'(),;`)

@@ -127,6 +127,9 @@ func (t *Trigger) execute(ctx context.Context, s statement) error {
 		err = translate(s.kind, err)
 		t.metrics.statement(s.kind, start, err)
 		answer <- err
+		// The error is the caller's to log, if it still waits.
+		t.log.Info("statement answered", zap.String("statement", s.kind),
+			zap.Duration("duration", time.Since(start)), zap.Bool("ok", err == nil))
 		if err := conn.Close(); err != nil {
 			t.log.Debug("close connection", zap.String("statement", s.kind), zap.Error(err))
 		}
