@@ -97,15 +97,8 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	counters := r.job.follow(plan.Streams)
 	r.job.update(func(record *Record) { record.Stage = StageArm })
-	for i, s := range plan.Streams {
-		upload, err := r.parts.Store.Begin(ctx, backup.StreamKey(plan.SID, plan.Database, plan.Prefix, s.StreamID), backup.UploadOptions{
-			EstimatedSize: s.EstimatedSize,
-			Progress:      func(n int64) { counters[i].stored.Add(n) },
-		})
-		if err != nil {
-			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(ctx, err))
-		}
-		r.uploads = append(r.uploads, &transfer{stream: s, upload: upload, counter: counters[i]})
+	if err := r.begin(ctx, counters); err != nil {
+		return err
 	}
 	r.source = r.parts.NewSource()
 	if err := r.source.Prepare(ctx, plan); err != nil {
@@ -113,6 +106,24 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.source.Pipes()}); err != nil {
 		return newError(StageArm, CodeState, err)
+	}
+	return nil
+}
+
+// begin reserves for every stream what it needs to never wait for another.
+func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
+	reserving, cancel := context.WithTimeoutCause(ctx, r.config.ReserveTimeout, errNoMemory)
+	defer cancel()
+	for i, s := range r.plan.Streams {
+		key := backup.StreamKey(r.plan.SID, r.plan.Database, r.plan.Prefix, s.StreamID)
+		upload, err := r.parts.Store.Begin(reserving, key, backup.UploadOptions{
+			EstimatedSize: s.EstimatedSize,
+			Progress:      func(n int64) { counters[i].stored.Add(n) },
+		})
+		if err != nil {
+			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(reserving, err))
+		}
+		r.uploads = append(r.uploads, &transfer{stream: s, upload: upload, counter: counters[i]})
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ const (
 	CodeCatalogMissing = "catalog_missing"
 	CodeCatalog        = "catalog_mismatch"
 	CodeStoreUnusable  = "store_unusable"
+	CodeMemory         = "memory_exhausted"
 	CodeUpload         = "upload_failed"
 	CodeCommit         = "commit_failed"
 	CodeManifest       = "manifest_unusable"
@@ -68,6 +69,7 @@ func Codes() []CodeInfo {
 		{CodeCatalogMissing, "HANA's backup catalog has no entry for this job.", "The backup never started, or the catalog cannot be read (CATALOG READ).", "Check the privileges of the backup user and M_BACKUP_CATALOG."},
 		{CodeCatalog, "HANA's backup catalog and the streams disagree.", "A file is missing, extra, or of another size; or HANA marks the backup as not successful.", "Do not use this backup; start a new one."},
 		{CodeStoreUnusable, "The store cannot be written, read or cleaned.", "Credentials, bucket, network or quota.", "Check the store's settings and rights with the message."},
+		{CodeMemory, "The memory budget has no room for all streams of the backup.", "Other jobs use it, or it is too small for so many volumes.", "Wait for the other jobs, or raise memoryBudget."},
 		{CodeUpload, "The store refused or lost the bytes of a stream.", "Credentials expired, quota, network, or a store that is away for longer than store.outageTolerance.", "Mend the store, then start a new backup."},
 		{CodeCommit, "The objects could not be made visible and checked.", "The store failed at the last step.", "Start a new backup; HANA's catalog entry of this one cannot be restored."},
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
@@ -104,6 +106,8 @@ func newError(stage Stage, code string, err error) *Error {
 		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
 	case errors.Is(err, backup.ErrBusy):
 		e.Code, e.Hint = CodeBackupRunning, hintFor(CodeBackupRunning)
+	case errors.Is(err, errNoMemory):
+		e.Code, e.Hint = CodeMemory, hintFor(CodeMemory)
 	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):
 		e.Code, e.Hint = CodeCanceled, hintFor(CodeCanceled)
 	}

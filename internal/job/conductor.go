@@ -25,6 +25,9 @@ type Config struct {
 	Directory string
 	// StateDirectory keeps the journal.
 	StateDirectory string
+	// ReserveTimeout is how long a backup may wait for other jobs to free the
+	// memory that it needs. Default 1 min.
+	ReserveTimeout time.Duration
 	// OpenTimeout is how long HANA may take from the statement to the first
 	// byte of any stream. Default 10 min.
 	OpenTimeout time.Duration
@@ -45,6 +48,7 @@ func (c Config) withDefaults() Config {
 		value *time.Duration
 		def   time.Duration
 	}{
+		{&c.ReserveTimeout, time.Minute},
 		{&c.OpenTimeout, 10 * time.Minute},
 		{&c.AnswerTimeout, time.Minute},
 		{&c.EndTimeout, 30 * time.Second},

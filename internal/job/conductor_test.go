@@ -320,6 +320,7 @@ func TestRequestsNameTheirField(t *testing.T) {
 		}, "sample"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			_, err := test.start()
 			var field *FieldError
 			if !errors.As(err, &field) || field.Field != test.field {

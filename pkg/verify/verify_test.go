@@ -175,7 +175,7 @@ func TestRun(t *testing.T) {
 			name: "a stray object",
 			spoil: func(t *testing.T, s stored) {
 				t.Helper()
-				if err := os.WriteFile(filepath.Join(s.root, "HXE/HXE/data/P/7_1"), []byte("x"), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(s.root, "HXE", "HXE", "data", "P", "7_1"), []byte("x"), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			},
