@@ -154,7 +154,7 @@ func usualRows() map[string][][]any {
 			volumeRow(hxe, "host1", 30043, "xsengine", 2), volumeRow(systemDB, "host1", 30001, "nameserver", 1),
 		},
 		"SYS_DATABASES.M_SERVICES": {
-			serviceRow(hxe, "host2", 30040, "indexserver", "YES", "SLAVE"), serviceRow(hxe, "host1", 30040, "indexserver", "YES", "MASTER"),
+			serviceRow(hxe, "host2", 30040, "indexserver", "YES", "MASTER"), serviceRow(hxe, "host1", 30040, "indexserver", "YES", "SLAVE"),
 			serviceRow(hxe, "host1", 30043, "xsengine", "YES", "NONE"), serviceRow(systemDB, "host1", 30001, "nameserver", "YES", "MASTER"),
 			serviceRow(hxe, "host1", 30042, "compileserver", "YES", "NONE"),
 		},

@@ -31,14 +31,14 @@ func TestPlanListsTheStreams(t *testing.T) {
 		{"a tenant on two hosts, in lower case", "hxe", backup.KindComplete, backup.Plan{
 			Database: "HXE", Kind: backup.KindComplete,
 			Streams: []backup.Stream{
-				stream(0, "indexserver", "host1", 0), stream(2, "xsengine", "host1", 0),
+				stream(0, "indexserver", "host2", 0), stream(2, "xsengine", "host1", 0),
 				stream(3, "indexserver", "host1", 3000), stream(5, "indexserver", "host2", 5000),
 			},
 		}},
 		{"a delta has sizes of its own", "HXE", backup.KindDifferential, backup.Plan{
 			Database: "HXE", Kind: backup.KindDifferential,
 			Streams: []backup.Stream{
-				stream(0, "indexserver", "host1", 0), stream(2, "xsengine", "host1", 0),
+				stream(0, "indexserver", "host2", 0), stream(2, "xsengine", "host1", 0),
 				stream(3, "indexserver", "host1", 30), stream(5, "indexserver", "host2", 0),
 			},
 		}},
