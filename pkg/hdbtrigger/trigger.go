@@ -92,21 +92,35 @@ func (t *Trigger) Backup(ctx context.Context, plan backup.Plan) error {
 // to cancel it, on a connection of its own. It does not wait for the end. No
 // such backup, or one that is being canceled already, is not an error.
 func (t *Trigger) Cancel(ctx context.Context, plan backup.Plan) error {
-	entry, err := t.entry(ctx, plan)
-	if errors.Is(err, backup.ErrNotFound) {
-		return nil
+	id, err := t.runningID(ctx, plan)
+	if err != nil || id == 0 {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("cancel backup of job %s: %w", plan.JobID, err)
-	}
-	if entry.State != backup.CatalogRunning {
-		return nil
-	}
-	cancel, err := cancelStatement(entry.BackupID)
+	cancel, err := cancelStatement(id)
 	if err != nil {
 		return err
 	}
-	return t.execute(ctx, cancel)
+	cancelErr := t.execute(ctx, cancel)
+	if cancelErr == nil {
+		return nil
+	}
+	// It may have ended meanwhile, for which HANA has an error too.
+	if id, err := t.runningID(ctx, plan); err == nil && id == 0 {
+		return nil
+	}
+	return cancelErr
+}
+
+// runningID is the backup id of plan's backup, or 0 when none runs.
+func (t *Trigger) runningID(ctx context.Context, plan backup.Plan) (int64, error) {
+	entry, err := t.entry(ctx, plan)
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return 0, fmt.Errorf("look for the running backup of job %s: %w", plan.JobID, err)
+	}
+	if entry.State != backup.CatalogRunning {
+		return 0, nil
+	}
+	return entry.BackupID, nil
 }
 
 // execute sends s once, on a new connection, and waits for the answer or for

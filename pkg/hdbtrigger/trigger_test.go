@@ -267,6 +267,27 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+func TestCancelThatHANARefuses(t *testing.T) {
+	plan := samplePlan(nil)
+	for _, after := range []string{"running", "successful"} {
+		t.Run("then "+after, func(t *testing.T) {
+			hana, config := startScripted(t, nil)
+			row := func(state string) {
+				hana.set("SYS_DATABASES.M_BACKUP_CATALOG", catalogRow("HXE", plan.JobID, state, "complete data backup", 1755519941920, nil))
+			}
+			row("running")
+			hana.execute = func(context.Context, string) error {
+				row(after)
+				return &wire.Error{Code: 2, State: "HY000", Text: "general error"}
+			}
+			err := newTrigger(t, config).Cancel(t.Context(), plan)
+			if (err == nil) != (after == "successful") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestRecover(t *testing.T) {
 	const stop, start = `ALTER SYSTEM STOP DATABASE "HXE"`, `ALTER SYSTEM START DATABASE "HXE"`
 	const recovery = `RECOVER DATA FOR "HXE" USING FILE ('/hana/backup/PS_20260102') CLEAR LOG`
