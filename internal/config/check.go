@@ -42,7 +42,9 @@ func (l *loader) check() {
 	l.checkDirectories(c)
 	l.checkListeners(c)
 	l.checkStore(&c.Store)
-	l.expect(c.MemoryBudget >= c.Store.PartSize, "memoryBudget", "%s: expected at least store.partSize (%s)", c.MemoryBudget, c.Store.PartSize)
+	part := max(c.Store.PartSize, minPartSize)
+	l.expect(c.MemoryBudget/part/2 >= Size(c.Store.Streams), "memoryBudget",
+		"%s: expected at least 2 parts of %s for each of %d streams (store.partSize, store.streams)", c.MemoryBudget, part, c.Store.Streams)
 	l.expectPositive("timeouts.open", c.Timeouts.Open)
 	l.expectPositive("timeouts.answer", c.Timeouts.Answer)
 	l.expectPositive("timeouts.end", c.Timeouts.End)
@@ -68,6 +70,7 @@ func (l *loader) checkHANA(h *HANA) {
 	for key, text := range map[string]string{"hana.tls.caFile": h.TLS.CAFile, "hana.tls.serverName": h.TLS.ServerName} {
 		l.expect(text == "" || h.TLS.Enabled, key, "has no effect while hana.tls.enabled is false")
 	}
+	l.expect(!h.TLS.Insecure || h.TLS.Enabled, "hana.tls.insecureSkipVerify", "has no effect while hana.tls.enabled is false")
 }
 
 func (l *loader) checkDirectories(c *Config) {
@@ -136,8 +139,11 @@ func (l *loader) checkStore(s *Store) {
 		l.expect(!twice, key, "also stands in store.options")
 	}
 	l.expect(s.Concurrency >= 1 && s.Concurrency <= 64, "store.concurrency", "%d: expected 1 to 64", s.Concurrency)
-	l.expect(s.PartSize >= minPartSize && s.PartSize <= maxPartSize, "store.partSize", "%s: expected %s to %s", s.PartSize, Size(minPartSize), Size(maxPartSize))
+	l.expect(s.Streams >= 1 && s.Streams <= 1024, "store.streams", "%d: expected 1 to 1024", s.Streams)
+	l.expect(s.PartSize == 0 || s.PartSize >= minPartSize && s.PartSize <= maxPartSize, "store.partSize", "%s: expected %s to %s", s.PartSize, Size(minPartSize), Size(maxPartSize))
 	l.expectPositive("store.outageTolerance", s.OutageTolerance)
+	l.expectPositive("store.stallTimeout", s.StallTimeout)
+	l.expect(s.LeftoverAge >= time.Hour, "store.leftoverAge", "%s: expected at least 1h", s.LeftoverAge)
 	l.expect(s.Crypt.SaltFile == "" || s.Crypt.PasswordFile != "", "store.crypt.saltFile", "has no effect without store.crypt.passwordFile")
 }
 

@@ -23,17 +23,16 @@ type HANA struct {
 	Host         string `key:"host" default:"localhost" doc:"Host of SYSTEMDB's SQL port; in a pod, localhost."`
 	Port         int    `key:"port" required:"true" doc:"SQL port of SYSTEMDB, 3<instance>13."`
 	User         string `key:"user" required:"true" doc:"Database user in SYSTEMDB that may back up and recover."`
-	PasswordFile string `key:"passwordFile" required:"true" doc:"File with the password of that user."`
+	PasswordFile string `key:"passwordFile" required:"true" doc:"File with the password of that user. It is read at each new connection, so a rotated password needs no restart."`
 	TLS          TLS    `key:"tls"`
-	// Password is the content of PasswordFile.
-	Password Secret
 }
 
 // TLS says how the connection to HANA is protected.
 type TLS struct {
-	Enabled    bool   `key:"enabled" default:"false" doc:"Connect with TLS. Required by HANA when it enforces encrypted connections."`
+	Enabled    bool   `key:"enabled" default:"false" doc:"Connect with TLS. Set it whenever hana.host is not this pod."`
 	CAFile     string `key:"caFile" doc:"PEM file with the authorities that are trusted; by default those of the image."`
 	ServerName string `key:"serverName" doc:"Name expected in HANA's certificate; by default hana.host."`
+	Insecure   bool   `key:"insecureSkipVerify" default:"false" doc:"Accept any certificate of HANA. For tests."`
 }
 
 // HTTP says where the interface for jobs listens.
@@ -55,9 +54,12 @@ type Store struct {
 	Options         map[string]string `key:"options" doc:"Options of the rclone remote by their rclone names."`
 	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value."`
 	Crypt           Crypt             `key:"crypt"`
+	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one."`
 	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
-	PartSize        Size              `key:"partSize" default:"32MiB" doc:"Smallest size of a part. Larger streams get larger parts by themselves."`
+	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
 	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is retried while the store does not answer. HANA waits meanwhile."`
+	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`
+	LeftoverAge     time.Duration     `key:"leftoverAge" default:"72h" doc:"What interrupted uploads left in the store is removed at start and daily once it is older. It has to exceed the longest backup."`
 	// SecretValues are the contents of the files that Secrets names.
 	SecretValues map[string]Secret
 }

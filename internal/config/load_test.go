@@ -59,12 +59,12 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &config.Config{
-		HANA:            config.HANA{SID: "HXE", Host: "localhost", Port: 39013, User: "PIPES", PasswordFile: file, Password: config.NewSecret(canary)},
+		HANA:            config.HANA{SID: "HXE", Host: "localhost", Port: 39013, User: "PIPES", PasswordFile: file},
 		BackupDirectory: "/backup",
 		StateDirectory:  "/var/lib/pipestreamer",
 		HTTP:            config.HTTP{Socket: "/var/lib/pipestreamer/pipestreamer.sock"},
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
-		Store:           config.Store{Type: "s3", Root: "bucket/hana", Concurrency: 4, PartSize: 32 << 20, OutageTolerance: 15 * time.Minute, SecretValues: map[string]config.Secret{}},
+		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 4, OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
 		MemoryBudget:    512 << 20,
 		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Answer: time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
 		ShutdownGrace:   20 * time.Second,
@@ -78,7 +78,7 @@ func TestDefaults(t *testing.T) {
 func TestEnvironmentWins(t *testing.T) {
 	file := secretFile(t, canary)
 	c, err := load(t, fmt.Sprintf(minimal, file)+"log: {level: warn}\n",
-		"PIPESTREAMER_HANA_PORT=30013", "PIPESTREAMER_LOG_LEVEL=debug", "PIPESTREAMER_STORE_PART_SIZE=64MiB",
+		"PIPESTREAMER_HANA_PORT=30013", "PIPESTREAMER_LOG_LEVEL=debug", "PIPESTREAMER_STORE_PART_SIZE=8MiB",
 		"PIPESTREAMER_HANA_TLS_ENABLED=true", "PIPESTREAMER_STORE_OPTIONS_ENDPOINT=http://s3", "PIPESTREAMER_STORE_SECRETS_SECRET_ACCESS_KEY="+file,
 		"PIPESTREAMER_CONFIG=/elsewhere", "HOME=/root",
 		"PIPESTREAMER_SERVICE_HOST=10.0.0.1", "PIPESTREAMER_SERVICE_PORT=9095", "PIPESTREAMER_PORT=tcp://10.0.0.1:9095",
@@ -87,7 +87,7 @@ func TestEnvironmentWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{c.HANA.Port, c.Log.Level, c.Store.PartSize, c.HANA.TLS.Enabled, c.Store.Options["endpoint"], c.Store.SecretValues["secret_access_key"].Reveal()}
-	want := []any{30013, "debug", config.Size(64 << 20), true, "http://s3", canary}
+	want := []any{30013, "debug", config.Size(8 << 20), true, "http://s3", canary}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
@@ -137,7 +137,8 @@ func TestRefused(t *testing.T) {
 		{name: "secret file missing", env: []string{"PIPESTREAMER_STORE_SECRETS_PASS=/does/not/exist"}, want: "store.secrets.pass (environment variable PIPESTREAMER_STORE_SECRETS_PASS): open /does/not/exist: no such file or directory"},
 		{name: "salt without password", env: []string{"PIPESTREAMER_STORE_CRYPT_SALT_FILE=/x"}, want: "has no effect without store.crypt.passwordFile"},
 		{name: "part too small", env: []string{"PIPESTREAMER_STORE_PART_SIZE=1MiB"}, want: "1MiB: expected 5MiB to 5GiB"},
-		{name: "budget below a part", yaml: "memoryBudget: 16MiB", want: "memoryBudget (c.yaml line 5): 16MiB: expected at least store.partSize (32MiB)"},
+		{name: "budget below a part", yaml: "memoryBudget: 16MiB", want: "memoryBudget (c.yaml line 5): 16MiB: expected at least 2 parts of 5MiB for each of 32 streams"},
+		{name: "leftovers of running backups", env: []string{"PIPESTREAMER_STORE_LEFTOVER_AGE=1m"}, want: "1m0s: expected at least 1h"},
 		{name: "concurrency", env: []string{"PIPESTREAMER_STORE_CONCURRENCY=0"}, want: "0: expected 1 to 64"},
 		{name: "log level", yaml: "log: {level: verbose}", want: `log.level (c.yaml line 5): "verbose": expected debug, info, warn or error`},
 	}
@@ -194,7 +195,7 @@ func TestSecretFiles(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := load(t, fmt.Sprintf(minimal, secretFile(t, test.text)))
+			c, err := load(t, fmt.Sprintf(minimal, secretFile(t, canary)), "PIPESTREAMER_STORE_SECRETS_PASS="+secretFile(t, test.text))
 			if test.wantError != "" {
 				if err == nil || !strings.Contains(err.Error(), test.wantError) {
 					t.Fatalf("Load: %v, expected %q", err, test.wantError)
@@ -204,7 +205,7 @@ func TestSecretFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := c.HANA.Password.Reveal(); got != test.want {
+			if got := c.Store.SecretValues["pass"].Reveal(); got != test.want {
 				t.Errorf("password %q, expected %q", got, test.want)
 			}
 		})
@@ -226,7 +227,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestSecretIsNeverShown(t *testing.T) {
-	c := struct{ Nested config.HANA }{config.HANA{Password: config.NewSecret(canary)}}
+	c := struct{ Nested config.Crypt }{config.Crypt{Password: config.NewSecret(canary)}}
 	asJSON, errJSON := json.Marshal(c)
 	asYAML, errYAML := yaml.Marshal(c)
 	if err := errors.Join(errJSON, errYAML); err != nil {

@@ -15,7 +15,8 @@ const minToken = 16
 func (l *loader) readSecrets() {
 	c := l.config
 	if l.scope == Daemon {
-		c.HANA.Password = l.readSecret("hana.passwordFile", c.HANA.PasswordFile)
+		// hdbtrigger reads the password itself; here it only has to exist.
+		l.readSecret("hana.passwordFile", c.HANA.PasswordFile)
 		l.checkToken(c.HTTP.TokenFile)
 	}
 	c.Store.Crypt.Password = l.readSecret("store.crypt.passwordFile", c.Store.Crypt.PasswordFile)
