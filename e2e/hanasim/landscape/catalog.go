@@ -1,0 +1,139 @@
+package landscape
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/files"
+)
+
+// Entry is a row of the backup catalog.
+type Entry struct {
+	ID                            int64 // entry id and backup id
+	Type, State, Comment, Message string
+	Start, End                    time.Time // End is zero while it runs
+	Files                         []File
+}
+
+// File is a file of an entry.
+type File struct {
+	Volume                int
+	Source, Service, Path string
+	Size                  int64
+	Header                files.Header
+}
+
+// Progress is how far the backup of one volume is.
+type Progress struct {
+	Volume           Volume
+	Entry            *Entry
+	Size             int64
+	transferred, end atomic.Int64
+}
+
+// Transferred is in bytes.
+func (p *Progress) Transferred() int64 { return p.transferred.Load() }
+
+// End is the time of the volume's end, or zero.
+func (p *Progress) End() time.Time {
+	if nanos := p.end.Load(); nanos != 0 {
+		return time.Unix(0, nanos)
+	}
+	return time.Time{}
+}
+
+func (r *run) newProgress() []*Progress {
+	all := make([]*Progress, len(r.volumes))
+	for i, v := range r.volumes {
+		all[i] = &Progress{Volume: v, Entry: r.entry, Size: r.contents[v.ID].Size + files.HeaderSize}
+	}
+	return all
+}
+
+// progressOf finds the progress of a volume of this run by its position, which
+// never changes while it runs.
+func (r *run) progressOf(v Volume) *Progress {
+	i := slices.IndexFunc(r.progress, func(p *Progress) bool { return p.Volume.ID == v.ID })
+	return r.progress[i]
+}
+
+// DeleteEntries deletes an entry, or all before it, from the catalog, with
+// their files when complete is true. An id that is not there is an error, and so is
+// a running backup.
+func (s *System) DeleteEntries(name string, id int64, allBefore, complete bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.lookup(name)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(d.entries, func(e *Entry) bool { return e.ID == id })
+	if i < 0 || d.entries[i].End.IsZero() {
+		return general("backup %d is not in the backup catalog or is still running", id)
+	}
+	from, to := i, i+1
+	if allBefore {
+		from, to = 0, i
+	}
+	var errs []error
+	for _, entry := range d.entries[from:to] {
+		for _, file := range entry.Files {
+			if complete && file.Source != "catalog" {
+				errs = append(errs, removeIfThere(file.Path))
+			}
+		}
+	}
+	d.entries = slices.Delete(d.entries, from, to)
+	return errors.Join(errs...)
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return general("delete backup file: %v", err)
+	}
+	return nil
+}
+
+// Snapshot is a database at one moment.
+type Snapshot struct {
+	Name       string
+	Online     bool
+	Volumes    []Volume
+	Contents   []files.Content // in the order of Volumes
+	Entries    []Entry
+	Progress   []*Progress
+	Parameters map[Parameter]string
+	Settings   Settings
+}
+
+// Snapshot gives a copy of a database's state.
+func (s *System) Snapshot(name string) (Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.lookup(name)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	shot := Snapshot{
+		Name: d.name, Online: d.online, Volumes: slices.Clone(d.volumes), Settings: s.settings,
+		Parameters: maps.Clone(s.parameters),
+	}
+	for _, v := range d.volumes {
+		shot.Contents = append(shot.Contents, d.contents[v.ID])
+	}
+	for _, entry := range d.entries {
+		shot.Entries = append(shot.Entries, *entry)
+	}
+	for _, p := range d.progress {
+		entry := *p.Entry // the state is copied under the lock
+		shown := &Progress{Volume: p.Volume, Entry: &entry, Size: p.Size}
+		shown.transferred.Store(p.transferred.Load())
+		shown.end.Store(p.end.Load())
+		shot.Progress = append(shot.Progress, shown)
+	}
+	return shot, nil
+}

@@ -1,0 +1,203 @@
+package hanasim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/landscape"
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/views"
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
+)
+
+// System is a running simulated HANA. Its methods may be called at once.
+type System struct {
+	config Config
+	log    *zap.Logger
+	land   *landscape.System
+	doors  map[string]*door // by database, and Control
+	users  *users
+
+	mu          sync.Mutex
+	sessions    map[int64]*session
+	lastSession int64
+}
+
+// door is where one database is reached.
+type door struct {
+	port   *port
+	engine *views.Engine
+
+	mu     sync.Mutex // held while server changes
+	server *wire.Server
+	served chan error // what Serve returned
+}
+
+// Start makes the system and returns when every database accepts clients. The
+// caller closes it.
+func Start(config Config, log *zap.Logger) (*System, error) {
+	if err := config.fillIn(); err != nil {
+		return nil, err
+	}
+	land, err := landscape.New(config.landscape(), log)
+	if err != nil {
+		return nil, fmt.Errorf("make landscape: %w", err)
+	}
+	s := &System{
+		config: config, log: log.Named("hanasim"), land: land,
+		doors: map[string]*door{}, sessions: map[int64]*session{}, users: newUsers(config),
+	}
+	for _, name := range append(land.Names(), Control) {
+		if err := s.addDoor(name); err != nil {
+			return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), s.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *System) addDoor(name string) error {
+	number := 0
+	if name == landscape.SystemDB {
+		number = s.config.Port
+	}
+	port, err := reservePort(s.config.Listen, number)
+	if err != nil {
+		return err
+	}
+	engine, err := views.Open(context.Background(), name == landscape.SystemDB || name == Control)
+	if err != nil {
+		return errors.Join(err, port.release())
+	}
+	s.doors[name] = &door{port: port, engine: engine}
+	return s.open(name)
+}
+
+// open lets clients of a database in.
+func (s *System) open(name string) error {
+	d := s.doors[name]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	listener, err := d.port.listen()
+	if err != nil {
+		return err
+	}
+	server := wire.NewServer(name, s, s.log, s.config.TLS)
+	d.server, d.served = server, make(chan error, 1)
+	go func(served chan<- error) { served <- server.Serve(listener) }(d.served)
+	return nil
+}
+
+// shut cuts the clients of a database; its port refuses connections then.
+func (s *System) shut(name string) error {
+	d := s.doors[name]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.server == nil {
+		return nil
+	}
+	err := errors.Join(d.server.Close(), <-d.served)
+	d.server = nil
+	return err
+}
+
+// Addr gives host:port of a database, or of Control. An unknown name gives "".
+func (s *System) Addr(database string) string {
+	if d := s.doors[database]; d != nil {
+		return d.port.address
+	}
+	return ""
+}
+
+// Content gives what the volumes of a database hold, the topology first. An
+// unknown database has none.
+func (s *System) Content(database string) []Content {
+	shot, err := s.land.Snapshot(database)
+	if err != nil {
+		return nil
+	}
+	return shot.Contents
+}
+
+// Destroy replaces the content of every volume of a database: data loss.
+func (s *System) Destroy(database string) error { return s.land.Destroy(database) }
+
+// Resize gives a volume new content of a size, or adds it.
+func (s *System) Resize(database string, volume Volume) error {
+	return s.land.Resize(database, volume)
+}
+
+// Set changes a setting; README.md lists the keys.
+func (s *System) Set(key, value string) error {
+	if handled, err := s.users.set(key, value); handled {
+		return err
+	}
+	return s.land.Set(key, value)
+}
+
+// StopDatabase stops a database as ALTER SYSTEM STOP DATABASE does.
+func (s *System) StopDatabase(name string) error {
+	if err := s.land.SetOnline(name, false); err != nil {
+		return err
+	}
+	return s.shut(name)
+}
+
+// StartDatabase starts a stopped database.
+func (s *System) StartDatabase(name string) error {
+	if err := s.land.SetOnline(name, true); err != nil {
+		return err
+	}
+	return s.open(name)
+}
+
+// RecoverTenant recovers a stopped tenant and starts it, as RECOVER DATA FOR
+// does. It returns an *wire.Error when the backup cannot be used.
+func (s *System) RecoverTenant(ctx context.Context, name, pathPrefix string) error {
+	if err := s.land.Recover(ctx, name, pathPrefix); err != nil {
+		return err
+	}
+	return s.StartDatabase(name)
+}
+
+// RecoverSystemDB stands for recoverSys.py --wait: it stops the whole system,
+// recovers SYSTEMDB from the backup at a path prefix, and starts what ran
+// before. After an error the system stays down.
+func (s *System) RecoverSystemDB(ctx context.Context, pathPrefix string) error {
+	var stopped []string
+	for _, name := range s.land.Names() {
+		shot, err := s.land.Snapshot(name)
+		if err != nil {
+			return err
+		}
+		if !shot.Online {
+			continue
+		}
+		if err := s.StopDatabase(name); err != nil {
+			return err
+		}
+		if name != landscape.SystemDB {
+			stopped = append(stopped, name)
+		}
+	}
+	if err := s.RecoverTenant(ctx, landscape.SystemDB, pathPrefix); err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range stopped {
+		errs = append(errs, s.StartDatabase(name))
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends every session, backup and recovery and waits for them.
+func (s *System) Close() error {
+	s.land.Close()
+	var errs []error
+	for name, d := range s.doors {
+		errs = append(errs, s.shut(name), d.engine.Close(), d.port.release())
+	}
+	return errors.Join(errs...)
+}
