@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -25,33 +24,40 @@ func (s *Server) followJob(w http.ResponseWriter, r *http.Request) error {
 	defer heartbeat.Stop()
 	for {
 		select {
-		case <-r.Context().Done():
-			return nil
 		case record, open := <-records:
-			if !open {
-				return nil
-			}
-			text, err := eventOf(record)
-			if err != nil {
-				return err
-			}
-			if !send(w, text) {
+			if !open || !sendRecord(w, record) {
 				return nil
 			}
 		case <-heartbeat.C:
 			if !send(w, ": heartbeat\n\n") {
 				return nil
 			}
+		case <-r.Context().Done():
+			sendLast(w, records)
+			return nil
 		}
 	}
 }
 
-func eventOf(record job.Record) (string, error) {
-	text, err := json.Marshal(record)
-	if err != nil {
-		return "", fmt.Errorf("encode the record of job %s: %w", record.ID, err)
+// sendLast sends what is already there when the server ends: after a drain that
+// is the record with which the job ended.
+func sendLast(w http.ResponseWriter, records <-chan job.Record) {
+	for {
+		select {
+		case record, open := <-records:
+			if !open || !sendRecord(w, record) {
+				return
+			}
+		default:
+			return
+		}
 	}
-	return "event: record\ndata: " + string(text) + "\n\n", nil
+}
+
+// sendRecord sends one event; false means that it could not be.
+func sendRecord(w http.ResponseWriter, record job.Record) bool {
+	text, err := json.Marshal(record)
+	return err == nil && send(w, "event: record\ndata: "+string(text)+"\n\n")
 }
 
 // send writes text and flushes it; false means that the client is gone.

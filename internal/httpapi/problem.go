@@ -29,6 +29,9 @@ type Problem struct {
 
 const problemType = "urn:pipestreamer:problem:"
 
+// ProblemFinished is the type of a problem that a client may want to tell apart.
+const ProblemFinished = problemType + "finished"
+
 // Error gives detail and hint.
 func (p *Problem) Error() string {
 	text := p.Detail

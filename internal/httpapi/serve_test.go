@@ -298,6 +298,34 @@ func TestShutdownEndsEventStreams(t *testing.T) {
 	eventually(t, "the end of the subscription", func() bool { return a.jobs.Subscribers("job-1") == 0 })
 }
 
+// TestShutdownSendsTheLastRecord ends a job and the server at the same moment,
+// as a drain does.
+func TestShutdownSendsTheLastRecord(t *testing.T) {
+	for range 20 {
+		a := newAPI(t)
+		if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+			t.Fatal(err)
+		}
+		socket, stop := a.serve(t)
+		client := newClient(t, httpapi.ClientOptions{Socket: socket, Patience: time.Millisecond})
+		type result struct {
+			last job.Record
+			err  error
+		}
+		followed := make(chan result, 1)
+		go func() {
+			last, err := client.Follow(t.Context(), "job-1", func(job.Record) {})
+			followed <- result{last, err}
+		}()
+		eventually(t, "the follower", func() bool { return a.jobs.Subscribers("job-1") == 1 })
+		a.jobs.Finish("job-1", job.StateCanceled)
+		stop()
+		if r := <-followed; r.err != nil || r.last.State != job.StateCanceled {
+			t.Fatalf("Follow: state %q, %v", r.last.State, r.err)
+		}
+	}
+}
+
 func TestOps(t *testing.T) {
 	a := newAPI(t)
 	ops := httpapi.Ops(a.registry, a.jobs.Ready, zaptest.NewLogger(t))

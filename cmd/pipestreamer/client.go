@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+const (
+	// cancelTimeout bounds the request that cancels a job.
+	cancelTimeout = 15 * time.Second
+	// cleanTimeout bounds the wait for a cancelled job to clean up.
+	cleanTimeout = 2 * time.Minute
+)
+
+// connect returns a client of the daemon that the flags name.
+func (a *app) connect() (*httpapi.Client, error) {
+	options := httpapi.ClientOptions{Socket: a.socket, URL: a.url}
+	if a.tokenFile != "" {
+		options.Token = func() (string, error) {
+			secret, err := config.ReadSecret(a.tokenFile)
+			return secret.Reveal(), err
+		}
+	}
+	client, err := httpapi.NewClient(options)
+	if err != nil {
+		return nil, &failure{status: statusUsage, err: err}
+	}
+	return client, nil
+}
+
+// jobFlags are the flags of every verb that starts a job.
+type jobFlags struct {
+	detach bool
+	key    string
+}
+
+func (f *jobFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.detach, "detach", false, "return at once with the job id")
+	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "a repeated request with the same key starts nothing new")
+}
+
+// start is one way of starting a job.
+type start func(ctx context.Context, client *httpapi.Client, key string) (job.Record, error)
+
+// runJob starts a job, follows it, and turns its end into an exit status.
+func (a *app) runJob(ctx context.Context, flags jobFlags, begin start) error {
+	client, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	record, err := begin(ctx, client, flags.key)
+	if err != nil {
+		return a.unreachable(err)
+	}
+	if flags.detach {
+		return a.print(record, func() error { return a.println(record.ID) })
+	}
+	progress := a.newProgress(record)
+	record, err = a.follow(ctx, client, record.ID, progress.show)
+	progress.end()
+	if err != nil {
+		return &failure{status: statusFailed, err: err, hint: "the job goes on; pipestreamer show " + record.ID + " tells how it ends"}
+	}
+	if err := a.print(record, func() error { return a.printJob(record) }); err != nil {
+		return err
+	}
+	return outcome(record)
+}
+
+// follow follows a job to its end. When ctx ends before, it asks the daemon to
+// cancel the job and waits for its clean-up.
+func (a *app) follow(ctx context.Context, client *httpapi.Client, id string, show func(job.Record)) (job.Record, error) {
+	record, err := client.Follow(ctx, id, show)
+	if err == nil || ctx.Err() == nil {
+		record.ID = id
+		return record, err
+	}
+	after := context.WithoutCancel(ctx)
+	ask, cancel := context.WithTimeout(after, cancelTimeout)
+	defer cancel()
+	err = client.Cancel(ask, id)
+	if p, is := errors.AsType[*httpapi.Problem](err); err != nil && (!is || p.Type != httpapi.ProblemFinished) {
+		return job.Record{ID: id}, fmt.Errorf("cancel job %s: %w", id, err)
+	}
+	clean, cancel := context.WithTimeout(after, cleanTimeout)
+	defer cancel()
+	record, err = client.Follow(clean, id, show)
+	record.ID = id
+	return record, err
+}
+
+// outcome is the error of a job that did not succeed.
+func outcome(r job.Record) error {
+	status := statusFailed
+	switch {
+	case r.State == job.StateSucceeded:
+		return nil
+	case r.State == job.StateCanceled:
+		status = statusCanceled
+	case r.State == job.StateLost:
+		status = statusLost
+	case len(r.Findings) > 0:
+		status = statusFindings
+	}
+	f := &failure{status: status, err: fmt.Errorf("%s of %s: %s (job %s)", r.Action, r.Database, r.State, r.ID), record: &r}
+	if r.Error != nil {
+		f.err = fmt.Errorf("%s of %s: %s: %w (job %s)", r.Action, r.Database, r.State, r.Error, r.ID)
+		f.hint = r.Error.Hint
+	}
+	return f
+}
+
+// unreachable adds where the daemon was looked for to an error that is not an
+// answer of it.
+func (a *app) unreachable(err error) error {
+	if _, answered := errors.AsType[*httpapi.Problem](err); answered {
+		return err
+	}
+	place := "socket " + a.socket
+	if a.url != "" {
+		place = a.url
+	}
+	return &failure{status: statusFailed, err: err, hint: "check that pipestreamer serve runs and listens on " + place + " (--socket, --url)"}
+}
+
+// terminal reports whether standard error is a terminal, and its file.
+func (a *app) terminal() bool {
+	file, is := a.stderr.(*os.File)
+	return is && term.IsTerminal(int(file.Fd()))
+}
+
+// require makes flags required. Errors of PreRunE are usage errors.
+func require(cmd *cobra.Command, names ...string) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, name := range names {
+			if cmd.Flag(name).Value.String() == "" {
+				return fmt.Errorf("--%s is required: %s", name, cmd.Flag(name).Usage)
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var (
+		database string
+		jobs     bool
+	)
+	cmd := &cobra.Command{
+		Use:   "list [--database NAME] [--jobs]",
+		Short: "List the backups in the store, or the daemon's jobs",
+		Args:  cobra.NoArgs,
+		RunE: verb(func(cmd *cobra.Command, _ []string) error {
+			client, err := a.connect()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			if jobs {
+				records, err := client.Jobs(cmd.Context())
+				if err != nil {
+					return a.unreachable(err)
+				}
+				return a.print(records, func() error { return a.table(jobRows(records, database)) })
+			}
+			backups, err := client.Backups(cmd.Context(), database)
+			if err != nil {
+				return a.unreachable(err)
+			}
+			return a.print(backups, func() error { return a.table(backupRows(backups)) })
+		}),
+	}
+	cmd.Flags().StringVar(&database, "database", "", "only of this database")
+	cmd.Flags().BoolVar(&jobs, "jobs", false, "list jobs instead of backups")
+	return cmd
+}
+
+func backupRows(backups []httpapi.Summary) [][]string {
+	rows := [][]string{{"BACKUP ID", "DATABASE", "KIND", "FINISHED", "STREAMS", "SIZE"}}
+	for _, b := range backups {
+		rows = append(rows, []string{fmt.Sprint(b.BackupID), b.Database, string(b.Kind), timeText(b.FinishedAt), fmt.Sprint(b.Streams), byteText(b.Bytes)})
+	}
+	return rows
+}
+
+func jobRows(records []job.Record, database string) [][]string {
+	rows := [][]string{{"JOB", "ACTION", "DATABASE", "STATE", "STAGE", "STARTED", "TOOK"}}
+	for i := range records {
+		r := &records[i]
+		if database != "" && !strings.EqualFold(r.Database, database) {
+			continue
+		}
+		took := ""
+		if !r.FinishedAt.IsZero() {
+			took = r.FinishedAt.Sub(r.StartedAt).Round(time.Second).String()
+		}
+		rows = append(rows, []string{r.ID, string(r.Action), r.Database, string(r.State), string(r.Stage), timeText(r.StartedAt), took})
+	}
+	return rows
+}

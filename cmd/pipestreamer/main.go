@@ -1,0 +1,26 @@
+// Command pipestreamer backs up SAP HANA from a pod straight to object storage
+// and restores it. "pipestreamer serve" is the daemon beside HANA; the other
+// verbs talk to it, and "restore --to-dir" works without it.
+//
+// Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings of a
+// verification, 4 lost (HANA believes in a backup that the store does not
+// have), 130 cancelled.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the build; without it the module's version is shown.
+var version string //nolint:gochecknoglobals // the linker's -X needs a variable
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks to end in order; a second one ends the process at
+	// once, because handling is switched off by then.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
+	"github.com/pipestreamer/pipestreamer/pkg/uploader"
+)
+
+const (
+	// openPause is the time between attempts to open a store that is away.
+	openPause = 15 * time.Second
+	// sweepPause is the time between sweeps of what interrupted uploads left.
+	sweepPause = 24 * time.Hour
+	// closeTimeout bounds closing the store.
+	closeTimeout = 10 * time.Second
+)
+
+// parts are the rooms of the daemon.
+type parts struct {
+	sid       string
+	store     *uploader.Store
+	trigger   *hdbtrigger.Trigger
+	conductor *job.Conductor
+}
+
+// open builds and plugs the rooms. It returns nil when ctx ended before the
+// store could be opened.
+func (d *daemon) open(ctx context.Context) (*parts, error) {
+	uploader.Quiet(d.log)
+	storeMetrics, err := uploader.NewMetrics(d.registry)
+	if err != nil {
+		return nil, err
+	}
+	store, err := d.openStore(ctx, storeMetrics)
+	if err != nil || store == nil {
+		return nil, err
+	}
+	p := &parts{sid: d.cfg.HANA.SID, store: store}
+	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
+	if err != nil {
+		return nil, errors.Join(&failure{status: statusUsage, err: err}, p.close())
+	}
+	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
+	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
+		Store: store, Trigger: p.trigger,
+		NewSource: func() job.Source { return fifo.NewSource(pipes, d.log, pipeMetrics) },
+		NewSink:   func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+	}, d.log, job.NewMetrics(d.registry))
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// openStore opens the store. Some backends log in at once; while the network
+// says no, the daemon stays up and tries again, because Kubernetes does not
+// start HANA beside a sidecar that ends.
+func (d *daemon) openStore(ctx context.Context, metrics *uploader.Metrics) (*uploader.Store, error) {
+	for {
+		store, err := uploader.New(ctx, storeConfig(d.cfg), d.log, metrics)
+		if err == nil {
+			return store, nil
+		}
+		if _, network := errors.AsType[net.Error](err); !network {
+			return nil, &failure{status: statusUsage, err: err, hint: "compare the store's settings with rclone's documentation of that backend"}
+		}
+		d.log.Error("the store cannot be opened; trying again", zap.Duration("pause", openPause), zap.Error(err))
+		d.setReady(func(context.Context) error { return fmt.Errorf("store: %w", err) })
+		pause := time.NewTimer(openPause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, nil
+		case <-pause.C:
+		}
+	}
+}
+
+// ready asks HANA and the store.
+func (p *parts) ready(ctx context.Context) error {
+	if err := p.conductor.Ready(ctx); err != nil {
+		return err
+	}
+	_, err := p.store.Stat(ctx, p.sid+"/ready")
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// sweep removes what interrupted uploads left in the store, now and daily.
+func (p *parts) sweep(ctx context.Context, cfg *config.Config, log *zap.Logger) {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		if err := p.store.Sweep(ctx, p.sid+"/", cfg.Store.LeftoverAge); err != nil && ctx.Err() == nil {
+			log.Warn("leftovers of interrupted uploads stay in the store", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// close closes what was opened, the conductor first.
+func (p *parts) close() error {
+	var errs []error
+	if p.conductor != nil {
+		p.conductor.Close()
+	}
+	if p.trigger != nil {
+		errs = append(errs, p.trigger.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(append(errs, p.store.Close(ctx))...)
+}
+
+func storeConfig(c *config.Config) uploader.Config {
+	s := &c.Store
+	options := make(map[string]string, len(s.Options)+len(s.SecretValues))
+	for name, value := range s.Options {
+		options[name] = value
+	}
+	for name, value := range s.SecretValues {
+		options[name] = value.Reveal()
+	}
+	var crypt map[string]string
+	if !s.Crypt.Password.Empty() {
+		// Names stay readable: a restore by hand finds the objects by them.
+		crypt = map[string]string{"password": s.Crypt.Password.Reveal(), "filename_encryption": "off", "directory_name_encryption": "false"}
+		if !s.Crypt.Salt.Empty() {
+			crypt["password2"] = s.Crypt.Salt.Reveal()
+		}
+	}
+	return uploader.Config{
+		Type: s.Type, Root: s.Root, Options: options, Crypt: crypt, MemoryBudget: int64(c.MemoryBudget), Streams: s.Streams,
+		Concurrency: s.Concurrency, PartSize: int64(s.PartSize), OutageTolerance: s.OutageTolerance, StallTimeout: s.StallTimeout,
+	}
+}
+
+func triggerConfig(c *config.Config) hdbtrigger.Config {
+	h := &c.HANA
+	protection := hdbtrigger.TLS{Off: true}
+	if h.TLS.Enabled {
+		protection = hdbtrigger.TLS{RootCAFile: h.TLS.CAFile, ServerName: h.TLS.ServerName, Insecure: h.TLS.Insecure}
+	}
+	return hdbtrigger.Config{Host: h.Host, Port: h.Port, User: h.User, PasswordFile: h.PasswordFile, TLS: protection}
+}
+
+func jobConfig(c *config.Config) job.Config {
+	t := &c.Timeouts
+	return job.Config{
+		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
+		OpenTimeout: t.Open, AnswerTimeout: t.Answer, EndTimeout: t.End, CommitTimeout: t.Commit, CleanTimeout: t.Clean,
+	}
+}
+
+// newLogger logs to w. The settings were checked when they were read.
+func newLogger(c config.Log, w io.Writer) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(c.Level)
+	if err != nil {
+		return nil, fmt.Errorf("log level: %w", err)
+	}
+	encoding := zap.NewProductionEncoderConfig()
+	encoding.EncodeTime = zapcore.ISO8601TimeEncoder
+	encoder := zapcore.NewJSONEncoder(encoding)
+	if c.Format == "console" {
+		encoder = zapcore.NewConsoleEncoder(encoding)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), nil
+}
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// lineInterval is the pause between lines of progress where there is no
+// terminal.
+const lineInterval = 10 * time.Second
+
+// progress shows on standard error how far a job is: bars on a terminal, lines
+// elsewhere, nothing but an operator's command with -o json.
+type progress struct {
+	app      *app
+	bars     *mpb.Progress // nil without a terminal
+	byID     map[backup.StreamID]*mpb.Bar
+	stage    job.Stage
+	lastLine time.Time
+	command  string
+}
+
+func (a *app) newProgress(r job.Record) *progress {
+	p := &progress{app: a, byID: make(map[backup.StreamID]*mpb.Bar)}
+	if a.output == "text" {
+		p.say(fmt.Sprintf("%s of %s: job %s", r.Action, r.Database, r.ID))
+		if a.terminal() {
+			p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithAutoRefresh())
+		}
+	}
+	return p
+}
+
+// show takes a record as it comes.
+func (p *progress) show(r job.Record) {
+	if r.Command != "" && r.Command != p.command {
+		p.command = r.Command
+		p.sayCommand()
+	}
+	if p.app.output == "json" {
+		return
+	}
+	if p.bars == nil {
+		p.line(r)
+		return
+	}
+	for i := range r.Streams {
+		p.bar(&r.Streams[i])
+	}
+}
+
+func (p *progress) bar(s *job.Progress) {
+	bar, known := p.byID[s.StreamID]
+	if !known {
+		bar = p.bars.AddBar(0,
+			mpb.PrependDecorators(decor.Name(s.StreamID.String()+" "+s.Service, decor.WCSyncSpaceR)),
+			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")))
+		p.byID[s.StreamID] = bar
+	}
+	bar.SetTotal(max(s.EstimatedSize, s.Bytes, 1), false)
+	bar.SetCurrent(s.Bytes)
+	if s.Done {
+		bar.SetTotal(s.Bytes, true)
+	}
+}
+
+// line writes one at every new stage, then from time to time.
+func (p *progress) line(r job.Record) {
+	if r.Stage == p.stage && time.Since(p.lastLine) < lineInterval {
+		return
+	}
+	p.stage, p.lastLine = r.Stage, time.Now()
+	var bytes, estimate int64
+	for i := range r.Streams {
+		bytes += r.Streams[i].Bytes
+		estimate += max(r.Streams[i].EstimatedSize, r.Streams[i].Bytes)
+	}
+	text := string(r.Stage)
+	if estimate > 0 {
+		text += fmt.Sprintf(": %s of about %s in %d streams", byteText(bytes), byteText(estimate), len(r.Streams))
+	}
+	p.say(text)
+}
+
+// say writes a line, above the bars if there are any.
+func (p *progress) say(text string) {
+	var w io.Writer = p.app.stderr
+	if p.bars != nil {
+		w = p.bars
+	}
+	// Progress that nobody can see does not stop a backup.
+	_, _ = fmt.Fprintln(w, text)
+}
+
+// end leaves the bars as they are.
+func (p *progress) end() {
+	if p.bars == nil {
+		return
+	}
+	for _, bar := range p.byID {
+		bar.Abort(false)
+	}
+	p.bars.Wait()
+}
+
+// sayCommand makes sure that the operator sees what to do now.
+func (p *progress) sayCommand() {
+	if p.app.output == "json" {
+		_ = json.NewEncoder(p.app.stderr).Encode(map[string]string{"command": p.command})
+		return
+	}
+	const line = "================================================================================"
+	p.say("\n" + line + `
+SYSTEMDB cannot be recovered from outside. Run this now, as <sid>adm in HANA's
+container, while pipestreamer serves the streams:
+
+  ` + p.command + "\n" + line + "\n")
+}
+
+// byteText writes a number of bytes for people.
+func byteText(n int64) string { return fmt.Sprintf("% .1f", decor.SizeB1024(n)) }

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// The exit statuses.
+const (
+	statusSuccess  = 0
+	statusFailed   = 1
+	statusUsage    = 2
+	statusFindings = 3
+	statusLost     = 4
+	statusCanceled = 130
+)
+
+// failure is an error that has its exit status.
+type failure struct {
+	status int
+	err    error
+	hint   string
+	// record is of the job that ended badly, if it was one.
+	record *job.Record
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// app is what every verb needs.
+type app struct {
+	environ        []string
+	stdout, stderr io.Writer
+	output         string // text or json
+	socket         string
+	url            string
+	tokenFile      string
+}
+
+// run executes one command line and returns the exit status.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	a := &app{environ: environ, stdout: stdout, stderr: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return statusSuccess
+	}
+	f := classify(ctx, err)
+	a.printError(f)
+	return f.status
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pipestreamer",
+		Short: "Stream SAP HANA backups to object storage and back",
+		Long: `Stream SAP HANA backups to object storage and back, without a copy on disk.
+
+Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
+4 lost (HANA's catalog has a backup that the store does not have), 130 cancelled.`,
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.output != "text" && a.output != "json" {
+				return fmt.Errorf("--output %q: expected text or json", a.output)
+			}
+			return nil
+		},
+	}
+	socket := a.variable("PIPESTREAMER_HTTP_SOCKET")
+	if socket == "" {
+		socket = "/var/lib/pipestreamer/pipestreamer.sock"
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
+	flags.StringVar(&a.socket, "socket", socket, "Unix socket of the daemon")
+	flags.StringVar(&a.url, "url", "", "address of the daemon (http://host:port) instead of its socket")
+	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token for --url")
+	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+// variable gives an environment variable.
+func (a *app) variable(name string) string {
+	value := ""
+	for _, entry := range a.environ {
+		if text, found := strings.CutPrefix(entry, name+"="); found {
+			value = text
+		}
+	}
+	return value
+}
+
+// verb marks errors of the work itself as failures; what cobra refuses before
+// stays a usage error.
+func verb(work func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := work(cmd, args)
+		if err == nil {
+			return nil
+		}
+		if f, is := errors.AsType[*failure](err); is {
+			return f
+		}
+		return &failure{status: statusFailed, err: err}
+	}
+}
+
+// classify finds the exit status and the advice for an error.
+func classify(ctx context.Context, err error) *failure {
+	f, is := errors.AsType[*failure](err)
+	if !is {
+		return &failure{status: statusUsage, err: err, hint: "pipestreamer --help and pipestreamer VERB --help show the usage"}
+	}
+	if _, refused := errors.AsType[*config.Error](err); refused {
+		f.status, f.hint = statusUsage, "docs/configuration.md lists every setting"
+	}
+	if field, is := errors.AsType[*job.FieldError](err); is {
+		f.status, f.err = statusUsage, field
+	}
+	if p, is := errors.AsType[*httpapi.Problem](err); is {
+		f.hint = p.Hint
+		if p.Status == http.StatusBadRequest {
+			f.status = statusUsage
+		}
+	}
+	if f.status == statusFailed && ctx.Err() != nil {
+		f.status = statusCanceled
+	}
+	return f
+}
+
+// printError tells on standard error what happened, where, and what to do.
+func (a *app) printError(f *failure) {
+	if a.output != "json" {
+		text := "pipestreamer: " + strings.TrimSpace(f.err.Error()) + "\n"
+		if f.hint != "" && !strings.Contains(text, f.hint) {
+			text += "  what to do: " + f.hint + "\n"
+		}
+		// Standard error is the last resort; when it fails, the status remains.
+		_, _ = io.WriteString(a.stderr, text)
+		return
+	}
+	document := struct {
+		Error    string           `json:"error"`
+		Status   int              `json:"exit_status"`
+		Hint     string           `json:"hint,omitempty"`
+		Problem  *httpapi.Problem `json:"problem,omitempty"`
+		Problems []config.Problem `json:"problems,omitempty"`
+		Job      *job.Record      `json:"job,omitempty"`
+	}{Error: f.err.Error(), Status: f.status, Hint: f.hint, Job: f.record}
+	if p, is := errors.AsType[*httpapi.Problem](f.err); is {
+		document.Problem = p
+	}
+	if refused, is := errors.AsType[*config.Error](f.err); is {
+		document.Problems = refused.Problems
+	}
+	_ = json.NewEncoder(a.stderr).Encode(document)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var configFile string
+	cmd := &cobra.Command{
+		Use:   "serve [--config FILE]",
+		Short: "Run the daemon beside HANA",
+		Long: `Run the daemon beside HANA. SIGTERM refuses new jobs, gives running ones
+shutdownGrace to end, then cancels them and cleans up; a second signal ends the
+process at once.`,
+		Args: cobra.NoArgs,
+		RunE: verb(func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(configFile, a.environ, config.Daemon)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, a.stderr)
+		}),
+	}
+	cmd.Flags().StringVar(&configFile, "config", a.variable("PIPESTREAMER_CONFIG"), "configuration file; every key can also be set as PIPESTREAMER_…")
+	return cmd
+}
+
+// daemon is what serve has built so far.
+type daemon struct {
+	cfg      *config.Config
+	log      *zap.Logger
+	registry *prometheus.Registry
+	// ready answers /readyz; it changes as the parts come up.
+	ready atomic.Pointer[func(context.Context) error]
+}
+
+// serve runs the daemon until ctx ends.
+func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
+	// A log that nobody reads any more must not end a running backup: without
+	// this, writing to a closed standard error kills the process.
+	signal.Ignore(syscall.SIGPIPE)
+	log, err := newLogger(cfg.Log, stderr)
+	if err != nil {
+		return err
+	}
+	d := &daemon{cfg: cfg, log: log, registry: newRegistry()}
+	d.setReady(func(context.Context) error { return errors.New("starting") })
+	err = d.run(ctx)
+	if err != nil {
+		log.Error("the daemon ends", zap.Error(err))
+		return err
+	}
+	log.Info("the daemon has ended")
+	return nil
+}
+
+func (d *daemon) setReady(ready func(context.Context) error) { d.ready.Store(&ready) }
+
+// run keeps metrics and probes up for the whole life of the daemon, also while
+// the store cannot be opened yet.
+func (d *daemon) run(ctx context.Context) error {
+	listener, err := httpapi.ListenTCP(ctx, d.cfg.Metrics.Listen)
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, broken := errgroup.WithContext(serving)
+	ops := httpapi.Ops(d.registry, func(ctx context.Context) error { return (*d.ready.Load())(ctx) }, d.log)
+	group.Go(func() error { return httpapi.Serve(broken, listener, ops, d.log) })
+	// The work ends with ctx, or when the probes cannot be served any more.
+	working, cancel := context.WithCancel(ctx)
+	context.AfterFunc(broken, cancel)
+	err = d.work(working)
+	cancel()
+	stop()
+	return errors.Join(err, group.Wait())
+}
+
+// work opens the parts, serves jobs until ctx ends, and closes in reverse.
+func (d *daemon) work(ctx context.Context) (err error) {
+	p, err := d.open(ctx)
+	if err != nil || p == nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	d.setReady(p.ready)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, broken := errgroup.WithContext(serving)
+	if err := d.listen(broken, group, p.conductor); err != nil {
+		stop()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
+	d.log.Info("serving", zap.String("version", versionText()), zap.String("sid", d.cfg.HANA.SID), zap.String("socket", d.cfg.HTTP.Socket), zap.String("listen", d.cfg.HTTP.Listen), zap.String("metrics", d.cfg.Metrics.Listen))
+	select {
+	case <-ctx.Done():
+	case <-broken.Done():
+	}
+	d.log.Info("shutting down: no new jobs", zap.Duration("grace", d.cfg.ShutdownGrace))
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.ShutdownGrace)
+	defer cancel()
+	p.conductor.Drain(patience)
+	stop()
+	return group.Wait()
+}
+
+// listen opens the interface for jobs and serves it in group.
+func (d *daemon) listen(ctx context.Context, group *errgroup.Group, jobs *job.Conductor) error {
+	server := httpapi.New(jobs, httpapi.Options{}, d.log, httpapi.NewMetrics(d.registry))
+	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
+	if err != nil {
+		return err
+	}
+	var tcp net.Listener
+	if d.cfg.HTTP.Listen != "" {
+		if tcp, err = httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen); err != nil {
+			return errors.Join(err, socket.Close())
+		}
+	}
+	group.Go(func() error { return httpapi.Serve(ctx, socket, server.Handler(), d.log) })
+	if tcp == nil {
+		return nil
+	}
+	handler := server.Handler()
+	if file := d.cfg.HTTP.TokenFile; file != "" {
+		handler = server.Authenticated(func() (string, error) {
+			secret, err := config.ReadSecret(file)
+			return secret.Reveal(), err
+		})
+	}
+	group.Go(func() error { return httpapi.Serve(ctx, tcp, handler, d.log) })
+	return nil
+}
