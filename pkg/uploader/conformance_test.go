@@ -1,0 +1,126 @@
+package uploader
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rclone/rclone/fs"
+	"github.com/rclone/rclone/fs/object"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/pipestreamer/pipestreamer/pkg/uploader/storetest"
+)
+
+func TestMain(m *testing.M) {
+	if runChild() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// subject is a Store with a look behind its back.
+type subject struct{ *Store }
+
+func (s subject) Overwrite(ctx context.Context, key string, content []byte) error {
+	info := object.NewStaticObjectInfo(key, time.Now(), int64(len(content)), true, nil, nil)
+	old, err := s.remote.fs.NewObject(ctx, key)
+	if err == nil {
+		return old.Update(ctx, bytes.NewReader(content), info)
+	}
+	_, err = s.remote.fs.Put(ctx, bytes.NewReader(content), info)
+	return err
+}
+
+func (s subject) Leftovers(ctx context.Context) (int, error) {
+	found, err := s.list(ctx, privatePrefix)
+	if err != nil || s.remote.kind != "s3" {
+		return len(found), err
+	}
+	left, err := s.remote.base.Features().Command(ctx, "list-multipart-uploads", nil, nil)
+	if err != nil {
+		return 0, err
+	}
+	text, err := json.Marshal(left)
+	if err != nil {
+		return 0, err
+	}
+	var buckets map[string][]any
+	if err := json.Unmarshal(text, &buckets); err != nil {
+		return 0, err
+	}
+	for _, uploads := range buckets {
+		found = append(found, make([]fs.Object, len(uploads))...)
+	}
+	return len(found), nil
+}
+
+func (s subject) Peak() int64 { return s.memory.peak.Load() }
+
+// conform runs the suite against stores of cfg, each below a root of its own.
+func conform(t *testing.T, cfg Config, partSize int, except map[string]string) {
+	t.Helper()
+	storetest.Run(t, storetest.Subject{
+		PartSize: partSize,
+		Except:   except,
+		Open: func(t *testing.T, limits storetest.Limits) storetest.Store {
+			t.Helper()
+			cfg := cfg
+			cfg.Root = path.Join(cfg.Root, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name()))
+			cfg.PartSize = int64(partSize)
+			cfg.MaxParts = 1000
+			if limits.MaxParts > 0 {
+				cfg.MaxParts = limits.MaxParts
+			}
+			cfg.Streams = 4
+			if limits.Streams > 0 {
+				cfg.Streams = limits.Streams
+			}
+			cfg.MemoryBudget = int64(2 * cfg.Streams * partSize)
+			return subject{open(t, cfg)}
+		},
+	})
+}
+
+func open(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	store, err := New(t.Context(), cfg, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if used := store.memory.used.Load(); used != 0 {
+			t.Errorf("%d bytes of the memory budget are still taken", used)
+		}
+	})
+	return store
+}
+
+
+func TestConformLocal(t *testing.T) {
+	conform(t, Config{Type: "local", Root: t.TempDir()}, 64<<10, nil)
+}
+
+func TestConformCryptOverLocal(t *testing.T) {
+	conform(t, Config{
+		Type: "local", Root: t.TempDir(),
+		Crypt: map[string]string{"password": "one", "password2": "two"},
+	}, 64<<10, nil)
+}
+
+func wantIs(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, want %v", err, want)
+	}
+}

@@ -1,0 +1,3 @@
+package uploader
+
+func runChild() bool { return false }

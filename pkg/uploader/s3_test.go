@@ -1,0 +1,176 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// versitygw is the S3 server of the tests: it checks signatures, MD5 and part
+// sizes, and hides an object until its upload is complete.
+type versitygw struct {
+	once   sync.Once
+	err    error
+	binary string
+}
+
+//nolint:gochecknoglobals // built once for each run of the test binary
+var gateway versitygw
+
+// build returns the path of the server, which the nested module e2e/s3server
+// pins. PIPESTREAMER_TEST_VERSITYGW overrides it.
+func (v *versitygw) build() (string, error) {
+	v.once.Do(func() {
+		if v.binary = os.Getenv("PIPESTREAMER_TEST_VERSITYGW"); v.binary != "" {
+			return
+		}
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			v.err = err
+			return
+		}
+		// go build does nothing when the file is up to date.
+		v.binary = filepath.Join(cache, "pipestreamer-test", "versitygw")
+		module, err := filepath.Abs("../../e2e/s3server")
+		if err != nil {
+			v.err = err
+			return
+		}
+		out, err := exec.Command("go", "build", "-C", module, "-o", v.binary, "github.com/versity/versitygw/cmd/versitygw").CombinedOutput()
+		if err != nil {
+			v.err = fmt.Errorf("build versitygw: %w\n%s", err, out)
+		}
+	})
+	return v.binary, v.err
+}
+
+// s3Server is a versitygw behind a proxy that can be told to fail.
+type s3Server struct {
+	*httptest.Server
+	faults faults
+	proxy  http.Handler
+}
+
+// pass hands a request on to the server.
+func (s *s3Server) pass(w http.ResponseWriter, r *http.Request) { s.proxy.ServeHTTP(w, r) }
+
+// forward hands a request on and loses the answer.
+func (s *s3Server) forward(t *testing.T, r *http.Request) {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	s.pass(recorder, r)
+	t.Logf("lost answer: %d", recorder.Code)
+}
+
+// startS3 starts a server with one bucket, "bucket", that ends with t.
+func startS3(t *testing.T) *s3Server {
+	t.Helper()
+	binary, err := gateway.build()
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bucket"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	// A short path of its own: a socket's is limited to 108 bytes.
+	run, err := os.MkdirTemp("", "vgw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
+	socket := filepath.Join(run, "s")
+	log, err := os.Create(filepath.Join(run, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "--access", "access", "--secret", "secret", "--port", socket,
+		"--quiet", "--keep-alive", "--health", "/health", "posix", dir)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = run, log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("versitygw: %s", text)
+		}
+		_ = log.Close()
+	})
+	server := &s3Server{}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "versitygw"})
+	proxy.Transport = transport
+	proxy.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
+		if !errors.Is(err, context.Canceled) {
+			t.Logf("proxy: %s %s: %v", r.Method, r.URL, err)
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}
+	server.proxy = proxy
+	server.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !server.faults.apply(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		transport.CloseIdleConnections()
+	})
+	awaitHealth(t, server.URL+"/health")
+	return server
+}
+
+func awaitHealth(t *testing.T, address string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		response, err := client.Get(address)
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+		}
+	}
+	t.Fatalf("no answer from %s", address)
+}
+
+func (s *s3Server) config() Config {
+	return Config{
+		Type: "s3", Root: "bucket",
+		Options: map[string]string{
+			"provider": "Other", "endpoint": s.URL, "region": "us-east-1",
+			"access_key_id": "access", "secret_access_key": "secret", "force_path_style": "true",
+		},
+	}
+}
+
+func TestConformS3(t *testing.T) {
+	conform(t, startS3(t).config(), smallestPart, nil)
+}
+
+func TestConformCryptOverS3(t *testing.T) {
+	cfg := startS3(t).config()
+	cfg.Crypt = map[string]string{"password": "one", "password2": "two"}
+	conform(t, cfg, smallestPart, nil)
+}
