@@ -128,21 +128,21 @@ func (s *Sink) serve(ctx context.Context, st *sinkStream, w *os.File, open openF
 		}
 	})
 	defer stop()
+	o := &opening{sink: s, stream: st, pipe: w}
+	defer o.finish()
 	if size, err := grow(w, s.cfg.PipeSize); err != nil || size < s.cfg.PipeSize {
 		s.metrics.shrunk.Inc()
 		s.log.Info("a pipe is smaller than wanted", zap.Stringer("stream", st.report.StreamID),
 			zap.Int("wanted", s.cfg.PipeSize), zap.Int("size", size), zap.Error(err))
 	}
 	if got, err := events(w, unix.POLLOUT); err != nil || got&unix.POLLERR != 0 {
-		s.countEmpty(st)
+		o.left = err == nil
 		return err
 	}
 	r, err := open(ctx)
 	if err != nil {
 		return err
 	}
-	o := &opening{sink: s, stream: st, pipe: w}
-	defer o.finish()
 	if err := o.copy(r); err != nil {
 		return errors.Join(cause(ctx, err), r.Close())
 	}
@@ -158,15 +158,6 @@ func cause(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-func (s *Sink) countEmpty(st *sinkStream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.report.EmptyOpens++
-	s.metrics.emptyOpens.WithLabelValues(directionRestore).Inc()
-	s.log.Warn("HANA opened a pipe and left it without a byte; a pipe refuses O_DIRECT",
-		zap.Stringer("stream", st.report.StreamID))
 }
 
 // opening is one reading of a stream by HANA.
@@ -223,7 +214,6 @@ func (o *opening) count(n int64) {
 			st.report.OpenedAt = time.Now()
 			st.report.Path = s.dir.path + "/" + st.name
 		}
-		s.metrics.opens.WithLabelValues(directionRestore).Inc()
 	}
 	s.metrics.bytes.WithLabelValues(directionRestore).Add(float64(n))
 	if o.number == st.opening {
@@ -277,15 +267,24 @@ func (o *opening) finish() {
 	s, st := o.sink, o.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o.number == 0 {
-		st.report.EmptyOpens++
-		s.metrics.emptyOpens.WithLabelValues(directionRestore).Inc()
-		return
-	}
 	if o.number == st.opening {
 		st.report.Bytes = o.bytes - int64(n)
 	}
-	if st.report.ClosedAt.IsZero() {
-		st.report.ClosedAt = time.Now()
+	if o.bytes > int64(n) {
+		s.metrics.opens.WithLabelValues(directionRestore).Inc()
+		if st.report.ClosedAt.IsZero() {
+			st.report.ClosedAt = time.Now()
+		}
+		return
 	}
+	if o.number > 0 { // bytes went into the pipe, and HANA took none
+		st.report.Opens--
+	}
+	if !o.left {
+		return // it was us who ended it
+	}
+	st.report.EmptyOpens++
+	s.metrics.emptyOpens.WithLabelValues(directionRestore).Inc()
+	s.log.Warn("HANA opened a pipe and left it without a byte; a pipe refuses O_DIRECT",
+		zap.Stringer("stream", st.report.StreamID))
 }
