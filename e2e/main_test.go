@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/SAP/go-hdb/driver"
+	"go.uber.org/goleak"
+)
+
+// binaryVariable names a daemon to test instead of the one that is built from
+// this tree. The daemon refuses unknown variables that begin with its own name.
+const binaryVariable = "E2E_PIPESTREAMER"
+
+// programs holds what the tests built, for the time of this process.
+var programs struct {
+	directory  string
+	daemon, s3 sync.Once
+	daemonErr  error
+	s3Err      error
+	daemonPath string
+	s3Path     string
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(cleaned{m}) }
+
+// cleaned runs the tests and removes what they share.
+type cleaned struct{ *testing.M }
+
+func (c cleaned) Run() int {
+	directory, err := os.MkdirTemp("", "pipestreamer-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	programs.directory = directory
+	code := c.M.Run()
+	// go-hdb collects statistics in a goroutine of its own from the first
+	// connection on.
+	if err := errors.Join(driver.Unregister(), os.RemoveAll(directory)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// daemonProgram is the compiled daemon, as `make build` compiles it.
+func daemonProgram(t *testing.T) string {
+	t.Helper()
+	programs.daemon.Do(func() {
+		if programs.daemonPath = os.Getenv(binaryVariable); programs.daemonPath != "" {
+			return
+		}
+		programs.daemonPath = filepath.Join(programs.directory, "pipestreamer")
+		programs.daemonErr = build("..", programs.daemonPath, "./cmd/pipestreamer")
+	})
+	if programs.daemonErr != nil {
+		t.Fatal(programs.daemonErr)
+	}
+	return programs.daemonPath
+}
+
+// s3Program is versitygw, an S3 server that shares nothing with rclone. It is
+// the one of `make tools` when that is there.
+func s3Program(t *testing.T) string {
+	t.Helper()
+	programs.s3.Do(func() {
+		programs.s3Path = filepath.Join("..", "bin", "versitygw")
+		if _, err := os.Stat(programs.s3Path); err == nil {
+			return
+		}
+		programs.s3Path = filepath.Join(programs.directory, "versitygw")
+		programs.s3Err = build("s3server", programs.s3Path, "github.com/versity/versitygw/cmd/versitygw")
+	})
+	if programs.s3Err != nil {
+		t.Fatal(programs.s3Err)
+	}
+	return programs.s3Path
+}
+
+// build compiles without the race detector: what is tested is what is shipped.
+func build(module, to, pack string) error {
+	command := exec.CommandContext(context.Background(), "go", "build", "-C", module, "-o", to, pack)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pack, err, out)
+	}
+	return nil
+}
