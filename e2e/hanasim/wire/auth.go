@@ -61,8 +61,8 @@ func (c *cursor) authField() []byte {
 	}
 }
 
-func appendAuthFields(b []byte, fields ...[]byte) []byte {
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(fields)))
+func encodeAuthFields(fields ...[]byte) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, uint16(len(fields)))
 	for _, field := range fields {
 		if len(field) > fieldMaxShort && len(field) <= math.MaxUint16 {
 			b = binary.BigEndian.AppendUint16(append(b, authFieldUint16), uint16(len(field)))
@@ -75,7 +75,7 @@ func appendAuthFields(b []byte, fields ...[]byte) []byte {
 }
 
 func authPart(fields ...[]byte) part {
-	return part{kind: partAuthentication, count: 1, data: appendAuthFields(nil, fields...)}
+	return part{kind: partAuthentication, count: 1, data: encodeAuthFields(fields...)}
 }
 
 // exchange is a login under way.
@@ -132,7 +132,7 @@ func (e *exchange) challenge() part {
 	if e.method == methodPBKDF2 {
 		block = append(block, binary.BigEndian.AppendUint32(nil, pbkdf2Rounds))
 	}
-	return authPart([]byte(e.method), appendAuthFields(nil, block...))
+	return authPart([]byte(e.method), encodeAuthFields(block...))
 }
 
 // proof reads a CONNECT request: user, method and a block of count and proof. The
@@ -171,7 +171,7 @@ func (e *exchange) verify(proof []byte, password string) (part, error) {
 	}
 	var answer []byte
 	if e.method == methodPBKDF2 {
-		answer = appendAuthFields(nil, hash(hash(salted, e.salt), e.clientChallenge, e.salt, e.serverChallenge))
+		answer = encodeAuthFields(hash(hash(salted, e.salt), e.clientChallenge, e.salt, e.serverChallenge))
 	}
 	return authPart([]byte(e.method), answer), nil
 }

@@ -14,8 +14,9 @@ var errNotCESU8 = errors.New("invalid character encoding")
 
 const surrogateLength = 3
 
-// appendCESU8 adds s. Bytes that are not UTF-8 become U+FFFD.
-func appendCESU8(b []byte, s string) []byte {
+// encodeCESU8 encodes s. Bytes that are not UTF-8 become U+FFFD.
+func encodeCESU8(s string) []byte {
+	b := make([]byte, 0, len(s))
 	for _, r := range s {
 		if r < 0x10000 {
 			b = utf8.AppendRune(b, r)

@@ -164,4 +164,3 @@ func (c *connection) send(req request, reply *reply) error {
 	}
 	return nil
 }
-

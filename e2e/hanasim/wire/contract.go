@@ -4,7 +4,10 @@
 // [Backend] that it serves.
 package wire
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Backend is what a Server serves.
 type Backend interface {
@@ -33,6 +36,10 @@ type Session interface {
 
 // Result is the outcome of a statement: rows when Columns is set, a count of
 // affected rows otherwise.
+//
+// A value must be of the Go type that its column's type has: int64 for all
+// integers and for decimals too. A time is sent as its UTC wall clock, since HANA
+// knows no zones; for local time give one whose UTC wall clock says so.
 type Result struct {
 	Columns  []Column
 	Rows     [][]any // nil, bool, int64, float64, string, []byte, time.Time or *big.Rat
@@ -80,3 +87,7 @@ type Error struct {
 
 // Error gives the text.
 func (e *Error) Error() string { return e.Text }
+
+// ErrHangUp is returned by a Session that wants the connection cut without an
+// answer, as by a crash of the database or of the network.
+var ErrHangUp = errors.New("hang up")

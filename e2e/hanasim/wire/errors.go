@@ -6,10 +6,6 @@ import (
 	"strings"
 )
 
-// ErrHangUp, returned by a Session, makes the server cut the connection without
-// an answer, as a crash of the database or of the network would.
-var ErrHangUp = errors.New("hang up")
-
 // Error codes that the server itself answers with.
 const (
 	codeGeneral              = 2

@@ -40,7 +40,7 @@ func (s *session) appendLob(b []byte, rs *resultSet, value any) ([]byte, error) 
 	if !ok {
 		return nil, misfit(typeNClob, value)
 	}
-	data := appendCESU8(nil, text)
+	data := encodeCESU8(text)
 	units := countUnits(data)
 	piece, options, locator := data, byte(lobDataIncluded|lobLastData), uint64(0)
 	if units > lobInlineUnits {

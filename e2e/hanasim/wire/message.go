@@ -161,7 +161,8 @@ func readRequest(r io.Reader, limit uint32) (request, error) {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return request{}, fmt.Errorf("read message: %w", err)
 	}
-	return req, req.parseSegment(body)
+	err := req.parseSegment(body)
+	return req, err
 }
 
 // parseSegment reads the one segment of a request.

@@ -57,7 +57,7 @@ func appendName(names []byte, name string) (grown []byte, offset uint32) {
 	if name == "" {
 		return names, noName
 	}
-	return appendField(names, appendCESU8(nil, name)), uint32(len(names))
+	return appendField(names, encodeCESU8(name)), uint32(len(names))
 }
 
 func nullability(c Column) byte {

@@ -20,18 +20,18 @@ const (
 
 // Connect options, of the many that exist.
 const (
-	connectDataFormatVersion    = 12
-	connectDistributionMode     = 15
-	connectDataFormatVersion2   = 23
-	connectFullVersion          = 44
-	connectFlagSet              = 53
-	flagClientPing              = 0x02000000
-	transactionRolledBack       = 0
-	transactionCommitted        = 1
-	dbConnectDatabaseName       = 1
-	dbConnectHost               = 2
-	dbConnectPort               = 3
-	dbConnectIsConnected        = 4
+	connectDataFormatVersion  = 12
+	connectDistributionMode   = 15
+	connectDataFormatVersion2 = 23
+	connectFullVersion        = 44
+	connectFlagSet            = 53
+	flagClientPing            = 0x02000000
+	transactionRolledBack     = 0
+	transactionCommitted      = 1
+	dbConnectDatabaseName     = 1
+	dbConnectHost             = 2
+	dbConnectPort             = 3
+	dbConnectIsConnected      = 4
 )
 
 // options is a list of options under construction.

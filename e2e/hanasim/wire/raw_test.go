@@ -18,7 +18,7 @@ type rawClient struct {
 	sessionID int64
 }
 
-func dialRaw(t *testing.T, address net.Addr) *rawClient {
+func dial(t *testing.T, address net.Addr) *rawClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", address.String())
 	if err != nil {
@@ -29,9 +29,16 @@ func dialRaw(t *testing.T, address net.Addr) *rawClient {
 	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// dialRaw is dial up to where the login begins.
+func dialRaw(t *testing.T, address net.Addr) *rawClient {
+	t.Helper()
+	c := dial(t, address)
 	c.write([]byte{0xff, 0xff, 0xff, 0xff, 4, 20, 0, 4, 1, 0, 0, 1, 1, 1})
 	prolog := make([]byte, 8)
-	if _, err := io.ReadFull(conn, prolog); err != nil {
+	if _, err := io.ReadFull(c.conn, prolog); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -100,7 +107,7 @@ func (c *rawClient) login() {
 		c.t.Fatal(err)
 	}
 	e := exchange{method: methodSHA256, salt: block[0], serverChallenge: block[1], clientChallenge: challenge}
-	proof := appendAuthFields(nil, e.clientProof(hash([]byte(testPassword), e.salt)))
+	proof := encodeAuthFields(e.clientProof(hash([]byte(testPassword), e.salt)))
 	c.send(messageConnect, authPart([]byte(testUser), []byte(methodSHA256), proof))
 	if kind, function, _ := c.receive(); kind != segmentReply || function != functionConnect || c.sessionID <= 0 {
 		c.t.Fatalf("CONNECT: segment %d, function %d, session %d", kind, function, c.sessionID)
@@ -198,19 +205,10 @@ func TestPrologs(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", address.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := conn.Write(test.prolog); err != nil {
-				t.Fatal(err)
-			}
+			client := dial(t, address)
+			client.write(test.prolog)
 			got := make([]byte, 8)
-			_, err = io.ReadFull(conn, got)
+			_, err := io.ReadFull(client.conn, got)
 			if good := err == nil && bytes.Equal(got, prologReply()); good != test.good {
 				t.Errorf("reply % x, error %v", got, err)
 			}

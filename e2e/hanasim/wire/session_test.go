@@ -3,10 +3,12 @@ package wire
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -55,11 +57,7 @@ func readNumbers(t *testing.T, db *sql.DB, count int, query string, arguments ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := rows.Close(); err != nil {
-			t.Errorf("close rows: %v", err)
-		}
-	}()
+	defer closeRows(t, rows)
 	for i := range count {
 		var id int
 		var text string
@@ -107,21 +105,29 @@ func TestSessionOutlivesAnError(t *testing.T) {
 	statements := map[string]script{"BROKEN": {
 		run: func(context.Context, []any) (Result, error) { return Result{}, errors.New("no such column") },
 	}}
-	for text, s := range dummy {
-		statements[text] = s
-	}
+	maps.Copy(statements, dummy)
 	db := connect(t, &scripted{statements: statements})
+	conn := oneConn(t, db)
+	_, err := conn.ExecContext(t.Context(), "BROKEN")
+	checkCode(t, err, codeGeneral)
+	_, err = conn.ExecContext(t.Context(), "NOT THERE", "an argument, so that it is prepared")
+	checkCode(t, err, 257)
+	checkCode(t, conn.PingContext(t.Context()), 0)
+}
+
+// oneConn gives a connection on which database/sql does not repeat a statement.
+func oneConn(t *testing.T, db *sql.DB) *sql.Conn {
+	t.Helper()
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	_, err = conn.ExecContext(t.Context(), "BROKEN")
-	checkCode(t, err, codeGeneral)
-	if _, err = conn.PrepareContext(t.Context(), "NOT THERE"); err == nil {
-		t.Fatal("an unknown statement was prepared")
-	}
-	checkCode(t, conn.PingContext(t.Context()), 0)
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil && !errors.Is(err, sqldriver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+			t.Errorf("close connection: %v", err)
+		}
+	})
+	return conn
 }
 
 func TestFatalErrorEndsTheSession(t *testing.T) {
@@ -141,11 +147,7 @@ func TestHangUp(t *testing.T) {
 	backend := &scripted{statements: map[string]script{"BACKUP": {
 		run: func(context.Context, []any) (Result, error) { runs.Add(1); return Result{}, ErrHangUp },
 	}}}
-	conn, err := connect(t, backend).Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := oneConn(t, connect(t, backend))
 	var dbErr driver.Error
 	if _, err := conn.ExecContext(t.Context(), "BACKUP"); err == nil || errors.As(err, &dbErr) {
 		t.Errorf("error %v, want a lost connection", err)
@@ -209,7 +211,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestLobsInPieces(t *testing.T) {
-	text := strings.Repeat("Größe \U0001F4BE 数据;", 200_000)
+	text := strings.Repeat("Größe \U0001F4BE 数据;", 50_000)
 	var got []any
 	backend := &scripted{statements: map[string]script{
 		"SELECT": {columns: []Column{{Name: "A", Type: NClob}, {Name: "B", Type: NClob}}, rows: [][]any{{text, "short"}, {nil, text}}},
@@ -247,10 +249,7 @@ func TestDescriptionMustBeKept(t *testing.T) {
 			return Result{Columns: numberColumns[:1], Rows: [][]any{{int64(1)}}}, nil
 		},
 	}}})
-	rows, err := db.QueryContext(t.Context(), "SELECT", 1)
-	if err == nil {
-		err = rows.Close()
-	}
+	_, err := db.ExecContext(t.Context(), "SELECT", 1)
 	checkCode(t, err, codeGeneral)
 }
 
@@ -325,11 +324,20 @@ func TestExecuteEndsWithItsClient(t *testing.T) {
 		}
 	})
 	t.Run("server closed", func(t *testing.T) {
-		backend, started, stopped := blocking()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
+		started, stopped := make(chan struct{}), make(chan struct{})
+		backend := &scripted{statements: map[string]script{"BACKUP": {
+			run: func(ctx context.Context, _ []any) (Result, error) {
+				close(started)
+				<-ctx.Done()
+				<-time.After(50 * time.Millisecond) // a statement that takes its time to stop
+				close(stopped)
+				return Result{}, ctx.Err()
+			},
+		}}}
 		server := NewServer("test", backend, zaptest.NewLogger(t), nil)
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()
@@ -361,21 +369,11 @@ func TestConcurrentConnections(t *testing.T) {
 	for range clients {
 		group.Go(func() error {
 			db := sql.OpenDB(newConnector(address, testUser, testPassword))
-			var sum, id int
-			rows, err := db.QueryContext(t.Context(), "SELECT")
-			if err != nil {
-				return errors.Join(err, db.Close())
-			}
-			for rows.Next() {
-				if err := rows.Scan(&id, new(string)); err != nil {
-					return errors.Join(err, rows.Close(), db.Close())
-				}
-				sum += id
-			}
-			if sum != 500*499/2 {
+			sum, err := sumOfNumbers(t.Context(), db)
+			if err == nil && sum != 500*499/2 {
 				err = fmt.Errorf("sum %d", sum)
 			}
-			return errors.Join(err, rows.Err(), db.Close())
+			return errors.Join(err, db.Close())
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -384,6 +382,22 @@ func TestConcurrentConnections(t *testing.T) {
 	for range clients {
 		await(t, backend.closed, "every session to be closed")
 	}
+}
+
+func sumOfNumbers(ctx context.Context, db *sql.DB) (sum int, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int
+		if err := rows.Scan(&id, new(string)); err != nil {
+			return 0, err
+		}
+		sum += id
+	}
+	return sum, rows.Err()
 }
 
 func TestSessionVariablesAndSchema(t *testing.T) {

@@ -28,21 +28,30 @@ func appendValue(b []byte, column Column, format int, value any) ([]byte, error)
 		return appendBoolean(b, code, v)
 	case int64:
 		return appendInteger(b, column, code, v)
-	case float64:
-		if code == typeDouble {
-			return binary.LittleEndian.AppendUint64(b, math.Float64bits(v)), nil
-		}
 	case string:
-		if code == typeNVarchar || code == typeVarchar {
-			return appendField(b, appendCESU8(nil, v)), nil
-		}
-	case []byte:
-		if code == typeVarbinary {
-			return appendField(b, v), nil
+		if isText(code) {
+			return appendField(b, encodeCESU8(v)), nil
 		}
 	case time.Time:
 		if isDate(code) {
 			return appendTime(b, code, v), nil
+		}
+	default:
+		return appendOther(b, column, code, value)
+	}
+	return nil, misfit(code, value)
+}
+
+// appendOther adds a value of a Go type that only one type code holds.
+func appendOther(b []byte, column Column, code byte, value any) ([]byte, error) {
+	switch v := value.(type) {
+	case float64:
+		if code == typeDouble {
+			return binary.LittleEndian.AppendUint64(b, math.Float64bits(v)), nil
+		}
+	case []byte:
+		if code == typeVarbinary {
+			return appendField(b, v), nil
 		}
 	case *big.Rat:
 		if code == typeDecimal {
@@ -55,6 +64,8 @@ func appendValue(b []byte, column Column, format int, value any) ([]byte, error)
 func misfit(code byte, value any) error {
 	return fmt.Errorf("type code %d cannot hold %v (%T)", code, value, value)
 }
+
+func isText(code byte) bool { return code == typeNVarchar || code == typeVarchar }
 
 func isDate(code byte) bool {
 	switch code {
@@ -77,7 +88,7 @@ func appendNull(b []byte, code byte) []byte {
 		null := make([]byte, decimalLength)
 		null[decimalLength-1] = decimalNull
 		return append(b, null...)
-	case code == typeNVarchar, code == typeVarchar, code == typeVarbinary:
+	case isText(code), code == typeVarbinary:
 		return append(b, fieldNull)
 	default:
 		return append(b, 0) // integers: a byte that tells whether a value follows

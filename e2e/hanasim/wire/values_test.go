@@ -97,17 +97,17 @@ func scanTarget(column Column, like any) (target any, get func() any) {
 	}
 }
 
-// eachFormat runs test at every data format version that go-hdb can ask for.
-func eachFormat(t *testing.T, b *scripted, test func(t *testing.T, db *sql.DB)) {
+// eachFormat gives databases at every data format version that go-hdb can ask for.
+func eachFormat(t *testing.T, b *scripted) map[string]*sql.DB {
 	t.Helper()
 	address := startServer(t, b, nil)
+	databases := make(map[string]*sql.DB)
 	for _, format := range []int{1, 4, 6, 8} {
-		t.Run(fmt.Sprint("format ", format), func(t *testing.T) {
-			connector := newConnector(address, testUser, testPassword)
-			connector.SetDfv(format)
-			test(t, openDB(t, connector))
-		})
+		connector := newConnector(address, testUser, testPassword)
+		connector.SetDfv(format)
+		databases[fmt.Sprint("format ", format)] = openDB(t, connector)
 	}
+	return databases
 }
 
 func TestRowsOfEveryType(t *testing.T) {
@@ -120,29 +120,42 @@ func TestRowsOfEveryType(t *testing.T) {
 				rows = append(rows, []any{value})
 			}
 			backend := &scripted{statements: map[string]script{"SELECT C FROM T": {columns: []Column{column}, rows: rows}}}
-			eachFormat(t, backend, func(t *testing.T, db *sql.DB) {
-				result, err := db.QueryContext(t.Context(), "SELECT C FROM T")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer result.Close()
-				for _, want := range s.values {
-					if !result.Next() {
-						t.Fatalf("no row for %v: %v", want, result.Err())
-					}
-					target, get := scanTarget(column, want)
-					if err := result.Scan(target); err != nil {
-						t.Fatalf("scan %.50v: %v", want, err)
-					}
-					if diff := cmp.Diff(want, get(), equality); diff != "" {
-						t.Errorf("came back changed (-want +got):\n%.2000s", diff)
-					}
-				}
-				if result.Next() || result.Err() != nil {
-					t.Errorf("more than there is, or error %v", result.Err())
-				}
-			})
+			for name, db := range eachFormat(t, backend) {
+				t.Run(name, func(t *testing.T) { checkRows(t, db, s) })
+			}
 		})
+	}
+}
+
+// checkRows checks that SELECT C FROM T yields the values of s.
+func checkRows(t *testing.T, db *sql.DB, s sample) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT C FROM T")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeRows(t, rows)
+	for _, want := range s.values {
+		if !rows.Next() {
+			t.Fatalf("no row for %v: %v", want, rows.Err())
+		}
+		target, get := scanTarget(s.column, want)
+		if err := rows.Scan(target); err != nil {
+			t.Fatalf("scan %.50v: %v", want, err)
+		}
+		if diff := cmp.Diff(want, get(), equality); diff != "" {
+			t.Errorf("came back changed (-want +got):\n%.2000s", diff)
+		}
+	}
+	if rows.Next() || rows.Err() != nil {
+		t.Errorf("more than there is, or error %v", rows.Err())
+	}
+}
+
+func closeRows(t *testing.T, rows *sql.Rows) {
+	t.Helper()
+	if err := rows.Close(); err != nil {
+		t.Errorf("close rows: %v", err)
 	}
 }
 
@@ -155,19 +168,19 @@ func TestNullOfEveryType(t *testing.T) {
 			rows:    [][]any{{nil, int64(4711)}},
 		}
 	}
-	eachFormat(t, backend, func(t *testing.T, db *sql.DB) {
+	for name, db := range eachFormat(t, backend) {
 		for _, s := range samples() {
 			var null any
 			var after int64
 			if err := db.QueryRowContext(t.Context(), s.name).Scan(&null, &after); err != nil {
-				t.Errorf("%s: %v", s.name, err)
+				t.Errorf("%s, %s: %v", name, s.name, err)
 				continue
 			}
 			if null != nil || after != 4711 {
-				t.Errorf("%s: NULL came as %v, 4711 after it as %d", s.name, null, after)
+				t.Errorf("%s, %s: NULL came as %v, 4711 after it as %d", name, s.name, null, after)
 			}
 		}
-	})
+	}
 }
 
 func TestParametersOfEveryType(t *testing.T) {
@@ -182,19 +195,19 @@ func TestParametersOfEveryType(t *testing.T) {
 			},
 		}
 	}
-	eachFormat(t, backend, func(t *testing.T, db *sql.DB) {
+	for name, db := range eachFormat(t, backend) {
 		for _, s := range samples() {
 			for _, value := range append(s.values, nil) {
 				if _, err := db.ExecContext(t.Context(), s.name, argument(s.column, value), int64(4711)); err != nil {
-					t.Errorf("%s %.50v: %v", s.name, value, err)
+					t.Errorf("%s, %s %.50v: %v", name, s.name, value, err)
 					continue
 				}
 				if diff := cmp.Diff([]any{value, int64(4711)}, got, equality); diff != "" {
-					t.Errorf("%s arrived changed (-want +got):\n%.2000s", s.name, diff)
+					t.Errorf("%s, %s arrived changed (-want +got):\n%.2000s", name, s.name, diff)
 				}
 			}
 		}
-	})
+	}
 }
 
 // argument gives value the type in which go-hdb takes it.
@@ -220,7 +233,7 @@ func TestColumnTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close()
+	defer closeRows(t, rows)
 	types, err := rows.ColumnTypes()
 	if err != nil {
 		t.Fatal(err)
@@ -268,15 +281,12 @@ func TestValuesThatDoNotFit(t *testing.T) {
 	for _, test := range tests {
 		backend.statements[test.name] = script{columns: []Column{test.column}, rows: [][]any{test.row}}
 	}
-	eachFormat(t, backend, func(t *testing.T, db *sql.DB) {
+	for format, db := range eachFormat(t, backend) {
 		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) {
-				rows, err := db.QueryContext(t.Context(), test.name)
-				if err == nil {
-					err = rows.Close()
-				}
+			t.Run(test.name+", "+format, func(t *testing.T) {
+				_, err := db.ExecContext(t.Context(), test.name)
 				checkCode(t, err, codeGeneral)
 			})
 		}
-	})
+	}
 }
