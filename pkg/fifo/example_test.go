@@ -15,7 +15,7 @@ import (
 func ExampleSource() {
 	dir, err := os.MkdirTemp("", "fifo-example-")
 	if err != nil {
-		fmt.Println(err) //nolint:forbidigo // an example prints
+		fmt.Println(err)
 		return
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // an example
@@ -25,7 +25,7 @@ func ExampleSource() {
 	ctx := context.Background()
 	source := fifo.NewSource(fifo.Config{Directory: dir}, nil, nil)
 	if err := source.Prepare(ctx, plan); err != nil {
-		fmt.Println(err) //nolint:forbidigo // an example prints
+		fmt.Println(err)
 		return
 	}
 	hana := make(chan error, 1)
@@ -39,12 +39,12 @@ func ExampleSource() {
 	}()
 	r, err := source.Open(ctx, topology)
 	if err != nil {
-		fmt.Println(err) //nolint:forbidigo // an example prints
+		fmt.Println(err)
 		return
 	}
 	data, err := io.ReadAll(r)
-	fmt.Printf("%s, read error %v, HANA error %v\n", data, err, <-hana)    //nolint:forbidigo // an example prints
-	fmt.Println("close", r.Close(), source.Close(), source.Report()[0].Opens) //nolint:forbidigo // an example prints
+	fmt.Printf("%s, read error %v, HANA error %v\n", data, err, <-hana)
+	fmt.Println("close", r.Close(), source.Close(), source.Report()[0].Opens)
 	// Output:
 	// the topology, read error <nil>, HANA error <nil>
 	// close <nil> <nil> 1

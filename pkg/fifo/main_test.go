@@ -100,7 +100,7 @@ func helper(t *testing.T, role, argument string) (line []byte, kill func()) {
 		if err := cmd.Wait(); err == nil {
 			t.Error("a killed process ended well")
 		}
-		_ = in.Close() //nolint:errcheck // Wait has closed it
+		_ = in.Close() // Wait has closed it
 	}
 	t.Cleanup(kill)
 	var raw json.RawMessage

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,9 +52,9 @@ func (r *storeReader) Close() error {
 }
 
 // serving returns a Sink that serves data as volume 0 until the test ends.
-func serving(t *testing.T, st *store) (s *fifo.Sink, p backup.Plan, path string) {
+func serving(t *testing.T, st *store) (s *fifo.Sink, path string) {
 	t.Helper()
-	p = plan(directory(t), 1)
+	p := plan(directory(t), 1)
 	s = fifo.NewSink(fifo.Config{Directory: p.Directory, PipeSize: 65_536}, nil, nil)
 	must(t, s.Prepare(t.Context(), p))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -70,7 +70,7 @@ func serving(t *testing.T, st *store) (s *fifo.Sink, p backup.Plan, path string)
 			t.Errorf("left behind: %v", left)
 		}
 	})
-	return s, p, finalPath(p, 0)
+	return s, finalPath(p, 0)
 }
 
 // head reads the first n bytes and closes.
@@ -87,10 +87,10 @@ func head(path string, n int) ([]byte, error) {
 func TestSinkServesFromByteZero(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 4096, 65_536, 65_537, 3 << 20} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			t.Parallel()
 			st := &store{data: pattern(size)}
-			s, _, path := serving(t, st)
+			s, path := serving(t, st)
 			for range 20 {
 				got, err := head(path, min(size, 4096))
 				must(t, err)
@@ -122,7 +122,7 @@ func TestSinkServesFromByteZero(t *testing.T) {
 func TestSinkSurvivesImmediateReopening(t *testing.T) {
 	t.Parallel()
 	st := &store{data: pattern(200_000)}
-	_, _, path := serving(t, st)
+	_, path := serving(t, st)
 	for i := range 500 {
 		n := 1 + i*37%5000
 		got, err := head(path, n)
@@ -139,7 +139,7 @@ func TestSinkSurvivesImmediateReopening(t *testing.T) {
 func TestSinkServesOverlappingOpenings(t *testing.T) {
 	t.Parallel()
 	st := &store{data: pattern(2 << 20)}
-	s, _, path := serving(t, st)
+	s, path := serving(t, st)
 	var held []*os.File
 	for range 3 {
 		f, err := os.Open(path)
@@ -165,7 +165,7 @@ func TestSinkServesOverlappingOpenings(t *testing.T) {
 func TestCompleteMeansConsumed(t *testing.T) {
 	t.Parallel()
 	st := &store{data: pattern(10_000)}
-	s, _, path := serving(t, st)
+	s, path := serving(t, st)
 	f, err := os.Open(path)
 	must(t, err)
 	_, err = io.ReadFull(f, make([]byte, 9_999))
@@ -195,8 +195,8 @@ func TestServeFails(t *testing.T) {
 		is   error
 		size int
 	}{
-		"open": {func(context.Context) (io.ReadCloser, error) { return nil, broken }, broken, 0},
-		"read": {(&store{data: pattern(5000), fail: broken}).open, broken, 5000},
+		"open":  {func(context.Context) (io.ReadCloser, error) { return nil, broken }, broken, 0},
+		"read":  {(&store{data: pattern(5000), fail: broken}).open, broken, 5000},
 		"empty": {(&store{}).open, backup.ErrEmptyStream, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestServeEnds(t *testing.T) {
 func TestSinkCountsADirectOpening(t *testing.T) {
 	t.Parallel()
 	st := &store{data: pattern(100_000)}
-	s, _, path := serving(t, st)
+	s, path := serving(t, st)
 	if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT, 0); !errors.Is(err, unix.EINVAL) {
 		t.Fatalf("O_DIRECT: descriptor %d, %v", fd, err)
 	}
@@ -312,7 +312,7 @@ func TestCloseReleasesReaders(t *testing.T) {
 	if now := threads(t); now > started+16 {
 		t.Errorf("%d threads for %d waiting pipes, %d before", now, n, started)
 	}
-	_, reader := blockedReader(t, finalPath(p, 0))
+	reader := blockedReader(t, finalPath(p, 0))
 	cancel()
 	for _, c := range served {
 		must(t, receive(t, "the end of Serve", c))

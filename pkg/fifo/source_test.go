@@ -87,6 +87,7 @@ func profiles() map[string]func(p backup.Plan, data []byte) (path string, err er
 }
 
 func TestSourceReceives(t *testing.T) {
+	t.Parallel()
 	for name, produce := range profiles() {
 		for _, size := range []int{1, 100, 4096, 4097, 65_536, 1<<20 + 13} {
 			t.Run(fmt.Sprintf("%s %d", name, size), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,14 +31,14 @@ func blocked[T any](t *testing.T, f func() T) <-chan T {
 	stat := fmt.Sprintf("/proc/self/task/%d/syscall", receive(t, "the thread", tid))
 	eventually(t, "the block in open", func() bool {
 		text, err := os.ReadFile(stat)
-		return err == nil && strings.HasPrefix(string(text), fmt.Sprint(unix.SYS_OPENAT)+" ")
+		return err == nil && strings.HasPrefix(string(text), strconv.Itoa(unix.SYS_OPENAT)+" ")
 	})
 	return c
 }
 
-func blockedReader(t *testing.T, path string) (string, <-chan []byte) {
+func blockedReader(t *testing.T, path string) <-chan []byte {
 	t.Helper()
-	return path, blocked(t, func() []byte {
+	return blocked(t, func() []byte {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return []byte(err.Error())
@@ -71,7 +72,7 @@ func TestSweepReleasesWhatADeadProcessLeft(t *testing.T) {
 					}
 				}
 			} else {
-				_, reader := blockedReader(t, finalPath(p, 0))
+				reader := blockedReader(t, finalPath(p, 0))
 				end = func() {
 					if data := receive(t, "the end of the reader", reader); len(data) > 0 {
 						t.Errorf("the released reader got %q", data)

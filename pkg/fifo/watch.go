@@ -168,7 +168,7 @@ func (s *Source) intrude(st *sourceStream, what string) {
 			return
 		}
 		st.report.Intrusion = what
-		what = "stream " + st.report.StreamID.String() + ": " + what
+		what = "stream " + st.report.String() + ": " + what
 	}
 	if st == nil && s.intrusion != nil {
 		return

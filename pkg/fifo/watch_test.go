@@ -16,6 +16,7 @@ import (
 )
 
 func TestWatchReports(t *testing.T) {
+	t.Parallel()
 	const full = "FULL_20260101_databackup_"
 	aside := func(path string, create func(path string) error) error {
 		other := filepath.Join(filepath.Dir(path), "other")
@@ -103,6 +104,7 @@ func TestWatchReports(t *testing.T) {
 // TestWatchReportsASecondWriter has it come while the first one writes, and
 // after it is gone.
 func TestWatchReportsASecondWriter(t *testing.T) {
+	t.Parallel()
 	for name, path := range map[string]func(p backup.Plan, volume int) string{
 		"at the same name": finalPath, "at the other name": hiddenPath,
 	} {
