@@ -84,9 +84,11 @@ async function run(step) {
   const { columns, rows } = await query(step);
   const same =
     isDeepStrictEqual(columns, step.columns) &&
-    rows.length === step.rows.length &&
-    rows.every((row, i) => row.length === step.rows[i].length && row.every((got, j) => matches(got, step.rows[i][j])));
-  if (!same) throw new Error(`got columns ${JSON.stringify(columns)} rows ${JSON.stringify(rows)}`);
+    rows.length === (step.count ?? step.rows.length) &&
+    (step.rows ?? []).every((want, i) => rows[i].length === want.length && rows[i].every((got, j) => matches(got, want[j])));
+  if (!same) {
+    throw new Error(`got columns ${JSON.stringify(columns)} and ${rows.length} rows ${JSON.stringify(rows.slice(0, 10))}`);
+  }
 }
 
 async function check(step) {
