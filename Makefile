@@ -10,7 +10,9 @@ COVER   := coverage.out
 # Static binaries; and build and lint share what they compile. Only the race
 # detector needs cgo.
 export CGO_ENABLED := 0
-test e2e: export CGO_ENABLED := 1
+test e2e cover: export CGO_ENABLED := 1
+
+TESTFLAGS := -race -shuffle=on -timeout 20m
 
 .DEFAULT_GOAL := help
 
@@ -39,17 +41,28 @@ bin/rclone: e2e/rclone/main.go e2e/rclone/go.mod e2e/rclone/go.sum
 
 .PHONY: test
 test: tools ## all tests, race detector on, end to end included; prints the coverage
-	@$(GO) test -race -shuffle=on -timeout 20m -coverprofile=$(COVER) ./...
-	@{ head -n 1 $(COVER); grep -E '/(cmd|internal|pkg)/' $(COVER); } > $(COVER).product && mv $(COVER).product $(COVER)
-	@$(GO) tool cover -func=$(COVER) | awk '/^total:/ {print "coverage of statements in cmd, internal and pkg: " $$NF}'
+	@$(GO) test $(TESTFLAGS) -coverprofile=$(COVER) ./...
+	@$(call total)
 
 .PHONY: e2e
 e2e: tools ## only the end-to-end tests: the compiled daemon, the simulator, a real S3 server
-	@$(GO) test -race -count=1 -timeout 20m ./e2e/...
+	@$(GO) test $(TESTFLAGS) -count=1 ./e2e/...
 
+# The end-to-end tests run a daemon that counts, too.
 .PHONY: cover
-cover: test ## the tests, then the coverage of every function
+cover: tools ## like test, with what the compiled daemon ran, and the coverage of every function
+	@rm -rf bin/covdata && mkdir -p bin/covdata
+	@CGO_ENABLED=0 $(GO) build -cover -covermode=atomic -coverpkg=./cmd/...,./internal/...,./pkg/... -o bin/pipestreamer-cover ./cmd/pipestreamer
+	@E2E_PIPESTREAMER=$(CURDIR)/bin/pipestreamer-cover GOCOVERDIR=$(CURDIR)/bin/covdata $(GO) test $(TESTFLAGS) -coverprofile=$(COVER) ./...
+	@$(GO) tool covdata textfmt -i=bin/covdata -o bin/covdata.txt && tail -n +2 bin/covdata.txt >> $(COVER)
+	@$(call total) > /dev/null
 	@$(GO) tool cover -func=$(COVER)
+
+# total keeps the lines of the product in the profile and prints their sum.
+define total
+{ head -n 1 $(COVER); grep -E '/(cmd|internal|pkg)/' $(COVER); } > $(COVER).product && mv $(COVER).product $(COVER) && \
+$(GO) tool cover -func=$(COVER) | awk '/^total:/ {print "coverage of statements in cmd, internal and pkg: " $$NF}'
+endef
 
 .PHONY: lint
 lint: ## linters, layers included
@@ -64,7 +77,7 @@ check: lint ## lint, tidy modules, generated files up to date
 	@$(GO) mod tidy -diff
 	@for m in tools e2e/s3server e2e/rclone; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
 	@$(GO) generate ./...
-	@git diff --exit-code -- docs || { echo 'docs/ differs from what `go generate ./...` writes: commit it' >&2; exit 1; }
+	@git diff --exit-code -- docs/configuration.md || { echo 'commit what `go generate ./...` wrote' >&2; exit 1; }
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)
