@@ -20,7 +20,7 @@ import (
 func (t *Trigger) Plan(ctx context.Context, database string, kind backup.Kind) (backup.Plan, error) {
 	plan, err := t.plan(ctx, database, kind)
 	if err != nil {
-		return backup.Plan{}, fmt.Errorf("plan backup of %s: %w", database, err)
+		return backup.Plan{}, fmt.Errorf("plan backup of %q: %w", database, err)
 	}
 	return plan, nil
 }

@@ -2,6 +2,7 @@ package hdbtrigger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -22,8 +23,12 @@ func (t *Trigger) Recover(ctx context.Context, plan backup.Plan) error {
 	if err := t.stop(ctx, plan.Database); err != nil {
 		return fmt.Errorf("stop tenant %s, nothing was recovered: %w", plan.Database, err)
 	}
-	if err := t.execute(ctx, recoverData); err != nil {
+	err = t.execute(ctx, recoverData)
+	if _, answered := errors.AsType[*backup.HANAError](err); answered {
 		return fmt.Errorf("recover tenant %s, which is left stopped: %w", plan.Database, err)
+	}
+	if err != nil {
+		return fmt.Errorf("recover tenant %s, whether it is recovered is not known: %w", plan.Database, err)
 	}
 	if err := t.ensureStarted(ctx, plan.Database); err != nil {
 		return fmt.Errorf("start tenant %s, which is recovered: %w", plan.Database, err)

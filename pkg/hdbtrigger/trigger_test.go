@@ -324,7 +324,7 @@ func TestRecover(t *testing.T) {
 			[]string{stop, recovery},
 			"left stopped",
 		},
-		{"connection lost", "YES", map[string]string{stop: "NO"}, map[string]error{recovery: wire.ErrHangUp}, []string{stop, recovery}, "no answer"},
+		{"connection lost", "YES", map[string]string{stop: "NO"}, map[string]error{recovery: wire.ErrHangUp}, []string{stop, recovery}, "not known"},
 		{"STOP fails", "YES", nil, map[string]error{stop: failure(258)}, []string{stop}, "nothing was recovered"},
 	}
 	for _, tt := range tests {
