@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,8 +47,9 @@ func (a *app) listCommand() *cobra.Command {
 
 func backupRows(backups []httpapi.Summary) [][]string {
 	rows := [][]string{{"BACKUP ID", "DATABASE", "KIND", "FINISHED", "STREAMS", "SIZE"}}
-	for _, b := range backups {
-		rows = append(rows, []string{fmt.Sprint(b.BackupID), b.Database, string(b.Kind), timeText(b.FinishedAt), fmt.Sprint(b.Streams), byteText(b.Bytes)})
+	for i := range backups {
+		b := &backups[i]
+		rows = append(rows, []string{strconv.FormatInt(b.BackupID, 10), b.Database, string(b.Kind), timeText(b.FinishedAt), strconv.Itoa(b.Streams), byteText(b.Bytes)})
 	}
 	return rows
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // version is set by the build; without it the module's version is shown.
-var version string //nolint:gochecknoglobals // the linker's -X needs a variable
+var version string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"time"
 
@@ -38,43 +39,22 @@ type parts struct {
 	conductor *job.Conductor
 }
 
-// open builds and plugs the rooms. It returns nil when ctx ended before the
-// store could be opened.
-func (d *daemon) open(ctx context.Context) (*parts, error) {
-	uploader.Quiet(d.log)
-	storeMetrics, err := uploader.NewMetrics(d.registry)
-	if err != nil {
-		return nil, err
-	}
-	store, err := d.openStore(ctx, storeMetrics)
-	if err != nil || store == nil {
-		return nil, err
-	}
-	p := &parts{sid: d.cfg.HANA.SID, store: store}
-	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
-	if err != nil {
-		return nil, errors.Join(&failure{status: statusUsage, err: err}, p.close())
-	}
-	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
-	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
-		Store: store, Trigger: p.trigger,
-		NewSource: func() job.Source { return fifo.NewSource(pipes, d.log, pipeMetrics) },
-		NewSink:   func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
-	}, d.log, job.NewMetrics(d.registry))
-	if err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	return p, nil
-}
-
 // openStore opens the store. Some backends log in at once; while the network
 // says no, the daemon stays up and tries again, because Kubernetes does not
-// start HANA beside a sidecar that ends.
-func (d *daemon) openStore(ctx context.Context, metrics *uploader.Metrics) (*uploader.Store, error) {
+// start HANA beside a sidecar that ends. It returns nil when ctx ended before.
+func (d *daemon) openStore(ctx context.Context) (*parts, error) {
+	uploader.Quiet(d.log)
+	metrics, err := uploader.NewMetrics(d.registry)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		store, err := uploader.New(ctx, storeConfig(d.cfg), d.log, metrics)
 		if err == nil {
-			return store, nil
+			return &parts{sid: d.cfg.HANA.SID, store: store}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil //nolint:nilerr // the end was asked for; that it broke something off is no error
 		}
 		if _, network := errors.AsType[net.Error](err); !network {
 			return nil, &failure{status: statusUsage, err: err, hint: "compare the store's settings with rclone's documentation of that backend"}
@@ -89,6 +69,21 @@ func (d *daemon) openStore(ctx context.Context, metrics *uploader.Metrics) (*upl
 		case <-pause.C:
 		}
 	}
+}
+
+// plug builds the other rooms around the store.
+func (d *daemon) plug(p *parts) (err error) {
+	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
+	if err != nil {
+		return &failure{status: statusUsage, err: err}
+	}
+	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
+	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
+		Store: p.store, Trigger: p.trigger,
+		NewSource: func() job.Source { return fifo.NewSource(pipes, d.log, pipeMetrics) },
+		NewSink:   func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+	}, d.log, job.NewMetrics(d.registry))
+	return err
 }
 
 // ready asks HANA and the store.
@@ -136,9 +131,7 @@ func (p *parts) close() error {
 func storeConfig(c *config.Config) uploader.Config {
 	s := &c.Store
 	options := make(map[string]string, len(s.Options)+len(s.SecretValues))
-	for name, value := range s.Options {
-		options[name] = value
-	}
+	maps.Copy(options, s.Options)
 	for name, value := range s.SecretValues {
 		options[name] = value.Reveal()
 	}
@@ -152,7 +145,7 @@ func storeConfig(c *config.Config) uploader.Config {
 	}
 	return uploader.Config{
 		Type: s.Type, Root: s.Root, Options: options, Crypt: crypt, MemoryBudget: int64(c.MemoryBudget), Streams: s.Streams,
-		Concurrency: s.Concurrency, PartSize: int64(s.PartSize), OutageTolerance: s.OutageTolerance, StallTimeout: s.StallTimeout,
+		Concurrency: s.Concurrency, MaxParts: s.MaxParts, PartSize: int64(s.PartSize), OutageTolerance: s.OutageTolerance, StallTimeout: s.StallTimeout,
 	}
 }
 

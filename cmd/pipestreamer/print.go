@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -45,7 +46,7 @@ func (a *app) printJob(r job.Record) error {
 			rows = append(rows, []string{name, value})
 		}
 	}
-	add("backup id", fmt.Sprint(r.BackupID))
+	add("backup id", strconv.FormatInt(r.BackupID, 10))
 	add("prefix", r.Prefix)
 	add("manifest", r.Manifest)
 	add("started", timeText(r.StartedAt))
@@ -61,7 +62,7 @@ func (a *app) printJob(r job.Record) error {
 	}
 	for i := range r.Streams {
 		s := &r.Streams[i]
-		add("stream "+s.StreamID.String(), fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored)))
+		add("stream "+s.String(), fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored)))
 	}
 	for _, f := range r.Findings {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
@@ -72,7 +73,7 @@ func (a *app) printJob(r job.Record) error {
 // printManifest writes a manifest for people.
 func (a *app) printManifest(m *backup.Manifest) error {
 	rows := [][]string{
-		{"backup id", fmt.Sprint(m.BackupID)},
+		{"backup id", strconv.FormatInt(m.BackupID, 10)},
 		{"database", m.SID + "/" + m.Database},
 		{"kind", string(m.Kind)},
 		{"HANA version", m.HANAVersion},
@@ -84,7 +85,7 @@ func (a *app) printManifest(m *backup.Manifest) error {
 	}
 	for i := range m.Streams {
 		s := &m.Streams[i]
-		rows = append(rows, []string{"stream " + s.StreamID.String(), fmt.Sprintf("%s, %s, sha256 %s", s.Service, byteText(s.Size), s.SHA256)})
+		rows = append(rows, []string{"stream " + s.String(), fmt.Sprintf("%s, %s, sha256 %s", s.Service, byteText(s.Size), s.SHA256)})
 		for j := range s.Objects {
 			rows = append(rows, []string{"", s.Objects[j].Key})
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -61,7 +60,7 @@ func (p *progress) bar(s *job.Progress) {
 	bar, known := p.byID[s.StreamID]
 	if !known {
 		bar = p.bars.AddBar(0,
-			mpb.PrependDecorators(decor.Name(s.StreamID.String()+" "+s.Service, decor.WCSyncSpaceR)),
+			mpb.PrependDecorators(decor.Name(s.String()+" "+s.Service, decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")))
 		p.byID[s.StreamID] = bar
 	}
@@ -92,7 +91,7 @@ func (p *progress) line(r job.Record) {
 
 // say writes a line, above the bars if there are any.
 func (p *progress) say(text string) {
-	var w io.Writer = p.app.stderr
+	w := p.app.stderr
 	if p.bars != nil {
 		w = p.bars
 	}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +33,7 @@ never overwritten.`,
 				return a.writeFiles(cmd.Context(), configFile, request, dir)
 			}
 			if cmd.Flags().Changed("config") {
-				return &failure{status: statusUsage, err: fmt.Errorf("--config: only used with --to-dir; the daemon has its own")}
+				return &failure{status: statusUsage, err: errors.New("--config: only used with --to-dir; the daemon has its own")}
 			}
 			return a.runJob(cmd.Context(), flags, func(ctx context.Context, client *httpapi.Client, key string) (job.Record, error) {
 				return client.StartRestore(ctx, request, key)

@@ -51,7 +51,7 @@ type app struct {
 // run executes one command line and returns the exit status.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	a := &app{environ: environ, stdout: stdout, stderr: stderr}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands the context to the verbs
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

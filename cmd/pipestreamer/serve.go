@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"os"
 	"os/signal"
 	"sync/atomic"
 	"syscall"
@@ -16,7 +19,6 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
-	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -78,6 +80,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.log.Info("metrics and probes", zap.Stringer("address", listener.Addr()))
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, broken := errgroup.WithContext(serving)
 	ops := httpapi.Ops(d.registry, func(ctx context.Context) error { return (*d.ready.Load())(ctx) }, d.log)
@@ -93,21 +96,31 @@ func (d *daemon) run(ctx context.Context) error {
 
 // work opens the parts, serves jobs until ctx ends, and closes in reverse.
 func (d *daemon) work(ctx context.Context) (err error) {
-	p, err := d.open(ctx)
+	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.close()) }()
+	defer func() { err = errors.Join(err, p.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
+	// The conductor ends what an earlier process left behind, so it must not
+	// start beside a living one: the socket is the lock.
+	doors, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.plug(p); err != nil {
+		return errors.Join(err, doors.close())
+	}
 	d.setReady(p.ready)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
-	if err := d.listen(broken, group, p.conductor); err != nil {
-		stop()
-		return errors.Join(err, group.Wait())
+	server := httpapi.New(p.conductor, httpapi.Options{}, d.log, httpapi.NewMetrics(d.registry))
+	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
+	if doors.tcp != nil {
+		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })
 	}
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
-	d.log.Info("serving", zap.String("version", versionText()), zap.String("sid", d.cfg.HANA.SID), zap.String("socket", d.cfg.HTTP.Socket), zap.String("listen", d.cfg.HTTP.Listen), zap.String("metrics", d.cfg.Metrics.Listen))
+	d.log.Info("serving", zap.String("version", versionText()), zap.String("sid", d.cfg.HANA.SID), zap.Strings("addresses", doors.addresses()))
 	select {
 	case <-ctx.Done():
 	case <-broken.Done():
@@ -120,30 +133,48 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	return group.Wait()
 }
 
-// listen opens the interface for jobs and serves it in group.
-func (d *daemon) listen(ctx context.Context, group *errgroup.Group, jobs *job.Conductor) error {
-	server := httpapi.New(jobs, httpapi.Options{}, d.log, httpapi.NewMetrics(d.registry))
+// doors are the listeners of the interface for jobs; tcp may be nil.
+type doors struct{ socket, tcp net.Listener }
+
+func (d *daemon) listen(ctx context.Context) (doors, error) {
+	if err := os.MkdirAll(d.cfg.StateDirectory, 0o750); err != nil {
+		return doors{}, fmt.Errorf("state directory: %w", err)
+	}
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
+	if err != nil || d.cfg.HTTP.Listen == "" {
+		return doors{socket: socket}, err
+	}
+	tcp, err := httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen)
 	if err != nil {
-		return err
+		return doors{}, errors.Join(err, socket.Close())
 	}
-	var tcp net.Listener
-	if d.cfg.HTTP.Listen != "" {
-		if tcp, err = httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen); err != nil {
-			return errors.Join(err, socket.Close())
-		}
+	return doors{socket: socket, tcp: tcp}, nil
+}
+
+func (o doors) addresses() []string {
+	list := []string{o.socket.Addr().String()}
+	if o.tcp != nil {
+		list = append(list, o.tcp.Addr().String())
 	}
-	group.Go(func() error { return httpapi.Serve(ctx, socket, server.Handler(), d.log) })
-	if tcp == nil {
-		return nil
+	return list
+}
+
+func (o doors) close() error {
+	err := o.socket.Close()
+	if o.tcp != nil {
+		err = errors.Join(err, o.tcp.Close())
 	}
-	handler := server.Handler()
-	if file := d.cfg.HTTP.TokenFile; file != "" {
-		handler = server.Authenticated(func() (string, error) {
-			secret, err := config.ReadSecret(file)
-			return secret.Reveal(), err
-		})
+	return err
+}
+
+// guarded asks for the token, if there is one.
+func (d *daemon) guarded(server *httpapi.Server) http.Handler {
+	file := d.cfg.HTTP.TokenFile
+	if file == "" {
+		return server.Handler()
 	}
-	group.Go(func() error { return httpapi.Serve(ctx, tcp, handler, d.log) })
-	return nil
+	return server.Authenticated(func() (string, error) {
+		secret, err := config.ReadSecret(file)
+		return secret.Reveal(), err
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,9 +111,9 @@ func (l *loader) checkListeners(c *Config) {
 func (l *loader) checkAddress(key, address string) {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	l.expect(err == nil, key, "%q: expected host:port", address)
+	l.expect(err == nil, key, "%q: expected host:port with a number for the port", address)
 }
 
 func isLoopback(address string) bool {
@@ -139,6 +140,7 @@ func (l *loader) checkStore(s *Store) {
 		l.expect(!twice, key, "also stands in store.options")
 	}
 	l.expect(s.Concurrency >= 1 && s.Concurrency <= 64, "store.concurrency", "%d: expected 1 to 64", s.Concurrency)
+	l.expect(s.MaxParts >= 1 && s.MaxParts <= 10000, "store.maxParts", "%d: expected 1 to 10000", s.MaxParts)
 	l.expect(s.Streams >= 1 && s.Streams <= 1024, "store.streams", "%d: expected 1 to 1024", s.Streams)
 	l.expect(s.PartSize == 0 || s.PartSize >= minPartSize && s.PartSize <= maxPartSize, "store.partSize", "%s: expected %s to %s", s.PartSize, Size(minPartSize), Size(maxPartSize))
 	l.expectPositive("store.outageTolerance", s.OutageTolerance)

@@ -56,6 +56,7 @@ type Store struct {
 	Crypt           Crypt             `key:"crypt"`
 	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one."`
 	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
+	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
 	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is retried while the store does not answer. HANA waits meanwhile."`
 	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -230,7 +231,7 @@ func (l *loader) assignMap(s setting) {
 			entries[name] = given.text
 		}
 	}
-	if target, ok := s.field.Addr().Interface().(*map[string]string); ok && len(entries) > 0 {
+	if target, is := reflect.TypeAssert[*map[string]string](s.field.Addr()); is && len(entries) > 0 {
 		*target = entries
 	}
 }

@@ -1,9 +1,9 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -56,9 +56,16 @@ func newAPI(t *testing.T) *api {
 	return a
 }
 
+// answer is a response with its whole body.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+	Text       string
+}
+
 // do sends one request over a real connection and checks that the document
 // describes the response.
-func (a *api) do(t *testing.T, handler http.Handler, request *http.Request) *http.Response {
+func (a *api) do(t *testing.T, handler http.Handler, request *http.Request) answer {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	defer server.Close()
@@ -72,18 +79,15 @@ func (a *api) do(t *testing.T, handler http.Handler, request *http.Request) *htt
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
+	if err := errors.Join(err, response.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := response.Body.Close(); err != nil {
-		t.Fatal(err)
-	}
-	a.checkDocumented(t, request, response, body)
-	response.Body = io.NopCloser(bytes.NewReader(body))
-	return response
+	got := answer{response.StatusCode, response.Header, string(body)}
+	a.checkDocumented(t, request, got)
+	return got
 }
 
-func (a *api) checkDocumented(t *testing.T, request *http.Request, response *http.Response, body []byte) {
+func (a *api) checkDocumented(t *testing.T, request *http.Request, response answer) {
 	t.Helper()
 	plain := request.Clone(t.Context())
 	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
@@ -99,7 +103,7 @@ func (a *api) checkDocumented(t *testing.T, request *http.Request, response *htt
 		Status:                 response.StatusCode, Header: response.Header,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeResponseBody: response.Header.Get("Content-Type") == "text/event-stream"},
 	}
-	input.SetBodyBytes(body)
+	input.SetBodyBytes([]byte(response.Text))
 	if err := openapi3filter.ValidateResponse(t.Context(), input); err != nil {
 		t.Errorf("%s %s: the response is not as documented: %v", request.Method, request.URL.Path, err)
 	}
@@ -117,13 +121,22 @@ func newRequest(t *testing.T, method, path, body string, header ...string) *http
 	return request
 }
 
-func decode[T any](t *testing.T, response *http.Response) T {
+func decode[T any](t *testing.T, response answer) T {
 	t.Helper()
 	var value T
-	if err := json.NewDecoder(response.Body).Decode(&value); err != nil {
+	if err := json.Unmarshal([]byte(response.Text), &value); err != nil {
 		t.Fatal(err)
 	}
 	return value
+}
+
+func closeAll(t *testing.T, closers ...io.Closer) {
+	t.Helper()
+	for _, c := range closers {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func testManifest(database string, id int64) *backup.Manifest {
@@ -202,12 +215,8 @@ func TestJobs(t *testing.T) {
 				step.before()
 			}
 			response := a.do(t, a.server.Handler(), newRequest(t, step.method, step.path, step.body, step.header...))
-			text, err := io.ReadAll(response.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if response.StatusCode != step.status || !strings.Contains(string(text), step.want) {
-				t.Errorf("%d %s\nexpected %d with %s", response.StatusCode, text, step.status, step.want)
+			if response.StatusCode != step.status || !strings.Contains(response.Text, step.want) {
+				t.Errorf("%d %s\nexpected %d with %s", response.StatusCode, response.Text, step.status, step.want)
 			}
 			if wantType := map[bool]string{true: "application/json", false: "application/problem+json"}[step.status < 300]; response.Header.Get("Content-Type") != wantType {
 				t.Errorf("Content-Type %q, expected %q", response.Header.Get("Content-Type"), wantType)
@@ -375,7 +384,7 @@ func TestPanicIsToldAndCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	a.server = httpapi.New(panicking{a.jobs}, httpapi.Options{}, zaptest.NewLogger(t), httpapi.NewMetrics(registry))
 	response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs", ""))
-	if p := decode[httpapi.Problem](t, response); response.StatusCode != 500 || strings.Contains(p.Detail, "nil map") {
+	if p := decode[httpapi.Problem](t, response); response.StatusCode != http.StatusInternalServerError || strings.Contains(p.Detail, "nil map") {
 		t.Errorf("%d %+v", response.StatusCode, p)
 	}
 	if got := gathered(t, registry, "pipestreamer_http_panics_total"); got != 1 {
@@ -407,7 +416,7 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close()
+	t.Cleanup(func() { closeAll(t, connection) })
 	if _, err := io.WriteString(connection, "POST /v1/backups HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}

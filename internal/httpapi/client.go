@@ -81,63 +81,58 @@ func (c *Client) StartVerification(ctx context.Context, r job.VerificationReques
 	return c.start(ctx, "/v1/verifications", r, idempotencyKey)
 }
 
-func (c *Client) start(ctx context.Context, path string, body any, key string) (record job.Record, err error) {
+func (c *Client) start(ctx context.Context, path string, body any, key string) (job.Record, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return record, fmt.Errorf("encode the request: %w", err)
+		return job.Record{}, fmt.Errorf("encode the request: %w", err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if key != "" {
 		header.Set("Idempotency-Key", key)
 	}
-	return record, c.call(ctx, http.MethodPost, path, header, text, &record)
+	return call[job.Record](ctx, c, http.MethodPost, path, header, text)
 }
 
 // Jobs returns the jobs that the daemon knows, newest first.
 func (c *Client) Jobs(ctx context.Context) ([]job.Record, error) {
-	var list jobList
-	err := c.call(ctx, http.MethodGet, "/v1/jobs", nil, nil, &list)
+	list, err := call[jobList](ctx, c, http.MethodGet, "/v1/jobs", nil, nil)
 	return list.Jobs, err
 }
 
 // Job returns one job.
-func (c *Client) Job(ctx context.Context, id string) (record job.Record, err error) {
-	return record, c.call(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id), nil, nil, &record)
+func (c *Client) Job(ctx context.Context, id string) (job.Record, error) {
+	return call[job.Record](ctx, c, http.MethodGet, "/v1/jobs/"+url.PathEscape(id), nil, nil)
 }
 
 // Cancel asks a job to end.
 func (c *Client) Cancel(ctx context.Context, id string) error {
-	return c.call(ctx, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil, nil, new(job.Record))
+	_, err := call[job.Record](ctx, c, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil, nil)
+	return err
 }
 
 // Backups lists the backups of a database, or of all, newest first.
 func (c *Client) Backups(ctx context.Context, database string) ([]Summary, error) {
-	var list backupList
-	err := c.call(ctx, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil, &list)
+	list, err := call[backupList](ctx, c, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil)
 	return list.Backups, err
 }
 
 // Backup returns the manifest of one backup, by id or "latest".
 func (c *Client) Backup(ctx context.Context, database, id string) (*backup.Manifest, error) {
-	m := new(backup.Manifest)
 	path := "/v1/backups/" + url.PathEscape(id) + "?" + url.Values{"database": {database}}.Encode()
-	if err := c.call(ctx, http.MethodGet, path, nil, nil, m); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return call[*backup.Manifest](ctx, c, http.MethodGet, path, nil, nil)
 }
 
-// call sends a request and decodes the answer into result.
-func (c *Client) call(ctx context.Context, method, path string, header http.Header, body []byte, result any) (err error) {
+// call sends a request and decodes the answer.
+func call[T any](ctx context.Context, c *Client, method, path string, header http.Header, body []byte) (result T, err error) {
 	response, err := c.send(ctx, method, path, header, body)
 	if err != nil {
-		return err
+		return result, err
 	}
-	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if err := json.NewDecoder(response.Body).Decode(result); err != nil {
-		return fmt.Errorf("%s %s: decode the answer: %w", method, path, err)
+	err = json.NewDecoder(response.Body).Decode(&result)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return result, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
-	return nil
+	return result, nil
 }
 
 // send returns a response with a status below 300; its body is the caller's to

@@ -96,6 +96,8 @@ func run(ctx context.Context, server *http.Server, listener net.Listener, log *z
 	if err := server.Shutdown(closing); err != nil {
 		log.Warn("requests were cut off", zap.Stringer("address", listener.Addr()), zap.Error(errors.Join(err, server.Close())))
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 const problemMediaType = "application/problem+json"
 
 // Problem is an error of the interface (RFC 9457, with members of its own).
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 calls it a problem, and so does docs/openapi.yaml
 	// Type is stable: "urn:pipestreamer:problem:" and one of the words below.
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -32,7 +32,7 @@ const problemType = "urn:pipestreamer:problem:"
 // ProblemFinished is the type of a problem that a client may want to tell apart.
 const ProblemFinished = problemType + "finished"
 
-// Error gives detail and hint.
+// Error gives field and detail; the hint is for whoever shows the error.
 func (p *Problem) Error() string {
 	text := p.Detail
 	if text == "" {
@@ -40,9 +40,6 @@ func (p *Problem) Error() string {
 	}
 	if p.Field != "" {
 		text = p.Field + ": " + text
-	}
-	if p.Hint != "" {
-		text += " (" + p.Hint + ")"
 	}
 	return text
 }
@@ -81,7 +78,9 @@ func problemOf(err error) *Problem {
 func problemOfSentinel(err error) *Problem {
 	switch {
 	case errors.Is(err, job.ErrUnknownJob):
-		return newProblem(http.StatusNotFound, "unknown_job", "No such job", err.Error())
+		p := newProblem(http.StatusNotFound, "unknown_job", "No such job", err.Error())
+		p.Hint = "GET /v1/jobs lists those that are known"
+		return p
 	case errors.Is(err, job.ErrFinished):
 		return newProblem(http.StatusConflict, "finished", "The job has ended", err.Error())
 	case errors.Is(err, job.ErrDraining):

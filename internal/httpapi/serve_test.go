@@ -137,7 +137,7 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close()
+	t.Cleanup(func() { closeAll(t, connection) })
 	if _, err := io.WriteString(connection, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
 		t.Fatal(err)
 	}
@@ -208,12 +208,14 @@ func TestEvents(t *testing.T) {
 				results <- result{}
 				return
 			}
-			defer response.Body.Close()
 			if got := response.Header.Get("Content-Type"); got != "text/event-stream" {
 				t.Errorf("Content-Type %q", got)
 			}
 			var r result
 			r.events, r.heartbeats, r.last = readEvents(t, response.Body)
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
 			results <- r
 		}()
 	}
@@ -229,10 +231,10 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/job-1/events", ""))
-	if events, _, last := readEvents(t, response.Body); events != 1 || !strings.Contains(last, "succeeded") {
+	if events, _, last := readEvents(t, strings.NewReader(response.Text)); events != 1 || !strings.Contains(last, "succeeded") {
 		t.Errorf("events of an ended job: %d, last %s", events, last)
 	}
-	if response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/nope/events", "")); response.StatusCode != 404 {
+	if response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/nope/events", "")); response.StatusCode != http.StatusNotFound {
 		t.Errorf("events of an unknown job: %d", response.StatusCode)
 	}
 }
@@ -248,7 +250,7 @@ func TestSlowFollowerBlocksNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stuck.Close()
+	t.Cleanup(func() { closeAll(t, stuck) })
 	if _, err := io.WriteString(stuck, "GET /v1/jobs/job-1/events HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -339,25 +341,22 @@ func TestOps(t *testing.T) {
 	}
 	a.jobs.SetReady(errors.New("HANA: connection refused"))
 	response := a.do(t, ops, newRequest(t, "GET", "/readyz", ""))
-	if health := decode[httpapi.Health](t, response); response.StatusCode != 503 || health.Reason != "HANA: connection refused" {
+	if health := decode[httpapi.Health](t, response); response.StatusCode != http.StatusServiceUnavailable || health.Reason != "HANA: connection refused" {
 		t.Errorf("/readyz: %d %+v", response.StatusCode, health)
 	}
 	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
 		t.Errorf("/healthz while not ready: %d", got)
 	}
-	text, err := io.ReadAll(a.do(t, ops, newRequest(t, "GET", "/metrics", "")).Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := a.do(t, ops, newRequest(t, "GET", "/metrics", "")).Text
 	for _, want := range []string{
 		`pipestreamer_http_requests_total{code="404",method="GET",route="/v1/jobs/{id}"} 1`,
 		`pipestreamer_http_requests_total{code="404",method="other",route="none"} 1`,
 	} {
-		if !strings.Contains(string(text), want) {
+		if !strings.Contains(text, want) {
 			t.Errorf("/metrics has no line %s", want)
 		}
 	}
-	if strings.Contains(string(text), "a-job-id") {
+	if strings.Contains(text, "a-job-id") {
 		t.Error("/metrics has a job id")
 	}
 	problems, err := testutil.GatherAndLint(a.registry)

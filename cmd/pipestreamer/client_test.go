@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/verify"
+)
+
+// daemonOf serves jobs that the test moves.
+func daemonOf(t *testing.T) (jobs *apitest.Jobs, url string) {
+	t.Helper()
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
+	jobs = new(apitest.Jobs)
+	server := httptest.NewServer(httpapi.New(jobs, httpapi.Options{}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler())
+	t.Cleanup(server.Close)
+	return jobs, server.URL
+}
+
+func execute(ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = run(ctx, args, nil, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func stored(database string, id int64) *backup.Manifest {
+	sum := strings.Repeat("ab", 32)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return &backup.Manifest{
+		Version: 1, Tool: "test", JobID: "j", SID: "HXE", Database: database, Kind: backup.KindComplete, BackupID: id,
+		Directory: "/backup", Prefix: "P", HANAVersion: "2.00.088", StartedAt: at, FinishedAt: at,
+		Streams: []backup.ManifestStream{{
+			StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", Host: "h", Path: "/backup/P_databackup_3_1", Size: 5 << 20, SHA256: sum,
+			Objects: []backup.Object{{Key: "HXE/" + database + "/data/P/3_1", Size: 5 << 20, SHA256: sum, Parts: []backup.Part{{Size: 5 << 20, SHA256: sum}}}},
+		}},
+	}
+}
+
+// TestHowAJobEnds shows the exit status of each end, and what a person reads.
+func TestHowAJobEnds(t *testing.T) {
+	tests := []struct {
+		name   string
+		args   []string
+		end    func(*job.Record)
+		status int
+		stdout string
+		stderr string
+	}{
+		{
+			name: "backup succeeds", args: []string{"backup", "--database", "HXE"},
+			end: func(r *job.Record) {
+				r.State, r.Stage, r.BackupID = job.StateSucceeded, job.StageDone, 1700000000000
+				r.Streams = []job.Progress{{Stream: backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", EstimatedSize: 10}, Bytes: 2048, Stored: 2048, Done: true}}
+			},
+			status: 0, stdout: "1700000000000", stderr: "done: 2.0 KiB of about 2.0 KiB in 1 streams",
+		},
+		{
+			name: "backup fails", args: []string{"backup", "--database", "HXE"},
+			end: func(r *job.Record) {
+				r.State = job.StateFailed
+				r.Error = &job.Error{Stage: job.StageStream, Stream: "3_1", Code: "upload_failed", Message: "upload HXE/HXE/data/P/3_1: 403", Hint: "Mend the store."}
+				r.Consequences = []string{"HANA error 447: broken pipe"}
+			},
+			status: 1, stdout: "HANA error 447: broken pipe", stderr: "pipestreamer: backup of HXE: failed: stream stream 3_1: upload HXE/HXE/data/P/3_1: 403 (job job-1)\n  what to do: Mend the store.\n",
+		},
+		{
+			name: "backup is lost", args: []string{"backup", "--database", "HXE"},
+			end: func(r *job.Record) { r.State = job.StateLost }, status: 4, stdout: "lost", stderr: "backup of HXE: lost",
+		},
+		{
+			name: "somebody else cancels", args: []string{"backup", "--database", "HXE"},
+			end: func(r *job.Record) { r.State = job.StateCanceled }, status: 130, stdout: "canceled", stderr: "backup of HXE: canceled",
+		},
+		{
+			name: "verification has findings", args: []string{"verify", "--database", "HXE", "--backup", "latest", "--sample", "2"},
+			end: func(r *job.Record) {
+				r.State = job.StateFailed
+				r.Findings = []verify.Finding{{Code: "object_missing", Severity: verify.SeverityError, Key: "k", Message: "the object is not there"}}
+				r.Error = &job.Error{Stage: job.StageStream, Code: "findings", Message: "1 findings"}
+			},
+			status: 3, stdout: "object_missing: the object is not there k", stderr: "verification of HXE",
+		},
+		{
+			name: "restore of SYSTEMDB", args: []string{"restore", "--database", "SYSTEMDB", "--backup", "1700000000001"},
+			end: func(r *job.Record) {
+				r.Command, r.State = `recoverSys.py --command="RECOVER DATA …"`, job.StateSucceeded
+			},
+			status: 0, stdout: "succeeded", stderr: "while pipestreamer serves the streams:\n\n  recoverSys.py --command=\"RECOVER DATA …\"\n",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			jobs, url := daemonOf(t)
+			jobs.SetBackups(nil, stored("SYSTEMDB", 1700000000001), stored("HXE", 1700000000000))
+			jobs.OnStart(func(r job.Record) { jobs.Change(r.ID, test.end) })
+			status, stdout, stderr := execute(t.Context(), append(test.args, "--url", url)...)
+			if status != test.status || !strings.Contains(stdout, test.stdout) || !strings.Contains(stderr, test.stderr) {
+				t.Errorf("status %d, expected %d\nstdout %s\nstderr %s", status, test.status, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestJobAsJSON(t *testing.T) {
+	jobs, url := daemonOf(t)
+	jobs.OnStart(func(r job.Record) {
+		jobs.Change(r.ID, func(r *job.Record) {
+			r.State, r.Error = job.StateLost, &job.Error{Stage: job.StageCommit, Code: "commit_failed", Message: "m", Hint: "h"}
+		})
+	})
+	status, stdout, stderr := execute(t.Context(), "backup", "--database", "HXE", "--url", url, "-o", "json")
+	var record job.Record
+	if err := json.Unmarshal([]byte(stdout), &record); err != nil || record.State != job.StateLost {
+		t.Errorf("stdout %s: %v", stdout, err)
+	}
+	var document struct {
+		Status int         `json:"exit_status"`
+		Hint   string      `json:"hint"`
+		Job    *job.Record `json:"job"`
+	}
+	if err := json.Unmarshal([]byte(stderr), &document); err != nil || document.Job == nil || document.Hint != "h" {
+		t.Errorf("stderr %s: %v", stderr, err)
+	}
+	if status != 4 || document.Status != 4 {
+		t.Errorf("status %d, in JSON %d, expected 4", status, document.Status)
+	}
+}
+
+// TestInterrupt is Ctrl-C while a job is followed.
+func TestInterrupt(t *testing.T) {
+	for _, args := range [][]string{{"backup", "--database", "HXE"}, {"restore", "--database", "HXE", "--backup", "latest"}, {"verify", "--database", "HXE", "--backup", "latest"}} {
+		t.Run(args[0], func(t *testing.T) {
+			jobs, url := daemonOf(t)
+			jobs.SetBackups(nil, stored("HXE", 1700000000000))
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			jobs.OnStart(func(job.Record) {
+				for jobs.Subscribers("job-1") == 0 && t.Context().Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				interrupt()
+			})
+			status, _, stderr := execute(ctx, append(args, "--url", url)...)
+			if r, err := jobs.Job("job-1"); err != nil || r.State != job.StateCanceled {
+				t.Errorf("the job is %s, %v; expected canceled", r.State, err)
+			}
+			if status != 130 || !strings.Contains(stderr, "canceled") {
+				t.Errorf("status %d, stderr %s; expected 130", status, stderr)
+			}
+		})
+	}
+}
+
+func TestDetach(t *testing.T) {
+	jobs, url := daemonOf(t)
+	for range 2 { // the second one is the same request again
+		status, stdout, stderr := execute(t.Context(), "backup", "--database", "HXE", "--detach", "--idempotency-key", "nightly", "--url", url)
+		if status != 0 || stdout != "job-1\n" || stderr != "" {
+			t.Errorf("status %d, stdout %q, stderr %q", status, stdout, stderr)
+		}
+	}
+	if r, err := jobs.Job("job-1"); err != nil || r.State != job.StateRunning {
+		t.Errorf("the job is %s, %v; expected running", r.State, err)
+	}
+	status, _, stderr := execute(t.Context(), "backup", "--database", "HXE", "--url", url)
+	if status != 1 || !strings.Contains(stderr, "database HXE is busy with job job-1\n  what to do: wait for that job") {
+		t.Errorf("status %d, stderr %s", status, stderr)
+	}
+}
+
+func TestListAndShow(t *testing.T) {
+	jobs, url := daemonOf(t)
+	jobs.SetBackups(nil, stored("HXE", 1700000000000), stored("SYSTEMDB", 1700000000001))
+	if _, err := jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	jobs.Finish("job-1", job.StateSucceeded)
+	tests := []struct {
+		name   string
+		args   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{name: "backups", args: []string{"list"}, stdout: "1700000000001  SYSTEMDB  complete  2026-01-02T03:04:05Z  1        5.0 MiB"},
+		{name: "backups of one", args: []string{"list", "--database", "HXE", "-o", "json"}, stdout: `"backup_id": 1700000000000`},
+		{name: "jobs", args: []string{"list", "--jobs", "--database", "hxe"}, stdout: "job-1  backup  HXE       succeeded  plan   2026-01-02T03:04:05Z  1m0s"},
+		{name: "jobs of another", args: []string{"list", "--jobs", "--database", "X"}, stdout: "JOB  ACTION"},
+		{name: "job", args: []string{"show", "job-1"}, stdout: "state     succeeded"},
+		{name: "backup", args: []string{"show", "--database", "HXE", "--backup", "latest"}, stdout: "HXE/HXE/data/P/3_1"},
+		{name: "unknown job", args: []string{"show", "job-9"}, status: 1, stderr: "no such job"},
+		{name: "unknown backup", args: []string{"show", "--database", "HXE", "--backup", "7"}, status: 1, stderr: "what to do: GET /v1/backups lists"},
+		{name: "bad name", args: []string{"list", "--database", "a'b"}, status: 2, stderr: "database: "},
+		{name: "bad name in JSON", args: []string{"list", "--database", "a'b", "-o", "json"}, status: 2, stderr: `"problem":{"type":"urn:pipestreamer:problem:invalid_request"`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			status, stdout, stderr := execute(t.Context(), append(test.args, "--url", url)...)
+			if status != test.status || !strings.Contains(stdout, test.stdout) || !strings.Contains(stderr, test.stderr) {
+				t.Errorf("status %d, expected %d\nstdout %s\nstderr %s", status, test.status, stdout, stderr)
+			}
+		})
+	}
+	_, stdout, _ := execute(t.Context(), "show", "--database", "HXE", "--backup", "latest", "-o", "json", "--url", url)
+	var m backup.Manifest
+	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m.BackupID != 1700000000000 {
+		t.Errorf("manifest as JSON: %v\n%s", err, stdout)
+	}
+}

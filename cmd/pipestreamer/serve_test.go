@@ -1,0 +1,348 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+const (
+	passwordCanary = "hana-password-canary"
+	tokenCanary    = "http-token-canary-0123"
+)
+
+// machine is a directory with a configuration: a local store, and a HANA that
+// does not answer.
+type machine struct {
+	dir, config, socket, metrics, listen string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	dir := t.TempDir()
+	m := machine{dir: dir, config: filepath.Join(dir, "c.yaml"), socket: filepath.Join(dir, "state", "pipestreamer.sock"), metrics: "127.0.0.1:0", listen: "127.0.0.1:0"}
+	for _, name := range []string{"backup", "store", "out"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o770); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.write(t, "pw", passwordCanary+"\n")
+	m.write(t, "token", tokenCanary+"\n")
+	m.write(t, "c.yaml", fmt.Sprintf(`
+hana: {sid: HXE, host: 127.0.0.1, port: 1, user: U, passwordFile: %[1]s/pw}
+backupDirectory: %[1]s/backup
+stateDirectory: %[1]s/state
+http: {listen: '%[3]s', tokenFile: %[1]s/token}
+metrics: {listen: '%[2]s'}
+store: {type: local, root: %[1]s/store}
+shutdownGrace: 1s
+`, dir, m.metrics, m.listen))
+	return &m
+}
+
+func (m *machine) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lockedBuffer is written by the daemon while a test reads it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.buf.String() }
+
+// serve runs the daemon and learns its addresses from its log; stop ends it and
+// returns its exit status.
+func (m *machine) serve(t *testing.T) (log *lockedBuffer, stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	log = new(lockedBuffer)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
+	stop = func() int { cancel(); return <-ended }
+	line := m.await(t, log, "serving")
+	m.metrics = m.await(t, log, "metrics and probes").Address
+	m.listen = line.Addresses[1]
+	return log, stop
+}
+
+type logLine struct {
+	Message   string   `json:"msg"`
+	Address   string   `json:"address"`
+	Addresses []string `json:"addresses"`
+}
+
+// await returns the first line of the log with that message.
+func (m *machine) await(t *testing.T, log *lockedBuffer, message string) logLine {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for text := range strings.Lines(log.String()) {
+			var line logLine
+			if json.Unmarshal([]byte(text), &line) == nil && line.Message == message {
+				return line
+			}
+		}
+	}
+	t.Fatalf("the log has no %q\n%s", message, log)
+	return logLine{}
+}
+
+func get(t *testing.T, url string, header ...string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// TestServeWithoutHANA shows that the daemon lives without HANA, says so, fails
+// jobs with the reason, and ends in order.
+func TestServeWithoutHANA(t *testing.T) {
+	leaks := goleak.IgnoreCurrent()
+	m := newMachine(t)
+	log, stop := m.serve(t)
+	if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, "connection refused") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	if status, _ := get(t, "http://"+m.metrics+"/healthz"); status != 200 {
+		t.Errorf("/healthz: %d", status)
+	}
+	_, metrics := get(t, "http://"+m.metrics+"/metrics")
+	for _, room := range []string{"pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
+		if !strings.Contains(metrics, room) {
+			t.Errorf("/metrics has nothing of %s", room)
+		}
+	}
+	if status, _ := get(t, "http://"+m.metrics+"/v1/jobs"); status != 404 {
+		t.Errorf("jobs on the listener for metrics: %d", status)
+	}
+	if status, _ := get(t, "http://"+m.listen+"/v1/jobs"); status != 401 {
+		t.Errorf("jobs over TCP without a token: %d", status)
+	}
+	if status, body := get(t, "http://"+m.listen+"/v1/jobs", "Authorization", "Bearer "+tokenCanary); status != 200 {
+		t.Errorf("jobs over TCP with the token: %d %s", status, body)
+	}
+	status, stdout, stderr := execute(t.Context(), "backup", "--database", "HXE", "--socket", m.socket)
+	if status != 1 || !strings.Contains(stderr, "connection refused") || !strings.Contains(stderr, "what to do: ") {
+		t.Errorf("backup: status %d\n%s\n%s", status, stdout, stderr)
+	}
+	status, stdout, _ = execute(t.Context(), "list", "--jobs", "--url", "http://"+m.listen, "--token-file", filepath.Join(m.dir, "token"))
+	if status != 0 || !strings.Contains(stdout, "failed") {
+		t.Errorf("list --jobs: status %d\n%s", status, stdout)
+	}
+	if got := stop(); got != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", got, log)
+	}
+	if _, err := os.Lstat(m.socket); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+	for _, canary := range []string{passwordCanary, tokenCanary} {
+		if strings.Contains(log.String()+metrics+stdout+stderr, canary) {
+			t.Errorf("a secret is shown: %s", canary)
+		}
+	}
+	// go-hdb collects statistics in one goroutine per process, from the first
+	// connection to its end.
+	goleak.VerifyNone(t, leaks, goleak.IgnoreTopFunction("github.com/SAP/go-hdb/driver.newConn.(*metrics).lazyInit.func1.1"))
+}
+
+// TestServeRefusesASecondDaemon: a second one would take the first one's jobs
+// for dead.
+func TestServeRefusesASecondDaemon(t *testing.T) {
+	m := newMachine(t)
+	_, stop := m.serve(t)
+	defer stop()
+	status, _, stderr := execute(t.Context(), "serve", "--config", m.config)
+	if status != 1 || !strings.Contains(stderr, "another pipestreamer already serves there") {
+		t.Errorf("status %d\n%s", status, stderr)
+	}
+	if status, _, stderr := execute(t.Context(), "list", "--socket", m.socket); status != 0 {
+		t.Errorf("the first daemon afterwards: status %d\n%s", status, stderr)
+	}
+}
+
+func TestServeOnATakenAddress(t *testing.T) {
+	m := newMachine(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := taken.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	text, err := os.ReadFile(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"http: {listen: ", "metrics: {listen: "} {
+		m.write(t, "c.yaml", strings.Replace(string(text), key+"'127.0.0.1:0'", key+"'"+taken.Addr().String()+"'", 1))
+		status, _, stderr := execute(t.Context(), "serve", "--config", m.config)
+		if status != 1 || !strings.Contains(stderr, "address already in use") {
+			t.Errorf("%s: status %d\n%s", key, status, stderr)
+		}
+		if _, err := os.Lstat(m.socket); !os.IsNotExist(err) {
+			t.Errorf("%s: the socket is still there: %v", key, err)
+		}
+	}
+}
+
+// TestStoreIsAway has an sftp store whose server does not answer: the daemon
+// waits for it, and says so.
+func TestStoreIsAway(t *testing.T) {
+	t.Parallel() // rclone takes its time
+	m := newMachine(t)
+	text, err := os.ReadFile(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, "c.yaml", strings.Replace(string(text), "type: local", "type: sftp, options: {host: 127.0.0.1, port: '1', user: u}, secrets: {pass: "+m.dir+"/pw}", 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := new(lockedBuffer)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
+	m.await(t, log, "the store cannot be opened; trying again")
+	metrics := m.await(t, log, "metrics and probes").Address
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		status, body := get(t, "http://"+metrics+"/readyz")
+		if status == 503 && strings.Contains(body, "store: ") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("/readyz: %d %s", status, body)
+		}
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
+	}
+}
+
+// fill puts a backup of one stream into the store as the layout says.
+func (m *machine) fill(t *testing.T, content string) *backup.Manifest {
+	t.Helper()
+	hash := sha256.Sum256([]byte(content))
+	sum, size := hex.EncodeToString(hash[:]), int64(len(content))
+	manifest := stored("HXE", 1700000000000)
+	s := &manifest.Streams[0]
+	s.Size, s.SHA256 = size, sum
+	s.Objects[0].Size, s.Objects[0].SHA256, s.Objects[0].Parts = size, sum, []backup.Part{{Size: size, SHA256: sum}}
+	manifest.Catalog.Files = []backup.CatalogFile{}
+	text, err := manifest.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, "store/"+s.Objects[0].Key, content)
+	m.write(t, "store/"+backup.ManifestKey("HXE", "HXE", manifest.BackupID), string(text))
+	return manifest
+}
+
+func TestRestoreToDirectory(t *testing.T) {
+	m := newMachine(t)
+	content := strings.Repeat("what HANA wrote ", 1<<16)
+	manifest := m.fill(t, content)
+	out := filepath.Join(m.dir, "out")
+	restore := func(args ...string) (int, string, string) {
+		environ := []string{"PIPESTREAMER_HANA_SID=HXE", "PIPESTREAMER_STORE_TYPE=local", "PIPESTREAMER_STORE_ROOT=" + filepath.Join(m.dir, "store")}
+		var stdout, stderr bytes.Buffer
+		status := run(t.Context(), append([]string{"restore", "--database", "hxe", "--to-dir", out}, args...), environ, &stdout, &stderr)
+		return status, stdout.String(), stderr.String()
+	}
+	status, stdout, stderr := restore("--backup", "latest")
+	if status != 0 || !strings.Contains(stdout, out+"/P_databackup_3_1") || !strings.Contains(stdout, manifest.Streams[0].SHA256) {
+		t.Fatalf("status %d\n%s\n%s", status, stdout, stderr)
+	}
+	got, err := os.ReadFile(filepath.Join(out, "P_databackup_3_1"))
+	if err != nil || string(got) != content {
+		t.Errorf("the file has %d bytes, %v; expected %d", len(got), err, len(content))
+	}
+	if status, _, stderr := restore("--backup", "latest"); status != 1 || !strings.Contains(stderr, "file already exists") {
+		t.Errorf("again: status %d\n%s", status, stderr)
+	}
+	if status, _, stderr := restore("--backup", "5"); status != 1 || !strings.Contains(stderr, "not found") {
+		t.Errorf("unknown backup: status %d\n%s", status, stderr)
+	}
+	if status, _, stderr := restore("--backup", "yesterday"); status != 2 {
+		t.Errorf("no backup id: status %d\n%s", status, stderr)
+	}
+	// One byte of the object differs: no file may appear.
+	if err := os.Remove(filepath.Join(out, "P_databackup_3_1")); err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, "store/"+manifest.Streams[0].Objects[0].Key, "W"+content[1:])
+	status, _, stderr = restore("--backup", "latest", "-o", "json")
+	var document struct {
+		Error string `json:"error"`
+	}
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &document); status != 1 || err != nil || !strings.Contains(document.Error, "checksum") {
+		t.Errorf("damaged object: status %d, %v\n%s", status, err, stderr)
+	}
+	if left, err := os.ReadDir(out); err != nil || len(left) != 0 {
+		t.Errorf("after the damaged object the directory has %v, %v", left, err)
+	}
+}
+
+// TestLogLevels keeps the configuration and the logger in step.
+func TestLogLevels(t *testing.T) {
+	for _, level := range []string{"debug", "info", "warn", "error"} {
+		for _, format := range []string{"json", "console"} {
+			var buf bytes.Buffer
+			log, err := newLogger(config.Log{Level: level, Format: format}, &buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Error("message")
+			if isJSON := json.Valid(buf.Bytes()); isJSON != (format == "json") || !strings.Contains(buf.String(), "message") {
+				t.Errorf("%s %s: %q", level, format, buf.String())
+			}
+		}
+	}
+}
