@@ -144,9 +144,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 	var streams, guards errgroup.Group
 	for _, t := range r.uploads {
 		streams.Go(func() error {
-			if err := t.carry(streaming, r.source); err != nil {
-				r.fail(stop, err)
-			}
+			t.carry(streaming, r.source, func(err *Error) { r.fail(stop, err) })
 			return nil
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,6 +45,17 @@ type restoreRun struct {
 	plan     backup.Plan
 	sink     Sink
 	counters []*counter
+
+	mu       sync.Mutex
+	failures []*Error
+}
+
+// fail records what went wrong with a stream. It is called before the stream is
+// ended short for HANA, so that HANA's complaint about it cannot come first.
+func (r *restoreRun) fail(i int, code string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, streamError(StageStream, r.plan.Streams[i].StreamID, code, err))
 }
 
 // restore serves the streams of a backup through pipes while HANA recovers
@@ -131,10 +143,7 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	for i, s := range r.plan.Streams {
 		group.Go(func() error {
 			open := func(ctx context.Context) (io.ReadCloser, error) { return r.open(ctx, i) }
-			if err := r.sink.Serve(serving, s, open); err != nil && serving.Err() == nil {
-				return streamError(StageStream, s.StreamID, CodeObject, err)
-			}
-			return nil
+			return r.sink.Serve(serving, s, open)
 		})
 	}
 	r.job.update(func(record *Record) {
@@ -146,9 +155,9 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	recovered := r.recover(serving)
 	stop()
 	err := group.Wait()
-	var failures []*Error
-	if err != nil {
-		failures = append(failures, newError(StageStream, CodeObject, err))
+	failures := r.failures // all streams have ended
+	if err != nil && len(failures) == 0 && ctx.Err() == nil {
+		failures = append(failures, newError(StageStream, CodePipe, err))
 	}
 	if ctx.Err() != nil {
 		failures = append(failures, newError(StageStream, CodeCanceled, context.Cause(ctx)))
@@ -198,10 +207,17 @@ func (r *restoreRun) recover(serving context.Context) error {
 func (r *restoreRun) open(ctx context.Context, i int) (io.ReadCloser, error) {
 	reader, err := r.parts.Store.OpenStream(ctx, r.manifest.Streams[i].Objects)
 	if err != nil {
+		if ctx.Err() == nil {
+			r.fail(i, CodeObject, err)
+		}
 		return nil, err
 	}
 	r.counters[i].bytes.Store(0)
-	return &countedReader{ReadCloser: reader, counter: r.counters[i]}, nil
+	return &countedReader{ReadCloser: reader, counter: r.counters[i], fail: func(err error) {
+		if ctx.Err() == nil {
+			r.fail(i, CodeObject, err)
+		}
+	}}, nil
 }
 
 // countedReader counts what is read; it starts anew with each opening.
@@ -209,14 +225,19 @@ type countedReader struct {
 	io.ReadCloser
 
 	counter *counter
+	fail    func(error)
 }
 
 func (r *countedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.counter.bytes.Add(int64(n))
 	r.counter.stored.Store(max(r.counter.stored.Load(), r.counter.bytes.Load()))
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
 		r.counter.done.Store(true)
+	default:
+		r.fail(err)
 	}
 	return n, err
 }

@@ -20,36 +20,37 @@ type transfer struct {
 	readError error
 }
 
-// carry waits for the stream and uploads it to its end. When it fails, the pipe
-// is closed, so that HANA's next write fails instead of blocking. Being stopped
-// by ctx is not a failure of this stream.
-func (t *transfer) carry(ctx context.Context, source backup.Source) (failure *Error) {
+// carry waits for the stream and uploads it to its end. A failure is told to
+// fail before the pipe is closed: closing it makes HANA's next write fail
+// instead of blocking, and what HANA says of that must not come first. Being
+// stopped by ctx is not a failure of this stream.
+func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*Error)) {
 	t.counter.waiting.Store(true)
 	defer t.counter.waiting.Store(false)
 	reader, err := source.Open(ctx, t.stream)
-	if err != nil && ctx.Err() == nil {
-		return streamError(StageStream, t.stream.StreamID, CodePipe, err)
-	}
 	if err != nil {
-		return nil
-	}
-	defer func() {
-		if err := reader.Close(); err != nil && failure == nil {
-			failure = streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", err))
+		if ctx.Err() == nil {
+			fail(streamError(StageStream, t.stream.StreamID, CodePipe, err))
 		}
-	}()
-	t.stored, err = t.upload.Consume(ctx, &watchedReader{transfer: t, reader: reader})
-	switch {
-	case err == nil:
-		t.counter.done.Store(true)
-		return nil
-	case ctx.Err() != nil:
-		return nil
-	case t.readError != nil:
-		return streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), t.readError))
-	default:
-		return streamError(StageStream, t.stream.StreamID, CodeUpload, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), err))
+		return
 	}
+	t.stored, err = t.upload.Consume(ctx, &watchedReader{transfer: t, reader: reader})
+	if err != nil && ctx.Err() == nil {
+		fail(t.failure(err))
+	}
+	if errClose := reader.Close(); err == nil && errClose != nil {
+		fail(streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", errClose)))
+	}
+	t.counter.done.Store(err == nil)
+}
+
+// failure tells whether the pipe or the store made Consume fail.
+func (t *transfer) failure(err error) *Error {
+	code := CodeUpload
+	if t.readError != nil {
+		code, err = CodePipe, t.readError
+	}
+	return streamError(StageStream, t.stream.StreamID, code, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), err))
 }
 
 // evidence is what this transfer knows for the verdict.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/rclone/rclone/fs"
+	"github.com/rclone/rclone/fs/config"
 	"github.com/rclone/rclone/lib/atexit"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
@@ -16,6 +17,9 @@ import (
 // whole process: main calls it once, before the first Store is opened.
 func Quiet(log *zap.Logger) {
 	atexit.IgnoreSignals()
+	// rclone loads its configuration, which is kept in memory here and empty,
+	// with the first remote and without a lock (fs/config/config.go).
+	config.LoadedData()
 	fs.SetLogger(rcloneLog{zapslog.NewHandler(log.Named("rclone").Core(), zapslog.WithName(log.Name()+".rclone"))})
 }
 
