@@ -3,11 +3,13 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // TestExampleConfigurations loads the configurations that the documents show,
@@ -53,6 +55,45 @@ func TestExampleConfigurations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestManifestIsDescribed looks for every field of a manifest in
+// docs/manifest.md.
+func TestManifestIsDescribed(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "docs", "manifest.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := jsonFields(reflect.TypeFor[backup.Manifest]())
+	if len(fields) < 20 {
+		t.Fatalf("only %d fields were found: %v", len(fields), fields)
+	}
+	for _, field := range fields {
+		if !regexp.MustCompile("`[^`]*\\b" + field + "`").Match(text) {
+			t.Errorf("docs/manifest.md does not describe %s", field)
+		}
+	}
+}
+
+// jsonFields lists the names of all fields of a type, those of its parts
+// included.
+func jsonFields(of reflect.Type) []string {
+	switch of.Kind() {
+	case reflect.Slice, reflect.Pointer:
+		return jsonFields(of.Elem())
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	var names []string
+	for i := range of.NumField() {
+		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+		names = append(names, jsonFields(of.Field(i).Type)...)
+	}
+	return names
 }
 
 // TestLinks follows every relative link of the documents.
