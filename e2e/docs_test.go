@@ -87,11 +87,11 @@ func jsonFields(of reflect.Type) []string {
 		return nil
 	}
 	var names []string
-	for i := range of.NumField() {
-		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); name != "" {
+	for field := range of.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
 			names = append(names, name)
 		}
-		names = append(names, jsonFields(of.Field(i).Type)...)
+		names = append(names, jsonFields(field.Type)...)
 	}
 	return names
 }
