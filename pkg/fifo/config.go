@@ -22,6 +22,10 @@ const (
 	// pollInterval is how often a Sink looks for a reader and for a drained pipe:
 	// the kernel reports neither.
 	pollInterval = 2 * time.Millisecond
+	// After quickLooks a Sink looks for a reader only every idleInterval: 64
+	// pipes at pollInterval cost a third of a core.
+	quickLooks   = 1000
+	idleInterval = 20 * time.Millisecond
 	// checkEvery is how many such looks pass between two looks at the name.
 	checkEvery = 250
 	// serveBuffer is the size of a write to HANA.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -36,18 +37,23 @@ func TestLostEventsLeadToAScan(t *testing.T) {
 
 	event := make([]byte, unix.SizeofInotifyEvent)
 	binary.NativeEndian.PutUint32(event[4:], unix.IN_Q_OVERFLOW)
-	s.mu.Lock()
+	s.mu.Lock() // keeps the real events away
 	defer s.mu.Unlock()
 	s.handle(event)
 	if s.intrusion != nil {
 		t.Fatalf("an overflow alone is an intrusion: %v", s.intrusion)
 	}
-	// The mutex keeps the real events away.
+	if err := os.WriteFile(dir+"/P_databackup_4_1", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(dir + "/P_databackup_3_1"); err != nil {
 		t.Fatal(err)
 	}
 	s.handle(event)
-	if !errors.Is(s.intrusion, ErrIntrusion) {
-		t.Errorf("got %v, want an intrusion", s.intrusion)
+	if !errors.Is(s.intrusion, ErrIntrusion) || !strings.Contains(s.intrusion.Error(), "P_databackup_4_1") {
+		t.Errorf("got %v, want the unexpected file", s.intrusion)
+	}
+	if what := s.streams[0].report.Intrusion; !strings.Contains(what, "P_databackup_3_1 was removed") {
+		t.Errorf("got %q, want the removed pipe", what)
 	}
 }

@@ -97,6 +97,9 @@ func (s *Sink) awaitReader(ctx context.Context, st *sinkStream) (*os.File, error
 		if !errors.Is(err, unix.ENXIO) {
 			return nil, err
 		}
+		if look == quickLooks {
+			ticker.Reset(idleInterval)
+		}
 		if look%checkEvery == 0 {
 			if err := s.check(st); err != nil {
 				return nil, err

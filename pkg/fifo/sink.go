@@ -19,9 +19,10 @@ var _ backup.Sink = (*Sink)(nil)
 // Sink hands the streams of one backup to HANA through pipes. It serves one
 // plan. Its methods may be called from several goroutines.
 //
-// Readers that open the same name within one look of the Sink (2 ms) share a
-// pipe, and the kernel gives no way to tell them apart; later ones, overlapping
-// or not, get a pipe and a stream of their own.
+// Readers that open the same name between two looks of the Sink (2 ms, 20 ms
+// after two idle seconds) share a pipe and tear its bytes apart, and the kernel
+// gives no way to tell them apart; later ones, overlapping or not, get a pipe
+// and a stream of their own. HANA is not known to open a file twice at once.
 type Sink struct {
 	cfg     Config
 	log     *zap.Logger

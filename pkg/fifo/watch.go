@@ -18,14 +18,13 @@ const moved = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOV
 // lost are the events after which the directory itself is not what it was.
 const lost = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
 
-// Watch implements [backup.Source]. The error wraps [ErrIntrusion].
+// Watch implements [backup.Source]. The error wraps [ErrIntrusion]; an intrusion
+// that was there before ctx ended or Close was called is still told.
 func (s *Source) Watch(ctx context.Context) error {
 	select {
 	case <-s.intruded:
 	case <-ctx.Done():
-		return nil
 	case <-s.done:
-		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
