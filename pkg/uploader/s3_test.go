@@ -155,11 +155,13 @@ func awaitHealth(t *testing.T, address string) {
 	t.Fatalf("no answer from %s", address)
 }
 
-func (s *s3Server) config() Config {
+func (s *s3Server) config() Config { return s.configAt(s.URL) }
+
+func (*s3Server) configAt(address string) Config {
 	return Config{
 		Type: "s3", Root: "bucket",
 		Options: map[string]string{
-			"provider": "Other", "endpoint": s.URL, "region": "us-east-1",
+			"provider": "Other", "endpoint": address, "region": "us-east-1",
 			"access_key_id": "access", "secret_access_key": "secret", "force_path_style": "true",
 		},
 	}

@@ -216,4 +216,3 @@ func (s *Store) checkRead(ctx context.Context, key string, content []byte) error
 	}
 	return nil
 }
-
