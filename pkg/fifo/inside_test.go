@@ -57,3 +57,46 @@ func TestLostEventsLeadToAScan(t *testing.T) {
 		t.Errorf("got %q, want the removed pipe", what)
 	}
 }
+
+// TestRemoveNeverTakesAnotherFile has HANA rename its file onto the name at the
+// worst moment: after the first look and before the removal.
+func TestRemoveNeverTakesAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &directory{fd: fd, path: dir, token: "t"}
+	defer func() {
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p, err := d.create("pipe", 0o660)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.file.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := os.WriteFile(dir+"/.file", []byte("HANA's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := d.remove("pipe", func(e entry) bool {
+		if !e.is(p.id) {
+			return false
+		}
+		if err := os.Rename(dir+"/.file", dir+"/pipe"); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	if removed || err != nil {
+		t.Errorf("removed %t, error %v", removed, err)
+	}
+	if data, err := os.ReadFile(dir + "/pipe"); err != nil || string(data) != "HANA's" {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+}
