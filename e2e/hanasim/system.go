@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"go.uber.org/zap"
@@ -24,6 +25,7 @@ type System struct {
 	mu          sync.Mutex
 	sessions    map[int64]*session
 	lastSession int64
+	closed      bool
 }
 
 // door is where one database is reached.
@@ -86,7 +88,13 @@ func (s *System) open(name string) error {
 	}
 	server := wire.NewServer(name, s, s.log, s.config.TLS)
 	d.server, d.served = server, make(chan error, 1)
-	go func(served chan<- error) { served <- server.Serve(listener) }(d.served)
+	go func(served chan<- error) {
+		err := server.Serve(listener)
+		if errors.Is(err, net.ErrClosed) {
+			err = nil // shut came first
+		}
+		served <- err
+	}(d.served)
 	return nil
 }
 
@@ -192,8 +200,16 @@ func (s *System) RecoverSystemDB(ctx context.Context, pathPrefix string) error {
 	return errors.Join(errs...)
 }
 
-// Close ends every session, backup and recovery and waits for them.
+// Close ends every session, backup and recovery and waits for them. It may be
+// called again, and does nothing then.
 func (s *System) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
 	s.land.Close()
 	var errs []error
 	for name, d := range s.doors {

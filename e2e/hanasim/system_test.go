@@ -126,11 +126,12 @@ func TestRecoverSystemDB(t *testing.T) {
 		t.Error("SYSTEMDB is up after a failed recovery")
 	}
 	exec(t, control, "SIM RECOVER SYSTEMDB '"+path+"'")
+	exec(t, db, "ALTER SYSTEM START DATABASE HXE")
 	if diff := cmp.Diff(before, system.Content("SYSTEMDB")); diff != "" {
 		t.Error(diff)
 	}
-	if err := db.PingContext(t.Context()); err != nil {
-		t.Error(err)
+	if diff := cmp.Diff([]string{"SYSTEMDB|YES", "HXE|YES"}, table(t, db, "SELECT DATABASE_NAME, ACTIVE_STATUS FROM M_DATABASES")); diff != "" {
+		t.Error(diff)
 	}
 }
 

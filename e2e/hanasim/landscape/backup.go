@@ -37,6 +37,7 @@ type run struct {
 	database *database
 	entry    *Entry
 	cancel   context.CancelCauseFunc
+	leave    func()
 	settings Settings
 	faults   []fault
 	random   *rand.Rand
@@ -102,7 +103,7 @@ func (s *System) begin(name string, request Request, cancel context.CancelCauseF
 	r.progress = r.newProgress()
 	d.progress = r.progress
 	d.running = r
-	s.work.Add(1)
+	r.leave = s.enter(cancel)
 	return r, nil
 }
 
@@ -143,8 +144,7 @@ func subdirectory(database string) string {
 }
 
 func (s *System) carryOut(ctx context.Context, r *run) error {
-	defer s.work.Done()
-	defer r.cancel(nil)
+	defer r.leave()
 	written, err := s.writeAll(ctx, r)
 	if err == nil {
 		var catalog File

@@ -25,7 +25,7 @@ func (s *System) Recover(ctx context.Context, name, path string) error {
 	if err != nil {
 		return err
 	}
-	defer s.work.Done()
+	defer r.leave()
 	headers, err := r.readAll(ctx, s.absolute(name, path))
 	if err == nil && r.fail {
 		err = recoveryError(0, errors.New("[71000018] ptime::PtimeException"))
@@ -41,6 +41,7 @@ type recovery struct {
 	settings Settings
 	volumes  []Volume
 	fail     bool
+	leave    func()
 }
 
 func (s *System) beginRecovery(name string, cancel context.CancelCauseFunc) (*recovery, error) {
@@ -54,17 +55,14 @@ func (s *System) beginRecovery(name string, cancel context.CancelCauseFunc) (*re
 		return nil, &wire.Error{Code: 448, State: "HY000", Text: "recovery could not be completed: database " + name + " is not stopped"}
 	}
 	d.recovering = true
-	d.cancelRecovery = cancel
-	s.work.Add(1)
 	faults := s.takeFaults(func(f fault) bool { return f.What == "recover" })
-	return &recovery{d, s.settings, slices.Clone(d.volumes), len(faults) > 0}, nil
+	return &recovery{d, s.settings, slices.Clone(d.volumes), len(faults) > 0, s.enter(cancel)}, nil
 }
 
 func (s *System) endRecovery(d *database, headers map[int]files.Header, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.recovering, d.unusable = false, err != nil
-	d.cancelRecovery = nil
 	for i, v := range d.volumes {
 		if err == nil {
 			d.contents[v.ID] = headers[v.ID].Content

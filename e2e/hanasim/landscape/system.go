@@ -63,6 +63,8 @@ type System struct {
 	faults    []fault
 	databases []*database
 	lastID    int64
+	active    map[int64]context.CancelCauseFunc // of backups and recoveries
+	lastWork  int64
 	closed    bool
 
 	parameters map[Parameter]string
@@ -70,18 +72,17 @@ type System struct {
 
 // database is guarded by System.mu.
 type database struct {
-	name           string
-	id             string // a UUID, as in [DBID]
-	volumes        []Volume
-	contents       map[int]files.Content
-	online         bool
-	unusable       bool // a recovery failed and none has succeeded since
-	recovering     bool
-	entries        []*Entry
-	progress       []*Progress
-	running        *run
-	parameters     map[Parameter]string
-	cancelRecovery context.CancelCauseFunc // nil when none runs
+	name       string
+	id         string // a UUID, as in [DBID]
+	volumes    []Volume
+	contents   map[int]files.Content
+	online     bool
+	unusable   bool // a recovery failed and none has succeeded since
+	recovering bool
+	entries    []*Entry
+	progress   []*Progress
+	running    *run
+	parameters map[Parameter]string
 }
 
 // New makes a system whose databases are all online.
@@ -89,7 +90,7 @@ func New(config Config, log *zap.Logger) (*System, error) {
 	s := &System{
 		config: config, log: log.Named("landscape"), settings: config.Settings,
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
-		parameters: defaultParameters(config),
+		parameters: defaultParameters(config), active: map[int64]context.CancelCauseFunc{},
 	}
 	s.settings.fillIn()
 	for _, d := range config.Databases {
@@ -241,18 +242,29 @@ func (s *System) Resize(name string, volume Volume) error {
 	return nil
 }
 
+// enter registers a backup or recovery, which Close then cancels and waits for;
+// s.mu is held. The work ends by calling leave.
+func (s *System) enter(cancel context.CancelCauseFunc) (leave func()) {
+	s.lastWork++
+	number := s.lastWork
+	s.active[number] = cancel
+	s.work.Add(1)
+	return func() {
+		s.mu.Lock()
+		delete(s.active, number)
+		s.mu.Unlock()
+		cancel(nil)
+		s.work.Done()
+	}
+}
+
 // Close cancels every backup and recovery and waits for them. Later ones are
 // refused.
 func (s *System) Close() {
 	s.mu.Lock()
 	s.closed = true
-	for _, d := range s.databases {
-		if d.running != nil {
-			d.running.cancel(errStopped)
-		}
-		if d.cancelRecovery != nil {
-			d.cancelRecovery(errStopped)
-		}
+	for _, cancel := range s.active {
+		cancel(errStopped)
 	}
 	s.mu.Unlock()
 	s.work.Wait()

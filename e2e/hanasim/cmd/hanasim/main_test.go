@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/SAP/go-hdb/driver"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withoutDriver{m}) }
+
+// withoutDriver ends go-hdb's goroutine for statistics before goleak looks.
+type withoutDriver struct{ *testing.M }
+
+func (w withoutDriver) Run() int {
+	code := w.M.Run()
+	if err := driver.Unregister(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func TestServeAndRecoverSystemDB(t *testing.T) {
+	dir := t.TempDir()
+	passwordFile := filepath.Join(dir, "pw")
+	if err := os.WriteFile(passwordFile, []byte("Secret1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, in := io.Pipe()
+	serve, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve.SetArgs([]string{
+		"serve", "--password-file", passwordFile, "--backup-dir", dir, "--profile", "dotname", "--set", "write-size=4KiB",
+		"--database", "SYSTEMDB=1:100KiB", "--database", "HXE=2:1MiB,3/xsengine:1B", "--restricted-user", "B=CATALOG READ",
+	})
+	serve.SetOut(in)
+	serve.SetErr(io.Discard)
+	done := make(chan error, 1)
+	go func() { done <- serve.ExecuteContext(ctx) }()
+
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ready struct {
+		Databases map[string]string
+		Control   string
+	}
+	if err := json.Unmarshal(line, &ready); err != nil {
+		t.Fatal(err)
+	}
+	dsn := url.URL{Scheme: "hdb", User: url.UserPassword("SYSTEM", "Secret1"), Host: ready.Databases["SYSTEMDB"]}
+	db, err := sql.Open("hdb", dsn.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{"BACKUP DATA USING FILE ('S')", "SIM DESTROY 'SYSTEMDB'"} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	var said bytes.Buffer
+	recoverSys, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	recoverSys.SetArgs([]string{"recover-sys", "--addr", ready.Control, "--prefix", filepath.Join(dir, "SYSTEMDB", "S"), "--password-file", passwordFile})
+	recoverSys.SetOut(&said)
+	if err := recoverSys.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "recoverSys finished successfully") {
+		t.Errorf("said %q", said.String())
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseDatabase(t *testing.T) {
+	got, err := parseDatabase("HXE=2:200MiB,3/xsengine:1KiB")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hanasim.Database{Name: "HXE", Volumes: []hanasim.Volume{{ID: 2, Size: 200 << 20}, {ID: 3, Service: "xsengine", Size: 1024}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, wrong := range []string{"HXE", "HXE=", "HXE=x:1", "HXE=2", "HXE=2:0", "HXE=2:1XiB", "HXE=2:9999999999TiB"} {
+		if got, err := parseDatabase(wrong); err == nil {
+			t.Errorf("%s: got %v", wrong, got)
+		}
+	}
+}
