@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vbauerster/mpb/v8"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
@@ -219,5 +220,37 @@ func TestListAndShow(t *testing.T) {
 	var m backup.Manifest
 	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m.BackupID != 1700000000000 {
 		t.Errorf("manifest as JSON: %v\n%s", err, stdout)
+	}
+}
+
+// TestBars draws what a terminal shows, and must come to an end although one
+// stream does not.
+func TestBars(t *testing.T) {
+	leaks := goleak.IgnoreCurrent()
+	var screen lockedBuffer
+	a := &app{stderr: &screen, output: "text"}
+	p := a.newProgress(job.Record{ID: "job-1", Action: job.ActionRestore, Database: "SYSTEMDB"})
+	p.bars = mpb.New(mpb.WithOutput(&screen), mpb.WithAutoRefresh(), mpb.WithWidth(100))
+	r := job.Record{Stage: job.StageStream, Streams: []job.Progress{
+		{Stream: backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", EstimatedSize: 4 << 20}, Bytes: 1 << 20},
+		{Stream: backup.Stream{StreamID: backup.StreamID{VolumeID: 0, PartID: 1}, Service: "topology", EstimatedSize: 10}, Bytes: 2 << 10, Done: true},
+	}}
+	p.show(r)
+	r.Command = "recoverSys.py"
+	p.show(r)
+	p.end()
+	for _, want := range []string{"3_1 indexserver", "1.0 MiB / 4.0 MiB", "0_1 topology", "2.0 KiB / 2.0 KiB", "recoverSys.py"} {
+		if !strings.Contains(screen.String(), want) {
+			t.Errorf("the screen does not show %q:\n%s", want, screen.String())
+		}
+	}
+	goleak.VerifyNone(t, leaks)
+}
+
+func TestByteText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 20: "5.0 MiB", 3 << 40: "3.0 TiB", 1<<63 - 1: "8.0 EiB"} {
+		if got := byteText(n); got != want {
+			t.Errorf("byteText(%d) = %q, expected %q", n, got, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -125,4 +126,14 @@ container, while pipestreamer serves the streams:
 }
 
 // byteText writes a number of bytes for people.
-func byteText(n int64) string { return fmt.Sprintf("% .1f", decor.SizeB1024(n)) }
+func byteText(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	value, unit := float64(n), -1
+	for value >= 1024 {
+		value /= 1024
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
+}

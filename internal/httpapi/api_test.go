@@ -428,3 +428,28 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 		t.Errorf("answer %q, %v; expected 400 and the end of the connection", answer, err)
 	}
 }
+
+// patient takes longer to accept a job than a body may take to arrive.
+type patient struct {
+	quietJobs
+	wait time.Duration
+}
+
+func (p patient) StartBackup(ctx context.Context, r job.BackupRequest, key string) (job.Record, error) {
+	timer := time.NewTimer(p.wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return job.Record{}, context.Cause(ctx)
+	case <-timer.C:
+		return p.quietJobs.StartBackup(ctx, r, key)
+	}
+}
+
+func TestBodyTimeoutIsForTheBodyOnly(t *testing.T) {
+	a := newAPI(t)
+	server := httpapi.New(patient{a.jobs, 150 * time.Millisecond}, httpapi.Options{BodyTimeout: 50 * time.Millisecond}, zaptest.NewLogger(t), httpapi.NewMetrics(prometheus.NewRegistry()))
+	if got := a.do(t, server.Handler(), newRequest(t, "POST", "/v1/backups", `{"database":"HXE"}`)); got.StatusCode != http.StatusAccepted {
+		t.Errorf("%d %s", got.StatusCode, got.Text)
+	}
+}

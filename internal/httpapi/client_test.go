@@ -158,3 +158,20 @@ func TestFollowGivesUp(t *testing.T) {
 		t.Errorf("Follow: %v, expected the cause of the end", err)
 	}
 }
+
+// TestFollowKeepsNothingOfOlderRecords: a field that a newer record does not
+// have must not live on.
+func TestFollowKeepsNothingOfOlderRecords(t *testing.T) {
+	a := newAPI(t)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	a.jobs.Change("job-1", func(r *job.Record) { r.Consequences = []string{"old"} })
+	socket, _ := a.serve(t)
+	last, err := newClient(t, httpapi.ClientOptions{Socket: socket}).Follow(t.Context(), "job-1", func(job.Record) {
+		a.jobs.Change("job-1", func(r *job.Record) { r.Consequences, r.State = nil, job.StateSucceeded })
+	})
+	if err != nil || last.State != job.StateSucceeded || last.Consequences != nil {
+		t.Errorf("Follow: %+v, %v", last, err)
+	}
+}

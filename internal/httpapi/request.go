@@ -52,8 +52,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, targets map[st
 }
 
 func (s *Server) readText(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(s.options.BodyTimeout)); err != nil {
+	// net/http lifts the deadline when the body has ended (connReader's
+	// startBackgroundRead), so it does not cut the handler short.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout)); err != nil {
 		return nil, err
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -65,8 +66,7 @@ func (s *Server) readText(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if err != nil {
 		return nil, invalid("", "the body could not be read: "+err.Error())
 	}
-	// A deadline that stays would cancel the request's context later.
-	return text, control.SetReadDeadline(time.Time{})
+	return text, nil
 }
 
 func readField(decoder *json.Decoder, targets map[string]any, seen map[string]bool) error {
