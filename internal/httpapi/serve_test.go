@@ -321,7 +321,7 @@ func TestShutdownSendsTheLastRecord(t *testing.T) {
 			t.Fatalf("%d events, %v; expected the last record as the only event", events, err)
 		}
 	}
-	for _, line := range strings.SplitSeq(a.do(t, httpapi.Ops(a.registry, a.jobs.Ready, zap.NewNop()), newRequest(t, "GET", "/metrics", "")).Text, "\n") {
+	for line := range strings.SplitSeq(a.do(t, httpapi.Ops(a.registry, a.jobs.Ready, zap.NewNop()), newRequest(t, "GET", "/metrics", "")).Text, "\n") {
 		if strings.Contains(line, `route="/v1/jobs/{id}"`) {
 			t.Errorf("a follower had to ask for a record that events should have brought: %s", line)
 		}
