@@ -11,18 +11,20 @@ import (
 // Version is what M_DATABASE shows.
 const Version = "2.00.088.00.1762790000"
 
-// Control is the name of the listener for statements to the simulator, which
-// works while SYSTEMDB is down.
-const Control = "SIM"
-
-// The nouns of the model.
+// The nouns of the model; see landscape and files.
 type (
+	// Database is a database to simulate.
 	Database = landscape.Database
-	Volume   = landscape.Volume
-	Content  = files.Content
-	Profile  = files.Profile
-	Delay    = landscape.Delay
-	Range    = landscape.Range
+	// Volume is a persistence of a database.
+	Volume = landscape.Volume
+	// Content is what a volume holds.
+	Content = files.Content
+	// Profile is a way of opening and naming files.
+	Profile = files.Profile
+	// Delay makes backups wait.
+	Delay = landscape.Delay
+	// Range is a range of durations.
+	Range = landscape.Range
 )
 
 // The profiles; see files.

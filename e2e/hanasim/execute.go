@@ -132,7 +132,7 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 	case "RESIZE":
 		err = c.resize(arguments[0], arguments[1], arguments[2])
 	case "RECOVER SYSTEMDB":
-		if c.door != Control {
+		if !c.control {
 			return refused("SIM RECOVER SYSTEMDB at the port of a database, which it would stop")
 		}
 		return c.system.RecoverSystemDB(ctx, arguments[0])

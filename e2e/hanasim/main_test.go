@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -64,12 +65,7 @@ func startSystem(t *testing.T, change func(*Config)) *System {
 // connect opens a database through SYSTEMDB's port, as users do.
 func connect(t *testing.T, system *System, user, password, database string) *sql.DB {
 	t.Helper()
-	return connectAt(t, system.Addr("SYSTEMDB"), user, password, database)
-}
-
-func connectAt(t *testing.T, addr, user, password, database string) *sql.DB {
-	t.Helper()
-	dsn := url.URL{Scheme: "hdb", User: url.UserPassword(user, password), Host: addr, RawQuery: "timeout=0"}
+	dsn := url.URL{Scheme: "hdb", User: url.UserPassword(user, password), Host: system.Addr("SYSTEMDB"), RawQuery: "timeout=0"}
 	if database != "" {
 		dsn.RawQuery += "&databaseName=" + url.QueryEscape(database)
 	}
@@ -121,7 +117,7 @@ func table(t *testing.T, db *sql.DB, query string, arguments ...any) []string {
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells what counts
 	columns, err := rows.Columns()
 	if err != nil {
 		t.Fatal(err)
@@ -167,4 +163,11 @@ func prefix(t *testing.T) string {
 
 func sum(data []byte) string {
 	return fmt.Sprintf("%x", sha256.Sum256(data))
+}
+
+func shut(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,7 +45,7 @@ func copyAll(t *testing.T, names []string, to func(i int) io.Writer) func() []in
 				t.Error(err)
 				return
 			}
-			defer reader.Close()
+			defer shut(t, reader)
 			if copied[i], err = io.Copy(to(i), reader); err != nil {
 				t.Error(err)
 			}
@@ -66,11 +67,11 @@ func TestBackupAndRecoverThroughPipes(t *testing.T) {
 			names := mkfifo(t, path, dot, 0, 2, 3)
 			store := make([]*os.File, len(names))
 			for i := range names {
-				file, err := os.Create(filepath.Join(kept, fmt.Sprint(i)))
+				file, err := os.Create(filepath.Join(kept, strconv.Itoa(i)))
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer file.Close()
+				t.Cleanup(func() { shut(t, file) })
 				store[i] = file
 			}
 			copied := copyAll(t, names, func(i int) io.Writer { return store[i] })
@@ -99,7 +100,7 @@ func serveAll(t *testing.T, names []string, kept string) func() {
 	var wait sync.WaitGroup
 	for i, name := range names {
 		wait.Go(func() {
-			data, err := os.ReadFile(filepath.Join(kept, fmt.Sprint(i)))
+			data, err := os.ReadFile(filepath.Join(kept, strconv.Itoa(i)))
 			if err != nil {
 				t.Error(err)
 				return
@@ -125,7 +126,7 @@ func TestReaderDiesInTheMiddle(t *testing.T) {
 		reader, err := os.Open(names[1])
 		if err == nil {
 			_, err = io.CopyN(io.Discard, reader, 1<<20)
-			reader.Close()
+			shut(t, reader)
 		}
 		dead <- err
 	}()

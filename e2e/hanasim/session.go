@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/pipestreamer/pipestreamer/e2e/hanasim/landscape"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/statement"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/views"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
@@ -34,10 +33,7 @@ func (s *System) Open(listener, user string) (wire.Session, error) {
 	defer s.mu.Unlock()
 	s.lastSession++
 	id := 200000 + s.lastSession
-	opened := &session{system: s, door: listener, database: listener, reader: views.Reader{User: user, Connection: id}}
-	if listener == Control {
-		opened.database = landscape.SystemDB
-	}
+	opened := &session{system: s, database: listener, reader: views.Reader{User: user, Connection: id}}
 	s.sessions[id] = opened
 	return opened, nil
 }
@@ -45,8 +41,8 @@ func (s *System) Open(listener, user string) (wire.Session, error) {
 // session is one client's.
 type session struct {
 	system   *System
-	door     string
-	database string // SYSTEMDB at the door Control
+	database string
+	control  bool // it is an order at the control port
 	reader   views.Reader
 
 	cancel context.CancelFunc // of the running statement; guarded by System.mu
@@ -59,7 +55,7 @@ func (c *session) Close() {
 	delete(c.system.sessions, c.reader.Connection)
 }
 
-func (c *session) engine() *views.Engine { return c.system.doors[c.door].engine }
+func (c *session) engine() *views.Engine { return c.system.doors[c.database].engine }
 
 // Describe tells a statement's types; part of [wire.Session].
 func (c *session) Describe(text string) (parameters, columns []wire.Column, err error) {
@@ -113,7 +109,7 @@ func (c *session) run(ctx context.Context, parsed any) error {
 	case statement.CatalogDelete:
 		return c.deleteEntries(p)
 	case statement.SwitchDatabase:
-		return c.switchDatabase(p)
+		return c.switchDatabase(p) //nolint:contextcheck // clients outlive whoever starts a database
 	case statement.Recover:
 		return c.recover(ctx, p)
 	case statement.CancelSession:

@@ -16,11 +16,12 @@ import (
 
 // System is a running simulated HANA. Its methods may be called at once.
 type System struct {
-	config Config
-	log    *zap.Logger
-	land   *landscape.System
-	doors  map[string]*door // by database, and Control
-	users  *users
+	config  Config
+	log     *zap.Logger
+	land    *landscape.System
+	doors   map[string]*door // by database
+	users   *users
+	control *control
 
 	mu          sync.Mutex
 	sessions    map[int64]*session
@@ -52,10 +53,13 @@ func Start(config Config, log *zap.Logger) (*System, error) {
 		config: config, log: log.Named("hanasim"), land: land,
 		doors: map[string]*door{}, sessions: map[int64]*session{}, users: newUsers(config),
 	}
-	for _, name := range append(land.Names(), Control) {
+	for _, name := range land.Names() {
 		if err := s.addDoor(name); err != nil {
 			return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), s.Close())
 		}
+	}
+	if err := s.openControl(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start control port: %w", err), s.Close())
 	}
 	return s, nil
 }
@@ -69,7 +73,7 @@ func (s *System) addDoor(name string) error {
 	if err != nil {
 		return err
 	}
-	engine, err := views.Open(context.Background(), name == landscape.SystemDB || name == Control)
+	engine, err := views.Open(context.Background(), name == landscape.SystemDB)
 	if err != nil {
 		return errors.Join(err, port.release())
 	}
@@ -111,7 +115,10 @@ func (s *System) shut(name string) error {
 	return err
 }
 
-// Addr gives host:port of a database, or of Control. An unknown name gives "".
+// Control gives host:port of the control port; see [Send].
+func (s *System) Control() string { return s.control.port.address }
+
+// Addr gives host:port of a database. An unknown name gives "".
 func (s *System) Addr(database string) string {
 	if d := s.doors[database]; d != nil {
 		return d.port.address
@@ -167,7 +174,7 @@ func (s *System) RecoverTenant(ctx context.Context, name, pathPrefix string) err
 	if err := s.land.Recover(ctx, name, pathPrefix); err != nil {
 		return err
 	}
-	return s.StartDatabase(name)
+	return s.StartDatabase(name) //nolint:contextcheck // clients outlive whoever starts a database
 }
 
 // RecoverSystemDB stands for recoverSys.py --wait: it stops the whole system,
@@ -195,7 +202,7 @@ func (s *System) RecoverSystemDB(ctx context.Context, pathPrefix string) error {
 	}
 	var errs []error
 	for _, name := range stopped {
-		errs = append(errs, s.StartDatabase(name))
+		errs = append(errs, s.StartDatabase(name)) //nolint:contextcheck // clients outlive whoever starts a database
 	}
 	return errors.Join(errs...)
 }
@@ -212,6 +219,9 @@ func (s *System) Close() error {
 	}
 	s.land.Close()
 	var errs []error
+	if s.control != nil {
+		errs = append(errs, s.control.close())
+	}
 	for name, d := range s.doors {
 		errs = append(errs, s.shut(name), d.engine.Close(), d.port.release())
 	}

@@ -120,12 +120,24 @@ func TestRecoverSystemDB(t *testing.T) {
 	wantError(t, execOnce(t.Context(), db, "RECOVER DATA USING FILE ('"+path+"') CLEAR LOG"), 7, "SYSTEMDB cannot be")
 	wantError(t, execOnce(t.Context(), db, "SIM RECOVER SYSTEMDB '"+path+"'"), 7, "which it would stop")
 
-	control := connectAt(t, system.Addr(Control), "SYSTEM", password, "")
-	wantError(t, execOnce(t.Context(), control, "SIM RECOVER SYSTEMDB '"+path+"NOT'"), 448, "rc=2: No such file or directory")
+	order := func(password, statement string) error {
+		return Send(t.Context(), system.Control(), Order{User: "SYSTEM", Password: password, Statement: statement})
+	}
+	for _, test := range []struct{ password, statement, want string }{
+		{"wrong", "SIM RECOVER SYSTEMDB '" + path + "'", "authentication failed"},
+		{password, "BACKUP DATA USING FILE ('x')", "expected a SIM statement"},
+		{password, "SIM RECOVER SYSTEMDB '" + path + "NOT'", "rc=2: No such file or directory"},
+	} {
+		if err := order(test.password, test.statement); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %s", test.statement, err, test.want)
+		}
+	}
 	if _, err := net.Dial("tcp", system.Addr("SYSTEMDB")); err == nil {
 		t.Error("SYSTEMDB is up after a failed recovery")
 	}
-	exec(t, control, "SIM RECOVER SYSTEMDB '"+path+"'")
+	if err := order(password, "SIM RECOVER SYSTEMDB '"+path+"'"); err != nil {
+		t.Fatal(err)
+	}
 	exec(t, db, "ALTER SYSTEM START DATABASE HXE")
 	if diff := cmp.Diff(before, system.Content("SYSTEMDB")); diff != "" {
 		t.Error(diff)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -43,7 +44,7 @@ func digest(ctx context.Context, image *Image) (string, error) {
 		}
 		n, err := image.Read(buffer)
 		sum.Write(buffer[:n])
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return hex.EncodeToString(sum.Sum(nil)), nil
 		}
 	}

@@ -53,8 +53,7 @@ func reason(err syscall.Errno) string {
 
 // errno finds the errno in err; EIO stands for an error that has none.
 func errno(err error) syscall.Errno {
-	var number syscall.Errno
-	if errors.As(err, &number) {
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return number
 	}
 	return syscall.EIO

@@ -269,8 +269,8 @@ func pipe(t *testing.T, path string) func() []byte {
 		result <- data
 	}()
 	return func() []byte {
-		keep.Close()
-		defer reader.Close()
+		shut(t, keep)
+		defer shut(t, reader)
 		return <-result
 	}
 }
@@ -287,7 +287,7 @@ func TestReaderGoesAway(t *testing.T) {
 			return
 		}
 		_, _ = io.CopyN(io.Discard, reader, 100_000)
-		reader.Close()
+		shut(t, reader)
 	}()
 	err := writer(Plain).Write(t.Context(), path, sample(1<<30))
 	if err == nil || !strings.HasPrefix(err.Error(), "[2000008] Error during asynchronous file transfer (io_getevents), rc=32: Broken pipe; $fileCallback$=[W], ") {
@@ -314,7 +314,7 @@ func TestCancel(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			t.Cleanup(func() { reader.Close() })
+			t.Cleanup(func() { shut(t, reader) })
 			if _, err := io.ReadFull(reader, make([]byte, 10)); err != nil {
 				t.Error(err)
 			}
@@ -462,5 +462,12 @@ func TestSyncIsRefusedByAPipe(t *testing.T) {
 	}
 	if n := len(got()); n != HeaderSize+10 {
 		t.Errorf("got %d bytes", n)
+	}
+}
+
+func shut(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -94,18 +94,32 @@ func releaseOpen(ctx context.Context, name string, inode, flags int, result <-ch
 	}
 	names := []string{name, fmt.Sprintf("/proc/self/fd/%d", inode)}
 	for {
+		var ends []int
 		for _, name := range names {
 			if fd, err := unix.Open(name, other|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-				defer unix.Close(fd) //nolint:errcheck,revive // opened only to be closed; few rounds
+				ends = append(ends, fd)
 			}
 		}
+		var closed error
 		select {
 		case o := <-result:
 			if o.err == nil {
-				return 0, errors.Join(context.Cause(ctx), unix.Close(o.fd))
+				closed = unix.Close(o.fd)
 			}
-			return 0, context.Cause(ctx)
+			return 0, errors.Join(context.Cause(ctx), closed, closeAll(ends))
 		case <-time.After(10 * time.Millisecond):
+			closed = closeAll(ends)
+		}
+		if closed != nil {
+			return 0, errors.Join(context.Cause(ctx), closed)
 		}
 	}
+}
+
+func closeAll(fds []int) error {
+	var errs []error
+	for _, fd := range fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
 }

@@ -122,7 +122,7 @@ func (w Writer) copy(ctx context.Context, file handle, image *Image) (offset int
 	buffer := aligned(w.WriteSize)
 	for {
 		n, err := image.Read(buffer)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return offset, 0, nil
 		}
 		n, err = w.hold(ctx, offset, n)

@@ -147,7 +147,7 @@ func (s *System) carryOut(ctx context.Context, r *run) error {
 	defer r.leave()
 	written, err := s.writeAll(ctx, r)
 	if err == nil {
-		var catalog File
+		var catalog *File
 		catalog, err = s.writeCatalog(ctx, r)
 		written = append(written, catalog)
 	}
@@ -163,8 +163,8 @@ func (s *System) carryOut(ctx context.Context, r *run) error {
 }
 
 // writeAll writes all volumes at once, the parts of one volume in order.
-func (s *System) writeAll(ctx context.Context, r *run) ([]File, error) {
-	written := make([][]File, len(r.volumes))
+func (s *System) writeAll(ctx context.Context, r *run) ([]*File, error) {
+	written := make([][]*File, len(r.volumes))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, v := range r.volumes {
 		seed := r.random.Uint64()
@@ -178,14 +178,14 @@ func (s *System) writeAll(ctx context.Context, r *run) ([]File, error) {
 	return slices.Concat(written...), err
 }
 
-func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand.Rand) ([]File, error) {
+func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand.Rand) ([]*File, error) {
 	content := r.contents[v.ID]
 	chunk := content.Size
 	if r.chunk > 0 {
 		chunk = max(r.chunk-files.HeaderSize, 1)
 	}
 	writer := r.writer(v.ID, random)
-	var written []File
+	var written []*File
 	for from, part := int64(0), 1; from < content.Size; from, part = from+chunk, part+1 {
 		path := partPath(r.path, v.ID, part)
 		header := files.Header{
@@ -199,7 +199,7 @@ func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand
 		if v.ID == 0 {
 			source = "topology"
 		}
-		written = append(written, File{Volume: v.ID, Source: source, Service: v.Service, Path: path, Size: header.FileSize(), Header: header})
+		written = append(written, &File{Volume: v.ID, Source: source, Service: v.Service, Path: path, Size: header.FileSize(), Header: header})
 	}
 	r.progressOf(v).end.Store(time.Now().UnixNano())
 	return written, nil
@@ -224,7 +224,7 @@ func (r *run) writer(volume int, random *rand.Rand) files.Writer {
 
 // writeCatalog writes the catalog's backup, a regular file, into LogDir. Its
 // content is a stand-in of the size seen of an empty system, 12288 bytes.
-func (s *System) writeCatalog(ctx context.Context, r *run) (File, error) {
+func (s *System) writeCatalog(ctx context.Context, r *run) (*File, error) {
 	dir := s.config.LogDir
 	if dir == "" {
 		dir = fmt.Sprintf("/usr/sap/%s/HDB%02d/backup/log", s.config.SID, s.config.Instance)
@@ -235,7 +235,7 @@ func (s *System) writeCatalog(ctx context.Context, r *run) (File, error) {
 		DBID: r.database.id, BackupID: r.entry.ID, Host: s.config.Host, Service: r.database.master(), Destination: path,
 		Content: files.Content{Seed: uint64(r.entry.ID), Size: size}, To: size,
 	}
-	file := File{Source: "catalog", Service: r.database.master(), Path: path, Size: header.FileSize(), Header: header}
+	file := &File{Source: "catalog", Service: r.database.master(), Path: path, Size: header.FileSize(), Header: header}
 	if s.config.LogDir == "" {
 		return file, nil
 	}
@@ -245,7 +245,7 @@ func (s *System) writeCatalog(ctx context.Context, r *run) (File, error) {
 }
 
 // settle brings the catalog up to date and gives the statement's answer.
-func (s *System) settle(ctx context.Context, r *run, written []File, err error) error {
+func (s *System) settle(ctx context.Context, r *run, written []*File, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.database.running = nil

@@ -16,7 +16,7 @@ type Entry struct {
 	ID                            int64 // entry id and backup id
 	Type, State, Comment, Message string
 	Start, End                    time.Time // End is zero while it runs
-	Files                         []File
+	Files                         []*File
 }
 
 // File is a file of an entry.
@@ -104,7 +104,7 @@ type Snapshot struct {
 	Online     bool
 	Volumes    []Volume
 	Contents   []files.Content // in the order of Volumes
-	Entries    []Entry
+	Entries    []*Entry
 	Progress   []*Progress
 	Parameters map[Parameter]string
 	Settings   Settings
@@ -126,7 +126,8 @@ func (s *System) Snapshot(name string) (Snapshot, error) {
 		shot.Contents = append(shot.Contents, d.contents[v.ID])
 	}
 	for _, entry := range d.entries {
-		shot.Entries = append(shot.Entries, *entry)
+		copied := *entry // its state changes
+		shot.Entries = append(shot.Entries, &copied)
 	}
 	for _, p := range d.progress {
 		entry := *p.Entry // the state is copied under the lock

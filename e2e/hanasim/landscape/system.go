@@ -82,7 +82,6 @@ type database struct {
 	entries    []*Entry
 	progress   []*Progress
 	running    *run
-	parameters map[Parameter]string
 }
 
 // New makes a system whose databases are all online.

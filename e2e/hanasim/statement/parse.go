@@ -95,10 +95,10 @@ func (p *parser) statement() any {
 	case p.accept("BACKUP", "CATALOG", "DELETE"):
 		return p.catalogDelete()
 	case p.accept("RECOVER", "DATA"):
-		recover := Recover{Database: p.database()}
-		recover.Path = p.usingFile()
+		r := Recover{Database: p.database()}
+		r.Path = p.usingFile()
 		p.expect("CLEAR", "LOG")
-		return recover
+		return r
 	case p.accept("ALTER", "SYSTEM"):
 		return p.alterSystem()
 	case p.accept("SIM"):

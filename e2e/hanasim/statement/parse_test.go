@@ -18,8 +18,10 @@ func TestParse(t *testing.T) {
 		{"with", "WITH a AS (SELECT 1 FROM DUMMY) SELECT * FROM a", Query{}},
 		{"set", "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", Nothing{}},
 		{"backup", "BACKUP DATA USING FILE ('/b/p')", Backup{Kind: "complete", Path: "/b/p"}},
-		{"backup, everything", "backup  data incremental for \"H-1\"\n using file('/b', 'p') asynchronous comment 'it''s'; ",
-			Backup{Kind: "incremental", Database: "H-1", Path: "/b/p", Asynchronous: true, Comment: "it's"}},
+		{
+			"backup, everything", "backup  data incremental for \"H-1\"\n using file('/b', 'p') asynchronous comment 'it''s'; ",
+			Backup{Kind: "incremental", Database: "H-1", Path: "/b/p", Asynchronous: true, Comment: "it's"},
+		},
 		{"backup for", "BACKUP DATA DIFFERENTIAL FOR hxe USING FILE ('p') -- why\n", Backup{Kind: "differential", Database: "HXE", Path: "p"}},
 		{"cancel", "BACKUP CANCEL 1755519941920", BackupCancel{1755519941920}},
 		{"delete", "BACKUP CATALOG DELETE FOR HXE ALL BEFORE BACKUP_ID 7 COMPLETE", CatalogDelete{Database: "HXE", BackupID: 7, AllBefore: true, Complete: true}},
@@ -27,10 +29,14 @@ func TestParse(t *testing.T) {
 		{"start", "alter /* now */ system start database HXE", SwitchDatabase{Database: "HXE", Start: true}},
 		{"recover", "RECOVER DATA FOR HXE USING FILE ('/b/p') CLEAR LOG", Recover{Database: "HXE", Path: "/b/p"}},
 		{"cancel session", "ALTER SYSTEM CANCEL SESSION '200001'", CancelSession{200001}},
-		{"configure", "ALTER SYSTEM ALTER CONFIGURATION ('global.ini','SYSTEM') SET ('backup','log_backup_using_backint') = 'true', ('a','b')='' WITH RECONFIGURE",
-			Configure{File: "global.ini", Layer: "SYSTEM", Changes: []Change{{"backup", "log_backup_using_backint", "true", false}, {"a", "b", "", false}}}},
-		{"unset", "ALTER SYSTEM ALTER CONFIGURATION ('global.ini','DATABASE','HXE') UNSET ('a','b')",
-			Configure{File: "global.ini", Layer: "DATABASE", Database: "HXE", Changes: []Change{{"a", "b", "", true}}}},
+		{
+			"configure", "ALTER SYSTEM ALTER CONFIGURATION ('global.ini','SYSTEM') SET ('backup','log_backup_using_backint') = 'true', ('a','b')='' WITH RECONFIGURE",
+			Configure{File: "global.ini", Layer: "SYSTEM", Changes: []Change{{"backup", "log_backup_using_backint", "true", false}, {"a", "b", "", false}}},
+		},
+		{
+			"unset", "ALTER SYSTEM ALTER CONFIGURATION ('global.ini','DATABASE','HXE') UNSET ('a','b')",
+			Configure{File: "global.ini", Layer: "DATABASE", Database: "HXE", Changes: []Change{{"a", "b", "", true}}},
+		},
 		{"sim", "SIM RECOVER SYSTEMDB '/b/p' 7", Sim{Verb: "RECOVER SYSTEMDB", Arguments: []string{"/b/p", "7"}}},
 	}
 	for _, test := range tests {

@@ -62,7 +62,7 @@ func (q rewritten) find(qualifier, word string) int {
 		return len(q.original)
 	}
 	for i, token := range tokens {
-		if token.Value != strings.ToUpper(word) && token.Value != word {
+		if !strings.EqualFold(token.Value, word) {
 			continue
 		}
 		if i >= 2 && qualifier != "" && strings.EqualFold(tokens[i-2].Value, qualifier) {

@@ -11,37 +11,42 @@ import (
 // item is one expression of a select list: tokens[from:to] without its alias.
 type item struct{ from, to int }
 
-// selectItems splits the outermost select list. It gives nothing for a list
-// with a star, whose columns the engine knows anyway.
+// selectItems splits the outermost select list.
 func (q rewritten) selectItems() []item {
 	var items []item
-	depth, from, started := 0, 0, false
-	for i, token := range q.tokens {
+	from := -1
+	outermost(q.tokens, func(i int, token statement.Token) bool {
+		ends := token.Kind == statement.End || (token.Kind == statement.Word && token.Value == "FROM")
+		switch {
+		case from < 0 && token.Kind == statement.Word && token.Value == "SELECT":
+			from = i + 1
+			if next := q.tokens[from].Value; next == "DISTINCT" || next == "ALL" {
+				from++
+			}
+		case from >= 0 && (ends || isSymbol(",")(token)):
+			items = append(items, q.withoutAlias(item{from, i}))
+			from = i + 1
+		}
+		return from < 0 || !ends
+	})
+	return items
+}
+
+// outermost visits the tokens that stand in no parentheses, until visit is
+// false. A pair of parentheses is visited by its closing one.
+func outermost(tokens []statement.Token, visit func(int, statement.Token) bool) {
+	depth := 0
+	for i, token := range tokens {
 		switch {
 		case isSymbol("(")(token):
 			depth++
 		case isSymbol(")")(token):
 			depth--
 		}
-		if depth != 0 {
-			continue
-		}
-		ends := token.Kind == statement.End || (token.Kind == statement.Word && token.Value == "FROM")
-		switch {
-		case !started && token.Kind == statement.Word && token.Value == "SELECT":
-			started, from = true, i+1
-			if next := q.tokens[from].Value; next == "DISTINCT" || next == "ALL" {
-				from++
-			}
-		case started && (ends || isSymbol(",")(token)):
-			items = append(items, q.withoutAlias(item{from, i}))
-			from = i + 1
-		}
-		if started && ends {
-			return items
+		if depth == 0 && !visit(i, token) {
+			return
 		}
 	}
-	return items
 }
 
 func (q rewritten) withoutAlias(i item) item {
@@ -85,17 +90,13 @@ func (e *Engine) expressionType(q rewritten, i item, column wire.Column) wire.Co
 // argumentType is the type of a function's first argument: the engine is asked
 // for it in the place of the whole select list.
 func (e *Engine) argumentType(q rewritten, i item, column wire.Column) wire.Column {
-	depth := 0
-	for at := i.from; at < i.to; at++ {
-		switch token := q.tokens[at]; {
-		case isSymbol("(")(token):
-			depth++
-		case isSymbol(")")(token):
-			depth--
-		case depth == 0 && isSymbol(",")(token):
-			i.to = at
+	outermost(q.tokens[i.from:i.to], func(at int, token statement.Token) bool {
+		if !isSymbol(",")(token) {
+			return true
 		}
-	}
+		i.to = i.from + at
+		return false
+	})
 	items := q.selectItems()
 	start, stop := q.tokens[items[0].from].Start, q.tokens[items[len(items)-1].to].Start
 	argument := q.text[q.tokens[i.from].Start:q.tokens[i.to].Start]
@@ -119,19 +120,12 @@ func calls(tokens []statement.Token, names ...string) bool {
 	if len(tokens) < 4 || !slices.Contains(names, tokens[0].Value) || !isSymbol("(")(tokens[1]) {
 		return false
 	}
-	depth := 0
-	for i, token := range tokens {
-		switch {
-		case isSymbol("(")(token):
-			depth++
-		case isSymbol(")")(token):
-			depth--
-		}
-		if i > 0 && depth == 0 {
-			return i == len(tokens)-1
-		}
-	}
-	return false
+	whole := false
+	outermost(tokens[1:], func(i int, _ statement.Token) bool {
+		whole = i == len(tokens)-2
+		return false
+	})
+	return whole
 }
 
 // hasOperator tells whether an expression without texts has one of operators.

@@ -2,6 +2,7 @@ package views
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,8 +120,8 @@ func (r *rewriter) literal(token statement.Token) string {
 		return text
 	case text == "/":
 		return "* 1.0 /"
-	case strings.Contains("<>=!|", text) && next.Kind == statement.Symbol && next.Start == token.Stop && strings.Contains("<>=|", next.Value):
-		r.at++ // <=, >=, <>, !=, ||
+	case next.Kind == statement.Symbol && next.Start == token.Stop && slices.Contains([]string{"<=", ">=", "<>", "!=", "||"}, text+next.Value):
+		r.at++
 		return text + next.Value
 	}
 	return text

@@ -16,12 +16,12 @@ func main() {
 	err := run(ctx)
 	stop()
 	if err != nil {
-		os.Exit(1) //nolint:forbidigo // this is main
+		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context) error {
-	root, err := command()
+	root, err := command() //nolint:contextcheck // the context comes with ExecuteContext
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,11 @@ func TestServeAndRecoverSystemDB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, statement := range []string{"BACKUP DATA USING FILE ('S')", "SIM DESTROY 'SYSTEMDB'"} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)

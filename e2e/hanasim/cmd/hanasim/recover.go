@@ -1,14 +1,13 @@
 package main
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
-	_ "github.com/SAP/go-hdb/driver" // the database driver
 	"github.com/spf13/cobra"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 )
 
 func recoverCommand() (*cobra.Command, error) {
@@ -22,14 +21,8 @@ func recoverCommand() (*cobra.Command, error) {
 			if err != nil {
 				return err
 			}
-			dsn := url.URL{Scheme: "hdb", User: url.UserPassword(user, password), Host: addr, RawQuery: "timeout=0"}
-			db, err := sql.Open("hdb", dsn.String())
-			if err != nil {
-				return fmt.Errorf("open %s: %w", addr, err)
-			}
-			statement := "SIM RECOVER SYSTEMDB '" + strings.ReplaceAll(prefix, "'", "''") + "'"
-			_, err = db.ExecContext(cmd.Context(), statement)
-			if err = errors.Join(err, db.Close()); err != nil {
+			order := hanasim.Order{User: user, Password: password, Statement: "SIM RECOVER SYSTEMDB '" + strings.ReplaceAll(prefix, "'", "''") + "'"}
+			if err := hanasim.Send(cmd.Context(), addr, order); err != nil {
 				return fmt.Errorf("recover SYSTEMDB: %w", err)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "recoverSys finished successfully")

@@ -53,7 +53,8 @@ func serveCommand() (*cobra.Command, error) {
 	f.Uint64Var(&o.config.Seed, "seed", 1, "makes contents and delays reproducible")
 	f.BoolVar(&o.config.HeaderPass, "header-pass", false, "RECOVER reads all headers before it reads the files")
 	f.StringArrayVar(&o.settings, "set", nil, "<key>=<value>: a setting, as SIM SET")
-	return serve, serve.MarkFlagRequired("password-file")
+	err := serve.MarkFlagRequired("password-file")
+	return serve, err
 }
 
 func (o *options) serve(cmd *cobra.Command) error {
@@ -92,7 +93,7 @@ func announce(w io.Writer, system *hanasim.System, databases []hanasim.Database)
 	ready := struct {
 		Databases map[string]string `json:"databases"`
 		Control   string            `json:"control"`
-	}{addresses, system.Addr(hanasim.Control)}
+	}{addresses, system.Control()}
 	if err := json.NewEncoder(w).Encode(ready); err != nil {
 		return fmt.Errorf("print addresses: %w", err)
 	}
