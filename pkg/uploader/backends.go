@@ -4,6 +4,7 @@ package uploader
 // suite covers, and b2, for which no test server exists. Build with the tag
 // allbackends for every backend of rclone.
 import (
+	// rclone backends register themselves.
 	_ "github.com/rclone/rclone/backend/azureblob"
 	_ "github.com/rclone/rclone/backend/b2"
 	_ "github.com/rclone/rclone/backend/crypt"

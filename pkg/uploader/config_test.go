@@ -40,6 +40,7 @@ func TestNewRefuses(t *testing.T) {
 		{"parts left behind", s3(map[string]string{"leave_parts_on_error": "true"}), `option "leave_parts_on_error"`},
 		{"bad value", s3(map[string]string{"use_multipart_uploads": "maybe"}), "maybe"},
 		{"no streaming", Config{Type: "webdav", Options: map[string]string{"url": "http://127.0.0.1:1", "vendor": "other"}}, "local disk"},
+		{"swift without policy", Config{Type: "swift"}, "storage_policy"},
 		{"crypt with a remote", Config{Type: "local", Crypt: map[string]string{"remote": "x"}}, `option "remote"`},
 		{"crypt without password", Config{Type: "local", Crypt: map[string]string{"filename_encryption": "off"}}, "password"},
 		{"crypt with unknown option", Config{Type: "local", Crypt: map[string]string{"pasword": "x"}}, `option "pasword"`},
@@ -106,10 +107,11 @@ func TestSecretsStayHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprint(store.Check(t.Context()))
+	lines := []string{fmt.Sprint(store.Check(t.Context()))}
 	for _, entry := range logs.All() {
-		text += "\n" + entry.Message + fmt.Sprint(entry.ContextMap())
+		lines = append(lines, entry.Message+fmt.Sprint(entry.ContextMap()))
 	}
+	text := strings.Join(lines, "\n")
 	if !strings.Contains(text, "SignatureDoesNotMatch") || strings.Contains(text, "canary") {
 		t.Errorf("want the store's refusal and no secret:\n%s", text)
 	}
@@ -171,12 +173,10 @@ func TestMemory(t *testing.T) {
 	first.put(held[0])
 	first.put(held[1])
 	second := <-begun
-	for range 2 {
-		buffer, err := second.get(t.Context())
-		if err != nil {
+	for range 2 { // kept to the end
+		if _, err := second.get(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		defer second.put(buffer)
 	}
 	for _, buffer := range held[2:] {
 		first.put(buffer)

@@ -69,8 +69,12 @@ func (s subject) Leftovers(ctx context.Context) (int, error) {
 func (s subject) Peak() int64 { return s.memory.peak.Load() }
 
 // conform runs the suite against stores of cfg, each below a root of its own.
-func conform(t *testing.T, cfg Config, partSize int, except map[string]string) {
+func conform(t *testing.T, cfg Config, partSize int) {
 	t.Helper()
+	except := map[string]string{}
+	if cfg.Type == "s3" && len(cfg.Crypt) > 0 {
+		except["Crash/prefix"] = "the keys of multipart uploads are encrypted"
+	}
 	storetest.Run(t, storetest.Subject{
 		PartSize: partSize,
 		Except:   except,
@@ -111,14 +115,14 @@ func open(t *testing.T, cfg Config) *Store {
 }
 
 func TestConformLocal(t *testing.T) {
-	conform(t, Config{Type: "local", Root: t.TempDir()}, 64<<10, nil)
+	conform(t, Config{Type: "local", Root: t.TempDir()}, 64<<10)
 }
 
 func TestConformCryptOverLocal(t *testing.T) {
 	conform(t, Config{
 		Type: "local", Root: t.TempDir(),
 		Crypt: map[string]string{"password": "one", "password2": "two"},
-	}, 64<<10, nil)
+	}, 64<<10)
 }
 
 func wantIs(t *testing.T, err, want error) {

@@ -3,9 +3,11 @@ package uploader
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +69,7 @@ func (f *faults) apply(w http.ResponseWriter, r *http.Request) bool {
 
 func isPart(number int) func(*http.Request) bool {
 	return func(r *http.Request) bool {
-		return r.Method == http.MethodPut && r.URL.Query().Get("partNumber") == fmt.Sprint(number)
+		return r.Method == http.MethodPut && r.URL.Query().Get("partNumber") == strconv.Itoa(number)
 	}
 }
 
@@ -253,7 +255,7 @@ func TestPermanentFaultFailsAtOnce(t *testing.T) {
 	server := startS3(t)
 	data := make([]byte, 3*smallestPart)
 	for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			store, _ := openS3(t, server, nil)
 			refusal := &fault{isPart(2), 1000, answer(status, "Injected")}
 			server.faults.add(refusal)
@@ -344,7 +346,7 @@ func TestCancelInAnOutage(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	outage := &fault{isPart(1), 1000, func(w http.ResponseWriter, r *http.Request) {
-		cancel(fmt.Errorf("stopped by the test"))
+		cancel(errors.New("stopped by the test"))
 		hole(w, r)
 	}}
 	server.faults.add(outage)
@@ -374,8 +376,8 @@ func TestReadIsRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	isRange := func(r *http.Request) bool { return r.Method == http.MethodGet && r.Header.Get("Range") != "" }
-	server.faults.add(&fault{isRange, 2, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(smallestPart))
+	server.faults.add(&fault{isRange, 2, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(smallestPart))
 		w.Header().Set("Content-Range", "bytes 0-1/2")
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(data[:1<<20])
@@ -383,7 +385,7 @@ func TestReadIsRepeated(t *testing.T) {
 	}})
 	// A part that was damaged on the way once.
 	server.faults.add(&fault{isRange, 1, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(smallestPart))
+		w.Header().Set("Content-Length", strconv.Itoa(smallestPart))
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(make([]byte, smallestPart))
 	}})

@@ -146,7 +146,7 @@ func (m *meter) more() (bool, error) {
 		return false, context.Cause(m.ctx)
 	}
 	_, err := m.reader.Peek(1)
-	if err == io.EOF { //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+	if err == io.EOF { // plain: a wrapped one is a fault
 		m.ended = true
 		return false, nil
 	}
@@ -180,9 +180,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.reader.Read(p[:min(int64(len(p)), m.upload.partSize-m.fill)])
 	m.count(p[:n])
-	switch {
-	case err == nil:
-	case err == io.EOF: //nolint:errorlint // as in more
+	switch err {
+	case nil:
+	case io.EOF: // as in more
 		m.ended = true
 	default:
 		m.err = err

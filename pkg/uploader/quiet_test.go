@@ -56,9 +56,9 @@ func runChild() {
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is the main of a process of its own
 	}
-	fmt.Println("ended in order")
+	fmt.Fprintln(os.Stdout, "ended in order")
 }
 
 // rclone's signal handler would exit the process in the middle of ending.

@@ -106,6 +106,11 @@ func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (f
 			return nil, fmt.Errorf("store type %s: needs other remotes to be configured, which is not supported", cfg.Type)
 		}
 	}
+	if info.Name == "swift" && cfg.Options["storage_policy"] == "" {
+		// rclone would look it up and note it without a lock, once for each
+		// upload (backend/swift/swift.go, fetchStoragePolicy).
+		return nil, errors.New("store type swift: option \"storage_policy\": expected the policy of the container, as shown by \"swift stat\"")
+	}
 	options, err := checkOptions(info, cfg.Options)
 	if err != nil {
 		return nil, fmt.Errorf("store type %s: %w", cfg.Type, err)

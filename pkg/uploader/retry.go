@@ -83,8 +83,7 @@ func mayPass(err error) bool {
 		return n == http.StatusRequestTimeout || n == http.StatusTooManyRequests ||
 			n >= http.StatusInternalServerError && n != http.StatusNotImplemented
 	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
+	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
 		// A name may be unknown while a cluster's name server restarts.
 		return true
 	}

@@ -24,7 +24,7 @@ func TestConformWebDAV(t *testing.T) {
 		server.CloseClientConnections()
 		server.Close()
 	})
-	conform(t, Config{Type: "webdav", Options: map[string]string{"url": server.URL, "vendor": "rclone", "pacer_min_sleep": "1ms"}}, 64<<10, nil)
+	conform(t, Config{Type: "webdav", Options: map[string]string{"url": server.URL, "vendor": "rclone", "pacer_min_sleep": "1ms"}}, 64<<10)
 }
 
 func TestConformSFTP(t *testing.T) {
@@ -36,7 +36,7 @@ func TestConformSFTP(t *testing.T) {
 	conform(t, Config{Type: "sftp", Root: t.TempDir(), Options: map[string]string{
 		"host": host, "port": port, "user": "user", "pass": "password",
 		"shell_type": "none", "disable_hashcheck": "true",
-	}}, 64<<10, nil)
+	}}, 64<<10)
 }
 
 // startSFTP serves the file system over ssh.
@@ -120,5 +120,6 @@ func TestConformSwift(t *testing.T) {
 	})
 	conform(t, Config{Type: "swift", Root: "container", Options: map[string]string{
 		"auth": server.AuthURL, "user": swifttest.TEST_ACCOUNT, "key": swifttest.TEST_ACCOUNT,
-	}}, 64<<10, nil)
+		"storage_policy": "Policy-0",
+	}}, 64<<10)
 }

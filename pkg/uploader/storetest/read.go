@@ -217,6 +217,12 @@ func testOpenStream(t *testing.T, subject Subject) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func testOpenStreamRefuses(t *testing.T, subject Subject) {
+	store := subject.Open(t, Limits{})
+	const key = "HDB/S/data/p/1_1"
+	stored := put(t, store, key, pattern(11, 1000))
 	t.Run("missing", func(t *testing.T) {
 		objects := slices.Clone(stored.Objects)
 		objects[0].Key = "HDB/S/data/p/2_1"

@@ -121,8 +121,12 @@ func testEmptyStream(t *testing.T, subject Subject) {
 func testSourceFails(t *testing.T, subject Subject) {
 	errOwn := errors.New("the source broke")
 	store := subject.Open(t, Limits{MaxParts: 2})
-	for _, fault := range []error{io.ErrUnexpectedEOF, errOwn, fmt.Errorf("wrapped: %w", io.EOF)} {
-		for _, size := range []int{0, 1, 50 << 10, subject.PartSize, 2 * subject.PartSize, 13 << 20} {
+	for fault, sizes := range map[error][]int{
+		io.ErrUnexpectedEOF:               {0, 1, 50 << 10, subject.PartSize, 2 * subject.PartSize, 13 << 20},
+		errOwn:                            {0, subject.PartSize + 1},
+		fmt.Errorf("wrapped: %w", io.EOF): {0, subject.PartSize + 1},
+	} {
+		for _, size := range sizes {
 			t.Run(fmt.Sprintf("%v after %d bytes", fault, size), func(t *testing.T) {
 				upload := begin(t, store, "HDB/S/data/p/1_1", size)
 				_, err := upload.Consume(t.Context(), &source{data: pattern(1, size), err: fault})
@@ -342,32 +346,7 @@ func testConcurrency(t *testing.T, subject Subject) {
 	results := make(chan error, uploads)
 	for i := range uploads {
 		go func() {
-			results <- func() error {
-				key := fmt.Sprintf("HDB/S/data/p/%d_1", i)
-				upload, err := store.Begin(t.Context(), key, backup.UploadOptions{})
-				if err != nil {
-					return err
-				}
-				stored, err := upload.Consume(t.Context(), &source{data: pattern(uint64(i), size)})
-				if err != nil {
-					return err
-				}
-				if err := upload.Commit(t.Context()); err != nil {
-					return err
-				}
-				body, err := store.OpenStream(t.Context(), stored.Objects)
-				if err != nil {
-					return err
-				}
-				got, err := io.ReadAll(body)
-				if err := errors.Join(err, body.Close()); err != nil {
-					return err
-				}
-				if !bytes.Equal(got, pattern(uint64(i), size)) {
-					return fmt.Errorf("%s: content differs", key)
-				}
-				return nil
-			}()
+			results <- thereAndBack(t.Context(), store, fmt.Sprintf("HDB/S/data/p/%d_1", i), pattern(uint64(i), size))
 		}()
 	}
 	for range uploads {
@@ -382,4 +361,31 @@ func testConcurrency(t *testing.T, subject Subject) {
 	if err != nil || left != 0 {
 		t.Errorf("%d leftovers, %v; want none", left, err)
 	}
+}
+
+// thereAndBack stores data at key and reads it back.
+func thereAndBack(ctx context.Context, store Store, key string, data []byte) error {
+	upload, err := store.Begin(ctx, key, backup.UploadOptions{})
+	if err != nil {
+		return err
+	}
+	stored, err := upload.Consume(ctx, &source{data: data})
+	if err != nil {
+		return err
+	}
+	if err := upload.Commit(ctx); err != nil {
+		return err
+	}
+	body, err := store.OpenStream(ctx, stored.Objects)
+	if err != nil {
+		return err
+	}
+	got, err := io.ReadAll(body)
+	if err := errors.Join(err, body.Close()); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, data) {
+		return fmt.Errorf("%s: content differs", key)
+	}
+	return nil
 }
