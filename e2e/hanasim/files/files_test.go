@@ -421,6 +421,10 @@ func TestFaults(t *testing.T) {
 			if info, err := os.Stat(path); test.size >= 0 && (err != nil || info.Size() != test.size) {
 				t.Errorf("left %v, %v", info, err)
 			}
+			left := list(t, filepath.Dir(path))
+			if test.size < 0 && test.fault.What != "rename" && len(left) != 0 {
+				t.Errorf("left %v", left)
+			}
 		})
 	}
 }
