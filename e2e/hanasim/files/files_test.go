@@ -422,7 +422,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("left %v, %v", info, err)
 			}
 			left := list(t, filepath.Dir(path))
-			if test.size < 0 && test.fault.What != "rename" && len(left) != 0 {
+			if test.size < 0 && len(left) != 0 {
 				t.Errorf("left %v", left)
 			}
 		})

@@ -167,9 +167,11 @@ func (w Writer) hold(ctx context.Context, offset int64, n int) (int, error) {
 }
 
 func (w Writer) rename(name, path string) error {
-	err := os.Rename(name, path)
+	var err error
 	if w.faulty("rename") {
 		err = w.Fault.Errno
+	} else {
+		err = os.Rename(name, path)
 	}
 	if err != nil {
 		return &WriteError{Code: CodeTransfer, Path: name, Err: errno(err)}
