@@ -175,11 +175,11 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 	_ = streams.Wait() // errors went to fail
 	relieve()
 	_ = guards.Wait() // errors went to fail
-	if streaming.Err() != nil {
-		r.closeSource()
-	}
 	if !answered {
 		r.cancelInHANA(ctx, answer, abandon)
+	}
+	if streaming.Err() != nil {
+		r.closeSource()
 	}
 	return r.gather(ctx, streaming)
 }
@@ -264,12 +264,21 @@ func (r *backupRun) watchEnding(ctx context.Context) *Error {
 	}
 }
 
-// cancelInHANA ends a backup that has failed on our side. Its pipes are closed
-// by now, so that HANA gets EPIPE instead of blocking; what it answers is a
-// consequence.
+// cancelInHANA ends a backup that has failed on our side; what it answers is a
+// consequence. Streams that had begun are closed by now, so that HANA gets EPIPE
+// instead of blocking. The pipes of the others stand until HANA has answered:
+// a file that HANA opens where no pipe is any more becomes a regular one and
+// may fill the volume. Whoever writes to them gets EPIPE, too.
 func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, abandon context.CancelFunc) {
 	clean, cancel := cleanContext(ctx, r.config.AnswerTimeout)
 	defer cancel()
+	refusing, relent := context.WithCancel(clean)
+	var late sync.WaitGroup
+	for _, t := range r.uploads {
+		late.Go(func() { t.refuse(refusing, r.source) })
+	}
+	defer late.Wait()
+	defer relent()
 	if err := r.parts.Trigger.Cancel(clean, r.plan); err != nil {
 		r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
 	}
@@ -277,6 +286,7 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	select {
 	case err = <-answer:
 	case <-clean.Done():
+		r.closeSource()
 		abandon()
 		if err = <-answer; err != nil {
 			err = fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)

@@ -15,6 +15,7 @@ type transfer struct {
 	upload  backup.Upload
 	counter *counter
 
+	begun     bool
 	stored    backup.Stored
 	header    []byte
 	readError error
@@ -34,6 +35,7 @@ func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*E
 		}
 		return
 	}
+	t.begun = true
 	t.stored, err = t.upload.Consume(ctx, &watchedReader{transfer: t, reader: reader})
 	if err != nil && ctx.Err() == nil {
 		fail(t.failure(err))
@@ -42,6 +44,20 @@ func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*E
 		fail(streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", errClose)))
 	}
 	t.counter.done.Store(err == nil)
+}
+
+// refuse waits until ctx ends for the first bytes of a stream that carry was
+// stopped from waiting for, and closes it: HANA gets EPIPE.
+func (t *transfer) refuse(ctx context.Context, source backup.Source) {
+	if t.begun {
+		return
+	}
+	reader, err := source.Open(ctx, t.stream)
+	if err != nil {
+		return // nothing came
+	}
+	// The backup has failed before; nothing is read.
+	_ = reader.Close()
 }
 
 // failure tells whether the pipe or the store made Consume fail.
