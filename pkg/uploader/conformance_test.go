@@ -22,8 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childServer) != "" {
-		runChild()
-		return
+		os.Exit(runChild()) //nolint:forbidigo // TestMain is the main of a test
 	}
 	Quiet(zap.NewNop())
 	// rclone's pacer gives its token back from a goroutine that sleeps for at

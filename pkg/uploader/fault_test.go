@@ -38,6 +38,13 @@ func (f *faults) add(one *fault) {
 	f.list = append(f.list, one)
 }
 
+// clear ends all faults.
+func (f *faults) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = nil
+}
+
 // unused counts what was prepared and did not happen.
 func (f *faults) unused() int {
 	f.mu.Lock()
@@ -257,8 +264,7 @@ func TestPermanentFaultFailsAtOnce(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			store, _ := openS3(t, server, nil)
-			refusal := &fault{isPart(2), 1000, answer(status, "Injected")}
-			server.faults.add(refusal)
+			server.faults.add(&fault{isPart(2), 1000, answer(status, "Injected")})
 			upload, err := store.Begin(t.Context(), "k", backup.UploadOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -271,7 +277,7 @@ func TestPermanentFaultFailsAtOnce(t *testing.T) {
 			if took := time.Since(started); took > 10*time.Second {
 				t.Errorf("took %s", took)
 			}
-			refusal.count = 0
+			server.faults.clear()
 			wantIs(t, upload.Commit(t.Context()), backup.ErrAborted)
 			if err := upload.Abort(t.Context()); err != nil {
 				t.Fatal(err)
@@ -310,8 +316,7 @@ func TestOutageIsBounded(t *testing.T) {
 			store, _ := openS3(t, server, func(cfg *Config) {
 				cfg.OutageTolerance, cfg.StallTimeout = 2*time.Second, 500*time.Millisecond
 			})
-			outage := &fault{isPart(1), 1000, test.serve}
-			server.faults.add(outage)
+			server.faults.add(&fault{isPart(1), 1000, test.serve})
 			upload, err := store.Begin(t.Context(), "k", backup.UploadOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -325,9 +330,7 @@ func TestOutageIsBounded(t *testing.T) {
 			if took < time.Second || took > 15*time.Second {
 				t.Errorf("took %s, want about the 2s of the outage tolerance", took)
 			}
-			server.faults.mu.Lock()
-			outage.count = 0
-			server.faults.mu.Unlock()
+			server.faults.clear()
 			if err := upload.Abort(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -345,11 +348,10 @@ func TestCancelInAnOutage(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	outage := &fault{isPart(1), 1000, func(w http.ResponseWriter, r *http.Request) {
+	server.faults.add(&fault{isPart(1), 1000, func(w http.ResponseWriter, r *http.Request) {
 		cancel(errors.New("stopped by the test"))
 		hole(w, r)
-	}}
-	server.faults.add(outage)
+	}})
 	_, err = upload.Consume(ctx, bytes.NewReader(make([]byte, smallestPart)))
 	if err == nil || !strings.Contains(err.Error(), "stopped by the test") {
 		t.Errorf("error %v, want the cause of the cancellation", err)

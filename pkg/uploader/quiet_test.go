@@ -2,7 +2,6 @@ package uploader
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -23,42 +22,44 @@ const (
 )
 
 // runChild is the process of TestSignalAfterUpload: a daemon that takes SIGTERM
-// as a request to end in order.
-func runChild() {
+// as a request to end in order. It returns its exit status.
+func runChild() int {
 	if os.Getenv(childLoud) == "" {
 		Quiet(zap.NewNop())
 	}
+	if err := uploadAndTerminate(); err != nil {
+		os.Stderr.WriteString(err.Error())
+		return 1
+	}
+	os.Stdout.WriteString("ended in order")
+	return 0
+}
+
+func uploadAndTerminate() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	err := func() error {
-		cfg := (&s3Server{}).configAt(os.Getenv(childServer))
-		// Below crypt rclone's own multipart upload is used, which registers
-		// the handler.
-		cfg.Crypt = map[string]string{"password": "one"}
-		store, err := New(ctx, cfg, zap.NewNop(), nil)
-		if err != nil {
-			return err
-		}
-		if err := store.Check(ctx); err != nil {
-			return err
-		}
-		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-			return err
-		}
-		<-ctx.Done()
-		// Time for the handler to exit the process, if there is one.
-		for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
-			if err := store.Check(context.WithoutCancel(ctx)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}()
+	cfg := (&s3Server{}).configAt(os.Getenv(childServer))
+	// Below crypt rclone's own multipart upload is used, which registers the
+	// handler.
+	cfg.Crypt = map[string]string{"password": "one"}
+	store, err := New(ctx, cfg, zap.NewNop(), nil)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:forbidigo // this is the main of a process of its own
+		return err
 	}
-	fmt.Fprintln(os.Stdout, "ended in order")
+	if err := store.Check(ctx); err != nil {
+		return err
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	// Time for the handler to exit the process, if there is one.
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
+		if err := store.Check(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rclone's signal handler would exit the process in the middle of ending.

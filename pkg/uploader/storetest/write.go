@@ -342,7 +342,7 @@ func testCrash(t *testing.T, subject Subject) {
 func testConcurrency(t *testing.T, subject Subject) {
 	const streams, uploads = 2, 16
 	store := subject.Open(t, Limits{Streams: streams})
-	size := 2*subject.PartSize + 100
+	size := subject.PartSize + 100
 	results := make(chan error, uploads)
 	for i := range uploads {
 		go func() {
