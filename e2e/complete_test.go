@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -56,16 +57,17 @@ func TestComplete(t *testing.T) {
 			if len(manifest.Streams) != len(test.volumes)+1 {
 				t.Errorf("%d streams for %d volumes and the topology", len(manifest.Streams), len(test.volumes))
 			}
-			w.destroyAndRestore("HXE", record)
+			w.destroyAndRestore(record)
 			w.expectAgreement(record)
 			w.stopDaemon()
 		})
 	}
 }
 
-// destroyAndRestore restores a tenant and compares what it holds.
-func (w *world) destroyAndRestore(database string, record job.Record) {
+// destroyAndRestore restores the tenant of a backup and compares what it holds.
+func (w *world) destroyAndRestore(record job.Record) {
 	w.t.Helper()
+	database := record.Database
 	before := w.hana.Content(database)
 	if err := w.hana.Destroy(database); err != nil {
 		w.t.Fatal(err)
@@ -80,21 +82,9 @@ func (w *world) destroyAndRestore(database string, record job.Record) {
 	if diff := gocmp.Diff(before, w.hana.Content(database)); diff != "" {
 		w.t.Errorf("content of %s (-before +after):\n%s", database, diff)
 	}
-	w.expectOnline(database)
-}
-
-func (w *world) expectOnline(database string) {
-	w.t.Helper()
-	w.hana.query(`SELECT ACTIVE_STATUS FROM SYS.M_DATABASES WHERE DATABASE_NAME = ?`, func(scan func(...any) error) error {
-		var status string
-		if err := scan(&status); err != nil {
-			return err
-		}
-		if status != "YES" {
-			w.t.Errorf("database %s is not online: %s", database, status)
-		}
-		return nil
-	}, database)
+	if !w.online(database) {
+		w.t.Errorf("database %s is not online after its restore", database)
+	}
 }
 
 // TestSystemDB does the same with SYSTEMDB, which an operator recovers with the
@@ -115,7 +105,7 @@ func TestSystemDB(t *testing.T) {
 			if err := w.hana.Destroy(backup.SystemDB); err != nil {
 				t.Fatal(err)
 			}
-			restoring := w.begin("restore", "--database", backup.SystemDB, "--backup", fmt.Sprint(record.BackupID))
+			restoring := w.begin("restore", "--database", backup.SystemDB, "--backup", strconv.FormatInt(record.BackupID, 10))
 			command := w.awaitCommand()
 			path := regexp.MustCompile(`^HDBSettings\.sh recoverSys\.py --command="RECOVER DATA USING FILE \('([^']+)'\) CLEAR LOG" --wait$`).FindStringSubmatch(command)
 			if path == nil {
@@ -186,7 +176,7 @@ func TestSeveralBackups(t *testing.T) {
 	if diff := gocmp.Diff([]int64{second.BackupID, first.BackupID}, ids); diff != "" {
 		t.Errorf("list (-newest first +got):\n%s", diff)
 	}
-	w.run("restore", "--database", "HXE", "--backup", fmt.Sprint(first.BackupID)).expect(t, 0)
+	w.run("restore", "--database", "HXE", "--backup", strconv.FormatInt(first.BackupID, 10)).expect(t, 0)
 	if diff := gocmp.Diff(before, w.hana.Content("HXE")); diff != "" {
 		t.Errorf("content (-first backup +after):\n%s", diff)
 	}

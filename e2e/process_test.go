@@ -81,7 +81,7 @@ type process struct {
 func startProcess(t *testing.T, name string, log *tail, env []string, program string, args ...string) *process {
 	t.Helper()
 	// It has to outlive t.Context, which ends before the clean-up begins.
-	cmd := exec.Command(program, args...) //nolint:noctx // ended by the clean-up below
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(plainEnvironment(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -111,7 +111,7 @@ func plainEnvironment() []string {
 // name of the test in it, with any character.
 func directory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "e2e-")
+	dir, err := os.MkdirTemp("", "e2e-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
