@@ -42,7 +42,7 @@ func startAzurite(t *testing.T, program string) string {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "--blobHost", "127.0.0.1", "--blobPort", "0",
-		"--inMemoryPersistence", "--skipApiVersionCheck", "--silent")
+		"--inMemoryPersistence", "--skipApiVersionCheck")
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func startAzurite(t *testing.T, program string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, rest, found := strings.Cut(string(text), "listening at http://")
+		_, rest, found := strings.Cut(string(text), "listens on http://")
 		address, _, complete := strings.Cut(rest, "\n")
 		if found && complete {
 			if _, _, err := net.SplitHostPort(address); err == nil {

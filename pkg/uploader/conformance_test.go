@@ -74,6 +74,9 @@ func conform(t *testing.T, cfg Config, partSize int) {
 	if cfg.Type == "s3" && len(cfg.Crypt) > 0 {
 		except["Crash/prefix"] = "the keys of multipart uploads are encrypted"
 	}
+	if cfg.Type == "azureblob" {
+		except["Crash"] = "blocks that were not committed can be neither listed nor removed; Azure drops them after 7 days"
+	}
 	storetest.Run(t, storetest.Subject{
 		PartSize: partSize,
 		Except:   except,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rclone/rclone/fs"
@@ -187,24 +188,34 @@ func (s *Store) openRange(ctx context.Context, o fs.Object, offset, length int64
 	if length < 0 {
 		length = rest
 	}
-	body := io.NopCloser(strings.NewReader(""))
-	if there := min(length, rest); there > 0 {
-		err := s.retry(ctx, "open", shortPatience, func(ctx context.Context) error {
-			var err error
-			body, err = o.Open(ctx, &fs.RangeOption{Start: offset, End: offset + there - 1})
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
+	there := min(length, rest)
+	if there == 0 {
+		return &exactReader{body: io.NopCloser(strings.NewReader("")), rest: length}, nil
 	}
-	return &exactReader{body: body, rest: length}, nil
+	// The body lives longer than the retry and its context.
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(shortPatience+s.cfg.StallTimeout, func() { cancel(errLate) })
+	defer late.Stop()
+	var body io.ReadCloser
+	err := s.retry(ctx, "open", shortPatience, func(context.Context) error {
+		var err error
+		body, err = o.Open(ctx, &fs.RangeOption{Start: offset, End: offset + there - 1})
+		return err
+	})
+	if err != nil {
+		cancel(err)
+		return nil, err
+	}
+	return &exactReader{body: body, rest: length, cancel: cancel}, nil
 }
+
+var errLate = errors.New("the store did not answer in time")
 
 // exactReader turns an early end of body into io.ErrUnexpectedEOF.
 type exactReader struct {
-	body io.ReadCloser
-	rest int64
+	body   io.ReadCloser
+	rest   int64
+	cancel context.CancelCauseFunc
 }
 
 // Read implements io.Reader.
@@ -225,5 +236,9 @@ func (r *exactReader) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *exactReader) Close() error {
-	return r.body.Close()
+	err := r.body.Close()
+	if r.cancel != nil {
+		r.cancel(errClosed)
+	}
+	return err
 }
