@@ -32,8 +32,12 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 	if u.conditional {
 		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
 	}
+	patience := shortPatience // nothing is at stake yet
+	if len(u.segments) > 0 {
+		patience = u.store.cfg.OutageTolerance
+	}
 	var writer fs.ChunkWriter
-	err := u.store.retry(ctx, "begin", u.store.cfg.OutageTolerance, func(ctx context.Context) error {
+	err := u.store.retry(ctx, "begin", patience, func(ctx context.Context) error {
 		info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
 		var err error
 		_, writer, err = u.store.remote.fs.Features().OpenChunkWriter(ctx, key, info, options...)

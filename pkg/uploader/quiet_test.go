@@ -28,10 +28,12 @@ func runChild() int {
 		Quiet(zap.NewNop())
 	}
 	if err := uploadAndTerminate(); err != nil {
-		os.Stderr.WriteString(err.Error())
+		_, _ = os.Stderr.WriteString(err.Error())
 		return 1
 	}
-	os.Stdout.WriteString("ended in order")
+	if _, err := os.Stdout.WriteString("ended in order"); err != nil {
+		return 1
+	}
 	return 0
 }
 

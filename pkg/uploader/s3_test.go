@@ -74,7 +74,7 @@ func (s *s3Server) forward(t *testing.T, r *http.Request) {
 }
 
 // startS3 starts a server with one bucket, "bucket", that ends with t.
-func startS3(t *testing.T) *s3Server {
+func startS3(t testing.TB) *s3Server {
 	t.Helper()
 	binary, err := gateway.build()
 	if err != nil {
@@ -135,7 +135,7 @@ func startS3(t *testing.T) *s3Server {
 	return server
 }
 
-func awaitHealth(t *testing.T, address string) {
+func awaitHealth(t testing.TB, address string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {

@@ -73,6 +73,7 @@ func (s *Store) begin(ctx context.Context, key string, options backup.UploadOpti
 		// HANA is told to start.
 		if _, err := u.openChunks(ctx); err != nil {
 			u.free()
+			s.live.Delete(u.id)
 			return nil, fmt.Errorf("begin %s: %w", key, err)
 		}
 	}
