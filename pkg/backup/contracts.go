@@ -154,8 +154,9 @@ type Stored struct {
 	Objects []Object
 }
 
-// Trigger is HANA as the conductor sees it. Statements that change something
-// reach HANA once: they are never sent again after a lost connection.
+// Trigger is HANA as a backup sees it. Statements that change something reach
+// HANA once: they are never sent again after a lost connection. An error that
+// wraps ErrNotSent says that a statement did not reach HANA at all.
 type Trigger interface {
 	// Plan checks that a backup of database may start now (it exists and is
 	// online, the system is primary, no data backup runs) and returns SID,
@@ -172,8 +173,23 @@ type Trigger interface {
 	// Entry returns the catalog's row and files of the backup that plan
 	// started, found by its job id in the comment, or ErrNotFound.
 	Entry(ctx context.Context, plan Plan) (CatalogEntry, error)
-	// Recover brings a tenant back from the complete backup at plan.Path():
-	// it stops the tenant, issues RECOVER DATA … CLEAR LOG and starts it.
-	// Errors are as for Backup.
+}
+
+// Recoverer is HANA as the restore of a tenant sees it. Its statements reach
+// HANA once, as those of a Trigger.
+type Recoverer interface {
+	// CheckRecovery makes sure that the system that answers is the one of
+	// plan.SID, is primary, knows the tenant of plan and does not back it up
+	// now. It changes nothing.
+	CheckRecovery(ctx context.Context, plan Plan) error
+	// Stop stops the tenant of plan, if it runs.
+	Stop(ctx context.Context, plan Plan) error
+	// Recover issues RECOVER DATA … CLEAR LOG from the complete backup at
+	// plan.Path(), for a stopped tenant. Errors and ctx are as for
+	// Trigger.Backup. After an error the tenant stays stopped, because its data
+	// may be half replaced.
 	Recover(ctx context.Context, plan Plan) error
+	// Start starts the tenant of plan, if it does not run: RECOVER was seen to
+	// start it by itself.
+	Start(ctx context.Context, plan Plan) error
 }

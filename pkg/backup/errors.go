@@ -17,8 +17,14 @@ var (
 	ErrCorrupt = errors.New("content does not match its checksum")
 	// ErrAborted means that an upload was aborted or spoiled before.
 	ErrAborted = errors.New("the upload was aborted")
+	// ErrMemory means that the memory budget has no room.
+	ErrMemory = errors.New("the memory budget has no room")
+	// ErrNotSent means that a statement never reached HANA.
+	ErrNotSent = errors.New("nothing was sent to HANA")
 	// ErrBusy means that HANA already runs a data backup of this database.
 	ErrBusy = errors.New("a data backup is already running")
+	// ErrWrongSystem means that another system answers than the one expected.
+	ErrWrongSystem = errors.New("another HANA system answers")
 	// ErrNotPrimary means that the system is not the primary of its replication.
 	ErrNotPrimary = errors.New("the system is not the primary site")
 )

@@ -10,6 +10,11 @@ import (
 	"time"
 )
 
+// ManifestLimit is the size in bytes up to which a manifest is read. A part of
+// a stream takes about 100 bytes, so it holds about 10 million of them: 80 TiB
+// in parts of 8 MiB.
+const ManifestLimit = 1 << 30
+
 // ManifestVersion is the version that [Manifest.Encode] writes.
 const ManifestVersion = 1
 
@@ -79,9 +84,12 @@ func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
+	text, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	if len(text) >= ManifestLimit {
+		return nil, fmt.Errorf("encode manifest: %d bytes: nobody would read back %d or more", len(text), ManifestLimit)
 	}
 	return append(text, '\n'), nil
 }

@@ -179,7 +179,7 @@ func TestStatementAfterCloseIsNotSent(t *testing.T) {
 	if err := trigger.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := trigger.Backup(t.Context(), samplePlan(nil)); err == nil || !strings.Contains(err.Error(), "not sent") {
+	if err := trigger.Backup(t.Context(), samplePlan(nil)); !errors.Is(err, backup.ErrNotSent) {
 		t.Errorf("%v", err)
 	}
 	if n := accepted.Load(); n != 0 {

@@ -21,7 +21,7 @@ type hint struct {
 // the two file codes mean for pipes is inferred from Linux.
 func innerHints() []hint {
 	return []hint{
-		{2000004, "HANA could not open a backup file: rc=13 means that the pipe's owner or mode is wrong, rc=22 that this HANA insists on O_DIRECT, which pipes refuse (run pipestreamer probe), rc=28 that the volume is full."},
+		{2000004, "HANA could not open a backup file: rc=13 means that the pipe's owner or mode is wrong, rc=22 that this HANA insists on O_DIRECT, which pipes refuse, rc=28 that the volume is full."},
 		{2000008, "HANA could not go on writing: rc=32 means that the reader of a pipe went away, so look for the first failed stream of this job; rc=28 means that HANA wrote to a full volume instead of a pipe."},
 		{110203, "HANA could write only a part of its data: the reader of a pipe went away, so look for the first failed stream of this job."},
 		{110507, "HANA ran a Backint agent, which failed: look at backint.log, and check that the backup was meant to go to files."},

@@ -10,67 +10,86 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-// Recover stops the tenant, issues RECOVER DATA … CLEAR LOG from the complete
-// backup at plan.Path() and makes sure that the tenant runs again: RECOVER was
-// seen to start it by itself. Errors are as for Backup. After a failed RECOVER
-// the tenant stays stopped, because its data may be half replaced; the error
-// says so.
+var _ backup.Recoverer = (*Trigger)(nil)
+
+// CheckRecovery implements [backup.Recoverer]. Without it a wrong port would
+// let the tenant of the same name in another system be stopped and replaced.
+func (t *Trigger) CheckRecovery(ctx context.Context, plan backup.Plan) error {
+	sid, _, err := t.system(ctx)
+	if err != nil {
+		return fmt.Errorf("check recovery of %s: %w", plan.Database, err)
+	}
+	if sid != plan.SID {
+		return fmt.Errorf("check recovery of %s: %w: HANA says that its SID is %q, expected %q", plan.Database, backup.ErrWrongSystem, sid, plan.SID)
+	}
+	if _, err := t.status(ctx, plan.Database); err != nil {
+		return fmt.Errorf("check recovery of %s: %w", plan.Database, err)
+	}
+	for _, check := range []func(context.Context, string) error{t.checkPrimary, t.checkIdle} {
+		if err := check(ctx, plan.Database); err != nil {
+			return fmt.Errorf("check recovery of %s: %w", plan.Database, err)
+		}
+	}
+	return nil
+}
+
+// Stop implements [backup.Recoverer].
+func (t *Trigger) Stop(ctx context.Context, plan backup.Plan) error {
+	status, err := t.status(ctx, plan.Database)
+	if err == nil && status != stopped {
+		err = t.change(ctx, kindStop, plan.Database)
+	}
+	if err != nil {
+		return fmt.Errorf("stop tenant %s, nothing was recovered: %w", plan.Database, err)
+	}
+	return nil
+}
+
+// Recover implements [backup.Recoverer].
 func (t *Trigger) Recover(ctx context.Context, plan backup.Plan) error {
 	recoverData, err := recoverStatement(plan)
 	if err != nil {
 		return err
 	}
-	if err := t.stop(ctx, plan.Database); err != nil {
-		return fmt.Errorf("stop tenant %s, nothing was recovered: %w", plan.Database, err)
-	}
 	err = t.execute(ctx, recoverData)
-	if _, answered := errors.AsType[*backup.HANAError](err); answered {
+	if _, answered := errors.AsType[*backup.HANAError](err); answered || errors.Is(err, backup.ErrNotSent) {
 		return fmt.Errorf("recover tenant %s, which is left stopped: %w", plan.Database, err)
 	}
 	if err != nil {
 		return fmt.Errorf("recover tenant %s, whether it is recovered is not known: %w", plan.Database, err)
 	}
-	if err := t.ensureStarted(ctx, plan.Database); err != nil {
-		return fmt.Errorf("start tenant %s, which is recovered: %w", plan.Database, err)
-	}
 	return nil
-}
-
-// stop stops a tenant that is not stopped already.
-func (t *Trigger) stop(ctx context.Context, database string) error {
-	status, err := t.status(ctx, database)
-	if err != nil || status == stopped {
-		return err
-	}
-	stop, err := databaseStatement(kindStop, database)
-	if err != nil {
-		return err
-	}
-	return t.execute(ctx, stop)
 }
 
 // stopped is what M_DATABASES.ACTIVE_STATUS says of a database that is down.
 const stopped = "NO"
 
-// ensureStarted starts a tenant that does not run. One that was on its way up
-// by itself makes START fail, so what counts is whether it runs afterwards.
-func (t *Trigger) ensureStarted(ctx context.Context, database string) error {
-	status, err := t.status(ctx, database)
-	if err != nil || status == active {
-		return err
-	}
-	start, err := databaseStatement(kindStart, database)
+// Start implements [backup.Recoverer]. A tenant that is on its way up by itself
+// makes START fail, so what counts is whether it runs afterwards.
+func (t *Trigger) Start(ctx context.Context, plan backup.Plan) error {
+	status, err := t.status(ctx, plan.Database)
 	if err != nil {
-		return err
+		return fmt.Errorf("start tenant %s: %w", plan.Database, err)
 	}
-	startErr := t.execute(ctx, start)
+	if status == active {
+		return nil
+	}
+	startErr := t.change(ctx, kindStart, plan.Database)
 	if startErr == nil {
 		return nil
 	}
-	status, err = t.status(ctx, database)
-	if err == nil && status == active {
-		t.log.Info("the tenant was started by RECOVER itself", zap.String("database", database), zap.Error(startErr))
+	if status, err := t.status(ctx, plan.Database); err == nil && status == active {
+		t.log.Info("the tenant was started by RECOVER itself", zap.String("database", plan.Database), zap.Error(startErr))
 		return nil
 	}
-	return startErr
+	return fmt.Errorf("start tenant %s, which is stopped: %w", plan.Database, startErr)
+}
+
+// change sends ALTER SYSTEM STOP or START DATABASE.
+func (t *Trigger) change(ctx context.Context, kind, database string) error {
+	s, err := databaseStatement(kind, database)
+	if err != nil {
+		return err
+	}
+	return t.execute(ctx, s)
 }

@@ -196,7 +196,7 @@ func TestSimulatorMissingPrivilege(t *testing.T) {
 	config.User = "POOR"
 	trigger := newTrigger(t, config)
 	plan := planned(t, trigger, "HXE", t.TempDir())
-	for name, call := range map[string]func(context.Context, backup.Plan) error{"backup": trigger.Backup, "recover": trigger.Recover} {
+	for name, call := range map[string]func(context.Context, backup.Plan) error{"backup": trigger.Backup, "stop": trigger.Stop} {
 		err := call(t.Context(), plan)
 		hana, found := errors.AsType[*backup.HANAError](err)
 		if !found || hana.Code != 258 || !strings.Contains(Hint(err), "DATABASE BACKUP OPERATOR") {
@@ -374,7 +374,7 @@ func TestSimulatorRecover(t *testing.T) {
 	}
 
 	set(t, system, "fail", "recover")
-	err := trigger.Recover(t.Context(), plan)
+	err := recoverTenant(t.Context(), trigger, plan)
 	hana, found := errors.AsType[*backup.HANAError](err)
 	if !found || hana.Code != 448 || !cmp.Equal(hana.Inner, []int{71000018}) || !strings.Contains(err.Error(), "left stopped") {
 		t.Errorf("%v", err)
@@ -384,7 +384,7 @@ func TestSimulatorRecover(t *testing.T) {
 	}
 
 	// Once more, from a tenant that is stopped already.
-	if err := trigger.Recover(t.Context(), plan); err != nil {
+	if err := recoverTenant(t.Context(), trigger, plan); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(saved, system.Content("HXE")); diff != "" {

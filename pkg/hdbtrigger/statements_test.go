@@ -11,7 +11,7 @@ import (
 
 func samplePlan(change func(*backup.Plan)) backup.Plan {
 	plan := backup.Plan{
-		JobID: "0198c5b2-7d4f-7c61-9c0e-0a4f4b1f2d3e", Database: "HXE", Kind: backup.KindComplete,
+		JobID: "0198c5b2-7d4f-7c61-9c0e-0a4f4b1f2d3e", SID: "HXE", Database: "HXE", Kind: backup.KindComplete,
 		Directory: "/hana/backup", Prefix: "PS_20260102",
 	}
 	if change != nil {

@@ -128,7 +128,7 @@ func (t *Trigger) runningID(ctx context.Context, plan backup.Plan) (int64, error
 func (t *Trigger) execute(ctx context.Context, s statement) error {
 	conn, err := t.long.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: not sent: %w", s.kind, err)
+		return fmt.Errorf("%s: %w: %w", s.kind, backup.ErrNotSent, err)
 	}
 	// go-hdb closes the connection when the context of a statement ends, so
 	// the statement gets one that ends with the Trigger only.
@@ -157,7 +157,7 @@ func (t *Trigger) execute(ctx context.Context, s statement) error {
 	}
 	if !t.start(send, watch) {
 		cancel()
-		return errors.Join(fmt.Errorf("%s: not sent: %w", s.kind, errClosed), conn.Close())
+		return errors.Join(fmt.Errorf("%s: %w: %w", s.kind, backup.ErrNotSent, errClosed), conn.Close())
 	}
 	t.log.Info("statement sent", zap.String("statement", s.kind), zap.String("text", s.text))
 	var abandoned error

@@ -315,7 +315,7 @@ func TestRecover(t *testing.T) {
 			map[string]string{stop: "NO"},
 			map[string]error{start: failure(2)},
 			[]string{stop, recovery, start},
-			"which is recovered",
+			"which is stopped",
 		},
 		{
 			"RECOVER fails", "YES",
@@ -338,7 +338,7 @@ func TestRecover(t *testing.T) {
 				}
 				return tt.fails[text]
 			}
-			err := newTrigger(t, config).Recover(t.Context(), samplePlan(nil))
+			err := recoverTenant(t.Context(), newTrigger(t, config), samplePlan(nil))
 			if (tt.mention == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.mention)) {
 				t.Errorf("error %v, expected %q in it", err, tt.mention)
 			}
@@ -349,11 +349,23 @@ func TestRecover(t *testing.T) {
 	}
 	t.Run("unknown tenant", func(t *testing.T) {
 		hana, config := startScripted(t, nil)
-		err := newTrigger(t, config).Recover(t.Context(), samplePlan(func(p *backup.Plan) { p.Database = "NOPE" }))
+		err := recoverTenant(t.Context(), newTrigger(t, config), samplePlan(func(p *backup.Plan) { p.Database = "NOPE" }))
 		if !errors.Is(err, backup.ErrNotFound) || len(hana.statements()) > 0 {
 			t.Errorf("%v, sent %q", err, hana.statements())
 		}
 	})
+}
+
+// recoverTenant does what a restore does.
+func recoverTenant(ctx context.Context, trigger *Trigger, plan backup.Plan) error {
+	for _, step := range []func(context.Context, backup.Plan) error{
+		trigger.CheckRecovery, trigger.Stop, trigger.Recover, trigger.Start,
+	} {
+		if err := step(ctx, plan); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // poll waits until done, or fails.
