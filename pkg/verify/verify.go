@@ -2,11 +2,8 @@ package verify
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -25,7 +22,6 @@ const (
 	CodePartHash   = "part_hash"
 	CodeStreamHash = "stream_hash"
 	CodeStray      = "object_stray"
-	CodeUnreadable = "object_unreadable"
 )
 
 // readers is how many objects are read at a time.
@@ -36,14 +32,16 @@ type Options struct {
 	// Sample, when above 0, reads only that many randomly chosen parts of each
 	// object, always including the last; otherwise every byte is read.
 	Sample int
-	// Progress, when set, is told of newly checked bytes. It is called
-	// concurrently and must not block.
+	// Progress, when set, is told of newly checked bytes, part by part. It is
+	// called concurrently and must not block.
 	Progress func(id backup.StreamID, n int64)
 }
 
 // Run compares what the store holds with manifest m and returns every
-// difference, sorted by stream and key. It changes nothing. The error is for
-// what kept it from looking: ctx ended, or the store could not be listed.
+// difference, sorted by key and part. It changes nothing. The error is for what
+// kept it from looking: ctx ended, or the store failed three times in a row at
+// the same list, object or part. Then there are no findings, because a store
+// that fails says nothing about the backup.
 func Run(ctx context.Context, store backup.Store, m *backup.Manifest, options Options) ([]Finding, error) {
 	if options.Progress == nil {
 		options.Progress = func(backup.StreamID, int64) {}
@@ -88,7 +86,11 @@ func (a *audit) find(f Finding) {
 // strays finds objects beside those of the manifest.
 func (a *audit) strays(ctx context.Context) error {
 	prefix := backup.DataPrefix(a.manifest.SID, a.manifest.Database) + a.manifest.Prefix + "/"
-	objects, err := a.store.List(ctx, prefix)
+	var objects []backup.Object
+	err := persist(ctx, func() (err error) {
+		objects, err = a.store.List(ctx, prefix)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("verify: list %s: %w", prefix, err)
 	}
@@ -112,31 +114,16 @@ func (a *audit) strays(ctx context.Context) error {
 // stream checks the objects of one stream in order; with all bytes read, also
 // the hash over all of them.
 func (a *audit) stream(ctx context.Context, s *backup.ManifestStream) error {
-	whole := sha256.New()
+	sums := newSums()
 	sound := true
 	for i := range s.Objects {
-		o := &s.Objects[i]
-		f := Finding{Severity: SeverityError, Stream: s.String(), Key: o.Key}
-		present, err := a.present(ctx, o, f)
+		good, err := a.object(ctx, s.StreamID, &s.Objects[i], sums)
 		if err != nil {
 			return err
 		}
-		if !present {
-			sound = false
-			continue
-		}
-		if a.options.Sample > 0 {
-			err = a.sample(ctx, s.StreamID, o, f)
-		} else {
-			var good bool
-			good, err = a.read(ctx, s.StreamID, o, f, whole)
-			sound = sound && good
-		}
-		if err != nil {
-			return err
-		}
+		sound = sound && good
 	}
-	if sound && a.options.Sample == 0 && hex.EncodeToString(whole.Sum(nil)) != s.SHA256 {
+	if sound && a.options.Sample == 0 && !matches(sums.stream, s.SHA256) {
 		a.find(Finding{
 			Code: CodeStreamHash, Severity: SeverityError, Stream: s.String(), Key: s.Objects[0].Key,
 			Message: fmt.Sprintf("the objects of stream %s together do not have its SHA-256", s.StreamID),
@@ -145,54 +132,50 @@ func (a *audit) stream(ctx context.Context, s *backup.ManifestStream) error {
 	return nil
 }
 
-// present compares existence and size.
-func (a *audit) present(ctx context.Context, o *backup.Object, f Finding) (bool, error) {
-	found, err := a.store.Stat(ctx, o.Key)
+// object checks one object. What is not there or has another size or hash is a
+// finding; what the store does not tell is an error.
+func (a *audit) object(ctx context.Context, id backup.StreamID, o *backup.Object, sums *sums) (sound bool, err error) {
+	f := Finding{Severity: SeverityError, Stream: id.String(), Key: o.Key}
+	var found backup.Object
+	err = persist(ctx, func() (err error) {
+		found, err = a.store.Stat(ctx, o.Key)
+		return err
+	})
 	switch {
-	case errors.Is(err, backup.ErrNotFound):
-		f.Code, f.Message = CodeMissing, fmt.Sprintf("object %s is missing", o.Key)
-	case err != nil && ctx.Err() != nil:
-		return false, context.Cause(ctx)
-	case err != nil:
-		f.Code, f.Message = CodeUnreadable, fmt.Sprintf("object %s cannot be looked at: %v", o.Key, err)
-	case found.Size != o.Size:
+	case err == nil && found.Size != o.Size:
 		f.Code, f.Message = CodeSize, fmt.Sprintf("object %s has %d bytes, the manifest says %d", o.Key, found.Size, o.Size)
-	default:
-		return true, nil
+		a.find(f)
+		return false, nil
+	case err == nil && a.options.Sample > 0:
+		err = a.sample(ctx, id, o, f)
+	case err == nil:
+		sound, err = a.read(ctx, id, o, f, sums)
 	}
-	a.find(f)
-	return false, nil
+	if errors.Is(err, backup.ErrNotFound) {
+		f.Code, f.Message = CodeMissing, fmt.Sprintf("object %s is missing", o.Key)
+		a.find(f)
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("verify object %s: %w", o.Key, err)
+	}
+	return sound, nil
 }
 
-// read checks every part and the whole of an object in one pass, and adds its
-// bytes to the hash of its stream.
-func (a *audit) read(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding, stream io.Writer) (bool, error) {
-	reader, err := a.store.Open(ctx, o.Key, 0, -1)
-	if err != nil {
-		return false, a.unreadable(ctx, o, f, err)
-	}
-	object := sha256.New()
+// read checks every part and the whole of an object.
+func (a *audit) read(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding, sums *sums) (bool, error) {
+	sums.object.Reset()
 	sound := true
-	for i, part := range o.Parts {
-		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(sum, object, stream), io.LimitReader(reader, part.Size))
-		a.options.Progress(id, n)
-		if err == nil && n < part.Size {
-			err = io.ErrUnexpectedEOF
-		}
+	var offset int64
+	for i := range o.Parts {
+		good, err := a.part(ctx, id, o, f, i, offset, sums)
 		if err != nil {
-			f.Part = i + 1
-			return false, errors.Join(a.unreadable(ctx, o, f, err), reader.Close())
+			return false, err
 		}
-		if hex.EncodeToString(sum.Sum(nil)) != part.SHA256 {
-			a.findPart(f, o, i)
-			sound = false
-		}
+		sound = sound && good
+		offset += o.Parts[i].Size
 	}
-	if err := reader.Close(); err != nil {
-		return false, a.unreadable(ctx, o, f, err)
-	}
-	if sound && hex.EncodeToString(object.Sum(nil)) != o.SHA256 {
+	if sound && !matches(sums.object, o.SHA256) {
 		f.Code, f.Message = CodeObjectHash, fmt.Sprintf("object %s does not have its SHA-256", o.Key)
 		a.find(f)
 		sound = false
@@ -200,7 +183,7 @@ func (a *audit) read(ctx context.Context, id backup.StreamID, o *backup.Object, 
 	return sound, nil
 }
 
-// sample checks some parts by ranged reads.
+// sample checks some parts of an object.
 func (a *audit) sample(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding) error {
 	offsets := make([]int64, len(o.Parts))
 	for i := 1; i < len(o.Parts); i++ {
@@ -209,43 +192,36 @@ func (a *audit) sample(ctx context.Context, id backup.StreamID, o *backup.Object
 	last := len(o.Parts) - 1
 	chosen := rand.Perm(last)[:min(a.options.Sample-1, last)]
 	for _, i := range append(chosen, last) {
-		if err := a.part(ctx, id, o, f, i, offsets[i]); err != nil {
+		if _, err := a.part(ctx, id, o, f, i, offsets[i], newSums()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *audit) part(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding, i int, offset int64) error {
-	f.Part = i + 1
-	reader, err := a.store.Open(ctx, o.Key, offset, o.Parts[i].Size)
+// part checks one part by a read of its range and adds its bytes to sums.
+func (a *audit) part(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding, i int, offset int64, sums *sums) (bool, error) {
+	err := persist(ctx, func() error {
+		before, err := sums.clone()
+		if err != nil {
+			return err
+		}
+		sums.part.Reset()
+		if err := fetch(ctx, a.store, o.Key, offset, o.Parts[i].Size, sums); err != nil {
+			*sums = before
+			return err
+		}
+		return nil
+	})
 	if err != nil {
-		return a.unreadable(ctx, o, f, err)
+		return false, fmt.Errorf("part %d: %w", i+1, err)
 	}
-	sum := sha256.New()
-	n, errRead := io.Copy(sum, reader)
-	a.options.Progress(id, n)
-	if err := errors.Join(errRead, reader.Close()); err != nil {
-		return a.unreadable(ctx, o, f, err)
+	a.options.Progress(id, o.Parts[i].Size)
+	if matches(sums.part, o.Parts[i].SHA256) {
+		return true, nil
 	}
-	if n != o.Parts[i].Size || hex.EncodeToString(sum.Sum(nil)) != o.Parts[i].SHA256 {
-		a.findPart(f, o, i)
-	}
-	return nil
-}
-
-func (a *audit) findPart(f Finding, o *backup.Object, i int) {
 	f.Code, f.Part = CodePartHash, i+1
 	f.Message = fmt.Sprintf("part %d of object %s does not have its SHA-256", i+1, o.Key)
 	a.find(f)
-}
-
-// unreadable turns a failed read into a finding, unless ctx was the reason.
-func (a *audit) unreadable(ctx context.Context, o *backup.Object, f Finding, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	f.Code, f.Message = CodeUnreadable, fmt.Sprintf("object %s cannot be read: %v", o.Key, err)
-	a.find(f)
-	return nil
+	return false, nil
 }
