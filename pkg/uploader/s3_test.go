@@ -74,37 +74,37 @@ func (s *s3Server) forward(t *testing.T, r *http.Request) {
 }
 
 // startS3 starts a server with one bucket, "bucket", that ends with t.
-func startS3(t testing.TB) *s3Server {
-	t.Helper()
+func startS3(tb testing.TB) *s3Server {
+	tb.Helper()
 	binary, err := gateway.build()
 	if err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	dir := t.TempDir()
+	dir := tb.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "bucket"), 0o750); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	run := t.TempDir()
+	run := tb.TempDir()
 	socket := filepath.Join(run, "s")
 	log, err := os.Create(filepath.Join(run, "log"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cmd := exec.Command(binary, "--access", "access", "--secret", "secret", "--port", socket,
 		"--quiet", "--keep-alive", "--health", "/health", "posix", dir)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = run, log, log
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if t.Failed() {
+		if tb.Failed() {
 			text, _ := os.ReadFile(log.Name())
-			t.Logf("versitygw: %s", text)
+			tb.Logf("versitygw: %s", text)
 		}
 		_ = log.Close()
 	})
@@ -116,7 +116,7 @@ func startS3(t testing.TB) *s3Server {
 	proxy.Transport = transport
 	proxy.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
 		if !errors.Is(err, context.Canceled) {
-			t.Logf("proxy: %s %s: %v", r.Method, r.URL, err)
+			tb.Logf("proxy: %s %s: %v", r.Method, r.URL, err)
 		}
 		w.WriteHeader(http.StatusBadGateway)
 	}
@@ -126,17 +126,17 @@ func startS3(t testing.TB) *s3Server {
 			proxy.ServeHTTP(w, r)
 		}
 	}))
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 		transport.CloseIdleConnections()
 	})
-	awaitHealth(t, server.URL+"/health")
+	awaitHealth(tb, server.URL+"/health")
 	return server
 }
 
-func awaitHealth(t testing.TB, address string) {
-	t.Helper()
+func awaitHealth(tb testing.TB, address string) {
+	tb.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		response, err := client.Get(address)
@@ -147,7 +147,7 @@ func awaitHealth(t testing.TB, address string) {
 			}
 		}
 	}
-	t.Fatalf("no answer from %s", address)
+	tb.Fatalf("no answer from %s", address)
 }
 
 func (s *s3Server) config() Config { return s.configAt(s.URL) }
