@@ -22,6 +22,9 @@ const (
 	// pollInterval is how often a Sink looks for a reader and for a drained pipe:
 	// the kernel reports neither.
 	pollInterval = 2 * time.Millisecond
+	// drainInterval is the first wait for a drained pipe; each next one is twice
+	// as long, up to pollInterval.
+	drainInterval = 50 * time.Microsecond
 	// After quickLooks a Sink looks for a reader only every idleInterval: 64
 	// pipes at pollInterval cost a third of a core.
 	quickLooks   = 1000

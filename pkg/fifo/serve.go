@@ -226,14 +226,14 @@ func (o *opening) count(n int64) {
 
 // drain waits until HANA has taken the last byte out of the pipe: closing
 // before would let bytes that nobody reads look delivered. The kernel does not
-// report that a pipe is empty, so it is asked.
+// report that a pipe is empty, so it is asked. HANA may end ctx by answering as
+// soon as it has the last byte, so the pipe is looked at once more after that.
 func (o *opening) drain(ctx context.Context) error {
 	if o.left {
 		return nil
 	}
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-	for {
+	for wait := drainInterval; ; wait = min(2*wait, pollInterval) {
+		ended := ctx.Err() != nil
 		// In this order: HANA may read the last byte and close in between.
 		got, err := events(o.pipe, unix.POLLOUT)
 		if err != nil {
@@ -253,10 +253,12 @@ func (o *opening) drain(ctx context.Context) error {
 			o.left = true
 			return nil
 		}
+		if ended {
+			return context.Cause(ctx)
+		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
 	}
 }
