@@ -79,7 +79,7 @@ func (d *daemon) plug(p *parts) (err error) {
 	}
 	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
 	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
-		Store: p.store, Trigger: p.trigger,
+		Store: p.store, Trigger: p.trigger, Recoverer: p.trigger,
 		NewSource: func() job.Source { return fifo.NewSource(pipes, d.log, pipeMetrics) },
 		NewSink:   func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
 	}, d.log, job.NewMetrics(d.registry))

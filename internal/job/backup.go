@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ type backupRun struct {
 
 	mu       sync.Mutex
 	failures []*Error
+	answered bool // HANA has reported success
 }
 
 // backup plans, arms, triggers and streams, and commits only if the verdict
@@ -66,23 +68,27 @@ type backupRun struct {
 func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	run := &backupRun{Conductor: c, job: j, log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database))}
+	var v verdict
+	keep := false
 	if err := run.prepare(ctx, record); err != nil {
-		run.clean(ctx, false)
-		return verdictOf(err)
-	}
-	e := run.stream(ctx)
-	v := judge(e)
-	if v.state == StateSucceeded {
-		if err := run.commit(ctx, e); err != nil {
-			v = verdict{state: StateLost, cause: err}
+		v = verdictOf(err)
+	} else {
+		e := run.stream(ctx)
+		v = judge(e)
+		if v.state == StateSucceeded {
+			v, keep = run.commit(ctx, e)
 		}
 	}
-	run.clean(ctx, v.state == StateSucceeded)
+	v.consequences = append(v.consequences, run.clean(ctx, keep)...)
 	return v
 }
 
-// prepare gets everything ready before HANA is told to start.
+// prepare gets everything ready before HANA is told to start. The plan is made
+// last of what may have to wait: it is HANA's word of this moment.
 func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
+	if err := r.checkStore(ctx, record); err != nil {
+		return err
+	}
 	plan, err := r.parts.Trigger.Plan(ctx, record.Database, record.Kind)
 	if err != nil {
 		return newError(StagePlan, CodePlan, causeOf(ctx, err))
@@ -92,9 +98,6 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	plan.JobID, plan.Prefix, plan.Directory = record.ID, record.Prefix, r.config.Directory
 	r.plan = plan
-	if err := r.parts.Store.Check(ctx); err != nil {
-		return newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
-	}
 	counters := r.job.follow(plan.Streams)
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	if err := r.begin(ctx, counters); err != nil {
@@ -104,16 +107,44 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	if err := r.source.Prepare(ctx, plan); err != nil {
 		return newError(StageArm, CodePipe, causeOf(ctx, err))
 	}
+	// From here on HANA may have been told, as far as a later process can know.
+	r.job.update(func(record *Record) { record.Stage = StageStream })
 	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.source.Pipes()}); err != nil {
 		return newError(StageArm, CodeState, err)
 	}
 	return nil
 }
 
-// begin reserves for every stream what it needs to never wait for another.
-func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
-	reserving, cancel := context.WithTimeoutCause(ctx, r.config.ReserveTimeout, errNoMemory)
+// checkStore proves that the store works and that nothing is in the way of this
+// backup's objects, before hours are spent on it.
+func (r *backupRun) checkStore(ctx context.Context, record Record) *Error {
+	checking, cancel := context.WithTimeout(ctx, r.config.ReserveTimeout)
 	defer cancel()
+	if err := r.parts.Store.Check(checking); err != nil {
+		return newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
+	}
+	prefix := backup.DataPrefix(r.config.SID, record.Database) + record.Prefix + "/"
+	objects, err := r.parts.Store.List(checking, prefix)
+	if err != nil {
+		return newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
+	}
+	if len(objects) > 0 {
+		return newError(StagePlan, CodePrefixUsed, fmt.Errorf("the store already holds %d objects below %s", len(objects), prefix))
+	}
+	return nil
+}
+
+// begin reserves for every stream what it needs to never wait for another. One
+// job reserves at a time, so that no two hold what the other waits for.
+func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
+	reserving, cancel := context.WithTimeout(ctx, r.config.ReserveTimeout)
+	defer cancel()
+	select {
+	case r.reserving <- struct{}{}:
+		defer func() { <-r.reserving }()
+	case <-reserving.Done():
+		return newError(StageArm, CodeMemory, causeOf(ctx, fmt.Errorf("another backup has waited for memory for %s", r.config.ReserveTimeout)))
+	}
 	for i, s := range r.plan.Streams {
 		key := backup.StreamKey(r.plan.SID, r.plan.Database, r.plan.Prefix, s.StreamID)
 		upload, err := r.parts.Store.Begin(reserving, key, backup.UploadOptions{
@@ -121,7 +152,7 @@ func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
 			Progress:      func(n int64) { counters[i].stored.Add(n) },
 		})
 		if err != nil {
-			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(reserving, err))
+			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(ctx, err))
 		}
 		r.uploads = append(r.uploads, &transfer{stream: s, upload: upload, counter: counters[i]})
 	}
@@ -132,7 +163,6 @@ func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
 // what was seen. When it returns, HANA has answered or been given up, and no
 // stream moves any more.
 func (r *backupRun) stream(ctx context.Context) evidence {
-	r.job.update(func(record *Record) { record.Stage = StageStream })
 	streaming, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	waiting, abandon := context.WithCancel(context.WithoutCancel(ctx))
@@ -163,7 +193,12 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 		return nil
 	})
 
-	answered := r.awaitAnswer(streaming, stop, answer)
+	ended := make(chan struct{})
+	go func() {
+		_ = streams.Wait() // errors went to fail
+		close(ended)
+	}()
+	answered := r.awaitAnswer(streaming, stop, answer, ended)
 	if answered {
 		guards.Go(func() error {
 			if err := r.watchEnding(guarding); err != nil {
@@ -172,7 +207,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 			return nil
 		})
 	}
-	_ = streams.Wait() // errors went to fail
+	<-ended
 	relieve()
 	_ = guards.Wait() // errors went to fail
 	if !answered {
@@ -194,24 +229,48 @@ func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
 
 // awaitAnswer waits until HANA has answered or the streams are stopped; it
 // reports whether HANA has. HANA's error stops the streams. An answer that got
-// lost is looked up in the catalog while the streams go on.
-func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error) bool {
-	select {
-	case <-streaming.Done():
-		return false
-	case err := <-answer:
-		var hana *backup.HANAError
-		switch {
-		case err == nil:
-		case errors.As(err, &hana):
-			r.fail(stop, newError(StageTrigger, CodeHANA, err))
-		default:
-			r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(err))
-			if err := r.askCatalog(streaming, err); err != nil {
+// lost, or that does not come although all streams have ended, is looked up in
+// the catalog.
+func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error, ended <-chan struct{}) bool {
+	var late <-chan time.Time
+	for {
+		select {
+		case <-streaming.Done():
+			return false
+		case err := <-answer:
+			r.hear(streaming, stop, err, ended)
+			return true
+		case <-ended:
+			timer := time.NewTimer(r.config.AnswerTimeout)
+			defer timer.Stop()
+			late, ended = timer.C, nil
+		case <-late:
+			silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
+			r.log.Warn("the catalog is asked instead", zap.Error(silence))
+			if err := r.askCatalog(streaming, silence, nil); err != nil {
 				r.fail(stop, err)
+				return false
 			}
+			return true
 		}
-		return true
+	}
+}
+
+// hear takes HANA's answer.
+func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc, answer error, ended <-chan struct{}) {
+	_, refused := errors.AsType[*backup.HANAError](answer)
+	switch {
+	case answer == nil:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.answered = true
+	case refused, errors.Is(answer, backup.ErrNotSent):
+		r.fail(stop, newError(StageTrigger, CodeHANA, answer))
+	default:
+		r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(answer))
+		if err := r.askCatalog(streaming, answer, ended); err != nil {
+			r.fail(stop, err)
+		}
 	}
 }
 
@@ -292,11 +351,13 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 			err = fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)
 		}
 	}
-	if err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.answered = true
+		return
 	}
+	r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
 }
 
 // gather collects the evidence after the last stream has ended.
@@ -304,6 +365,7 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 	r.job.update(func(record *Record) { record.Stage = StageSettle })
 	e := evidence{plan: r.plan}
 	r.mu.Lock()
+	e.answered = r.answered
 	e.failures = append(e.failures, r.failures...)
 	r.mu.Unlock()
 	if cause := context.Cause(streaming); isCancel(cause) {
@@ -339,26 +401,27 @@ func (r *backupRun) closeSource() {
 }
 
 // clean releases HANA, removes the pipes and undoes uploads that are not to
-// stay.
-func (r *backupRun) clean(ctx context.Context, keep bool) {
+// stay. It returns what could not be undone, to be told with the verdict.
+func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 	if r.source != nil {
 		r.closeSource()
 	}
 	if keep {
-		return
+		return nil
 	}
 	clean, cancel := cleanContext(ctx, r.config.CleanTimeout)
 	defer cancel()
-	var group errgroup.Group
-	for _, t := range r.uploads {
-		group.Go(func() error {
+	left := make([]string, len(r.uploads))
+	var group sync.WaitGroup
+	for i, t := range r.uploads {
+		group.Go(func() {
 			if err := t.upload.Abort(clean); err != nil {
-				r.log.Error("an upload could not be removed from the store", zap.Stringer("stream", t.stream.StreamID), zap.Error(err))
+				left[i] = streamError(StageClean, t.stream.StreamID, CodeLeftover, fmt.Errorf("not removed from the store: %w", err)).Error()
 			}
-			return nil
 		})
 	}
-	_ = group.Wait() // errors were logged: the verdict stands
+	group.Wait()
+	return slices.DeleteFunc(left, func(what string) bool { return what == "" })
 }
 
 // causeOf prefers the reason for which ctx ended over what it made fail.

@@ -13,12 +13,13 @@ import (
 const (
 	CodeCanceled       = "canceled"
 	CodeInterrupted    = "interrupted"
-	CodeInternal       = "internal"
 	CodePlan           = "plan_refused"
 	CodeNotPrimary     = "not_primary"
 	CodeBackupRunning  = "backup_running"
 	CodeWrongSystem    = "wrong_system"
+	CodePrefixUsed     = "prefix_used"
 	CodeHANA           = "hana_error"
+	CodeUnreachable    = "hana_unreachable"
 	CodeAnswerUnknown  = "hana_answer_unknown"
 	CodePipe           = "pipe_failed"
 	CodeIntrusion      = "pipe_bypassed"
@@ -30,6 +31,7 @@ const (
 	CodeCatalog        = "catalog_mismatch"
 	CodeStoreUnusable  = "store_unusable"
 	CodeMemory         = "memory_exhausted"
+	CodeLeftover       = "leftover"
 	CodeUpload         = "upload_failed"
 	CodeCommit         = "commit_failed"
 	CodeManifest       = "manifest_unusable"
@@ -53,11 +55,13 @@ func Codes() []CodeInfo {
 	return []CodeInfo{
 		{CodeCanceled, "The job was cancelled.", "Somebody asked for it, or the daemon was shut down.", "Start the job again when it is wanted."},
 		{CodeInterrupted, "The daemon ended while the job ran.", "The container was killed or restarted.", "Start a new backup; nothing of this one can be used."},
-		{CodeInternal, "The daemon met a state that it does not expect.", "A defect in pipestreamer.", "Report it with the job record and the log."},
 		{CodePlan, "HANA did not allow the backup to be planned.", "The database is stopped or unknown, a privilege is missing, or HANA is not reachable.", "Read the message: it names what HANA lacks."},
 		{CodeNotPrimary, "This system is the secondary site of a system replication.", "A takeover happened, or the job was sent to the wrong site.", "Send the request to the primary site."},
 		{CodeBackupRunning, "HANA already runs a data backup of this database.", "Another tool or an operator started one.", "Wait until it has ended; HANA allows one at a time."},
 		{CodeWrongSystem, "The system that answers is not the one in the configuration.", "hana.host or hana.sid is wrong.", "Compare hana.sid with the system behind hana.host."},
+		{CodePrefixUsed, "The store already holds objects under this prefix.", "The prefix was used before; objects are never overwritten.", "Leave the prefix out, or choose another."},
+		{CodeUnreachable, "A statement could not be sent to HANA.", "HANA is down, the port or the password is wrong, or the user is locked.", "Look at the message; nothing was started in HANA."},
+		{CodeLeftover, "Something of a failed backup stays in the store.", "The store failed while it was cleaned up.", "Remove the named objects by hand; no manifest names them."},
 		{CodeHANA, "HANA reported an error.", "See HANA's codes and text in the message; details are in its backup.log.", "Look at backup.log of the database for the codes in the message."},
 		{CodeAnswerUnknown, "The connection was lost and HANA's catalog could not be asked.", "The database or the network went away during the backup.", "Look at M_BACKUP_CATALOG, then start a new backup."},
 		{CodePipe, "A pipe could not be made or read.", "The backup directory is missing, read-only, sticky, or holds files of that name.", "Check the backup directory: same path in both containers, writable, not sticky."},
@@ -106,7 +110,11 @@ func newError(stage Stage, code string, err error) *Error {
 		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
 	case errors.Is(err, backup.ErrBusy):
 		e.Code, e.Hint = CodeBackupRunning, hintFor(CodeBackupRunning)
-	case errors.Is(err, errNoMemory):
+	case errors.Is(err, backup.ErrWrongSystem):
+		e.Code, e.Hint = CodeWrongSystem, hintFor(CodeWrongSystem)
+	case errors.Is(err, backup.ErrNotSent):
+		e.Code, e.Hint = CodeUnreachable, hintFor(CodeUnreachable)
+	case errors.Is(err, backup.ErrMemory):
 		e.Code, e.Hint = CodeMemory, hintFor(CodeMemory)
 	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):
 		e.Code, e.Hint = CodeCanceled, hintFor(CodeCanceled)

@@ -32,12 +32,13 @@ type Config struct {
 	// byte of any stream. Default 10 min.
 	OpenTimeout time.Duration
 	// AnswerTimeout bounds the wait for what HANA has to say after its streams
-	// ended: its answer, or a late catalog row. Default 1 min.
+	// ended: its answer, or a late catalog row. Default 5 min.
 	AnswerTimeout time.Duration
 	// EndTimeout is how long a stream may stay without a byte and without an
 	// end once HANA has answered. Default 30 s.
 	EndTimeout time.Duration
-	// CommitTimeout bounds making the objects visible. Default 10 min.
+	// CommitTimeout bounds making the objects visible; a second for each 32 MiB
+	// is added, because some stores copy for it. Default 10 min.
 	CommitTimeout time.Duration
 	// CleanTimeout bounds each step of cleaning up. Default 1 min.
 	CleanTimeout time.Duration
@@ -50,7 +51,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.ReserveTimeout, time.Minute},
 		{&c.OpenTimeout, 10 * time.Minute},
-		{&c.AnswerTimeout, time.Minute},
+		{&c.AnswerTimeout, 5 * time.Minute},
 		{&c.EndTimeout, 30 * time.Second},
 		{&c.CommitTimeout, 10 * time.Minute},
 		{&c.CleanTimeout, time.Minute},
@@ -73,8 +74,9 @@ type Store interface {
 // Parts are what the conductor brings together. They stay the caller's to
 // close, after the Conductor.
 type Parts struct {
-	Store   Store
-	Trigger backup.Trigger
+	Store     Store
+	Trigger   backup.Trigger
+	Recoverer backup.Recoverer
 	// NewSource and NewSink make the front doors of one job.
 	NewSource func() Source
 	NewSink   func() Sink
@@ -91,6 +93,8 @@ type Conductor struct {
 	life    context.Context //nolint:containedctx // a job's context derives from the daemon's, not from a request's
 	end     context.CancelCauseFunc
 	running sync.WaitGroup
+	// reserving is held by the one backup that reserves memory.
+	reserving chan struct{}
 
 	mu       sync.Mutex
 	draining bool
@@ -112,7 +116,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, life: life, end: end,
-		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
+		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), reserving: make(chan struct{}, 1),
 	}
 	if err := c.takeOver(); err != nil {
 		end(nil)
@@ -167,7 +171,7 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	if c.draining {
 		return Record{}, ErrDraining
 	}
-	if id, busy := c.busy[record.Database]; busy {
+	if id, busy := c.busy[record.Database]; busy && record.Action.exclusive() {
 		return Record{}, &BusyError{Database: record.Database, JobID: id}
 	}
 	id, err := uuid.NewV7()
@@ -182,7 +186,9 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	ctx, cancel := context.WithCancelCause(c.life)
 	j := newLive(record, request, cancel)
 	c.admit(j)
-	c.busy[record.Database] = record.ID
+	if record.Action.exclusive() {
+		c.busy[record.Database] = record.ID
+	}
 	c.metrics.running.WithLabelValues(string(record.Action)).Inc()
 	c.running.Go(func() { c.run(ctx, j, do) })
 	return record, nil
@@ -221,7 +227,9 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 		c.log.Error("the end of a job could not be journaled", zap.String("job_id", terminal.ID), zap.Error(err))
 	}
 	c.mu.Lock()
-	delete(c.busy, terminal.Database)
+	if c.busy[terminal.Database] == terminal.ID {
+		delete(c.busy, terminal.Database)
+	}
 	c.mu.Unlock()
 	c.metrics.ended(terminal)
 	c.logEnd(j.finish(func(r *Record) { conclude(r, v) }))

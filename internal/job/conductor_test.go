@@ -232,7 +232,7 @@ func TestRestartEndsWhatWasRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	interrupted := Record{
-		ID: "0193525a-0000-7000-8000-000000000002", Action: ActionBackup, State: StateRunning, Stage: StageStream,
+		ID: "0193525a-0000-7000-8000-000000000002", Action: ActionRestore, State: StateRunning, Stage: StageStream,
 		SID: "HXE", Database: "HXE", StartedAt: time.Now().UTC(), IdempotencyKey: "k",
 	}
 	ended := Record{ID: "0193525a-0000-7000-8000-000000000001", Action: ActionBackup, State: StateSucceeded, Stage: StageDone, Database: "HXE"}

@@ -5,9 +5,6 @@ import (
 	"fmt"
 )
 
-// errNoMemory is the cause of a reservation that took too long.
-var errNoMemory = errors.New("the memory budget has no room for one more stream")
-
 // Errors with which a request is refused.
 var (
 	// ErrDraining means that the daemon is shutting down.

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -142,7 +143,46 @@ func TestBackupFaults(t *testing.T) {
 				entry: func(backup.CatalogEntry, error) (backup.CatalogEntry, error) {
 					return backup.CatalogEntry{}, backup.ErrNotFound
 				},
-			}), StateFailed, StageSettle, CodeCatalogMissing, "",
+			}), StateLost, StageSettle, CodeCatalogMissing, "",
+		},
+		{
+			"HANA never starts and never answers", trigger(&faultyTrigger{
+				backup: func(ctx context.Context, _ backup.Plan, send func() error) error {
+					<-ctx.Done()
+					return errors.Join(context.Cause(ctx), send())
+				},
+			}), StateFailed, StageStream, CodeUnopened, "",
+		},
+		{
+			"all streams end and HANA never answers", trigger(&faultyTrigger{
+				backup: func(ctx context.Context, _ backup.Plan, send func() error) error {
+					err := send()
+					<-ctx.Done()
+					return errors.Join(context.Cause(ctx), err)
+				},
+				entry: func(e backup.CatalogEntry, err error) (backup.CatalogEntry, error) {
+					e.State = backup.CatalogRunning
+					return e, err
+				},
+			}), StateFailed, StageTrigger, CodeAnswerUnknown, "",
+		},
+		{
+			"the answer gets lost and the catalog never ends", trigger(&faultyTrigger{
+				backup: func(_ context.Context, _ backup.Plan, send func() error) error {
+					return errors.Join(send(), errors.New("connection reset"))
+				},
+				entry: func(e backup.CatalogEntry, err error) (backup.CatalogEntry, error) {
+					e.State = backup.CatalogRunning
+					return e, err
+				},
+			}), StateFailed, StageTrigger, CodeAnswerUnknown, "",
+		},
+		{
+			"the statement cannot be sent", trigger(&faultyTrigger{
+				backup: func(context.Context, backup.Plan, func() error) error {
+					return fmt.Errorf("BACKUP DATA: %w: connection refused", backup.ErrNotSent)
+				},
+			}), StateFailed, StageTrigger, CodeUnreachable, "",
 		},
 		{
 			"success with a failed catalog entry", trigger(&faultyTrigger{
@@ -201,6 +241,40 @@ func TestAnswerLostButBackupGood(t *testing.T) {
 	})
 	if record := w.backupOf(t, "HXE"); record.State != StateSucceeded {
 		t.Errorf("got %s because of %v", record.State, record.Error)
+	}
+}
+
+// TestAnswerMissingButBackupGood shows the same of an answer that never comes.
+func TestAnswerMissingButBackupGood(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(_ *hanasim.Config, p *Parts, c *Config) {
+		c.AnswerTimeout = 500 * time.Millisecond
+		p.Trigger = &faultyTrigger{backup: func(ctx context.Context, _ backup.Plan, send func() error) error {
+			err := send()
+			<-ctx.Done()
+			return errors.Join(context.Cause(ctx), err)
+		}}
+	})
+	if record := w.backupOf(t, "HXE"); record.State != StateSucceeded {
+		t.Errorf("got %s because of %v", record.State, record.Error)
+	}
+}
+
+func TestPrefixIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+	for _, want := range []State{StateSucceeded, StateFailed} {
+		record, err := w.StartBackup(t.Context(), BackupRequest{Database: "HXE", Prefix: "MONDAY"}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		record = await(t, w.Conductor, record.ID)
+		if record.State != want || want == StateFailed && (record.Error.Code != CodePrefixUsed || record.Error.Stage != StagePlan) {
+			t.Errorf("got %s because of %v", record.State, record.Error)
+		}
+	}
+	if _, err := w.Backup(t.Context(), "HXE", Latest); err != nil {
+		t.Errorf("the first backup is gone: %v", err)
 	}
 }
 

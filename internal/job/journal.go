@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
@@ -134,42 +131,6 @@ func (j *journal) load() ([]entry, error) {
 		return strings.Compare(a.Record.ID, b.Record.ID) // UUIDv7: in order of time
 	})
 	return entries, nil
-}
-
-// takeOver remembers the jobs of earlier processes. Pipes that they left are
-// released and removed without being read (a re-opened pipe splices silently);
-// their unfinished jobs have failed.
-func (c *Conductor) takeOver() error {
-	entries, err := c.journal.load()
-	if err != nil {
-		return err
-	}
-	for i := range entries {
-		e := &entries[i]
-		if !e.Record.State.Terminal() {
-			if err := c.interrupted(e); err != nil {
-				return err
-			}
-		}
-		j := newLive(e.Record, e.Request, func(error) {})
-		close(j.done)
-		c.admit(j)
-	}
-	return nil
-}
-
-func (c *Conductor) interrupted(e *entry) error {
-	swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
-	if err != nil {
-		return fmt.Errorf("release the pipes of interrupted job %s: %w", e.Record.ID, err)
-	}
-	cause := newError(e.Record.Stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
-	conclude(&e.Record, verdict{state: StateFailed, cause: cause})
-	e.Record.Stage = cause.Stage
-	e.Record.FinishedAt, e.Pipes = time.Now().UTC(), nil
-	c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database),
-		zap.String("stage", string(e.Record.Stage)), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
-	return c.journal.save(*e)
 }
 
 func syncDirectory(path string) error {

@@ -8,16 +8,13 @@ import (
 	"slices"
 	"strconv"
 
+	"go.uber.org/zap"
+
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // Latest stands for the newest backup wherever a backup id is asked for.
 const Latest = "latest"
-
-// manifestLimit bounds what is read as a manifest: one for 100 TiB in parts of
-// 16 MiB has about 1 GiB of JSON; parts grow with the estimate, so real ones
-// stay far below this.
-const manifestLimit = 256 << 20
 
 // Backups returns the manifests of one database, or of all when database is
 // empty, newest first.
@@ -40,8 +37,12 @@ func (c *Conductor) Backups(ctx context.Context, database string) ([]*backup.Man
 			continue // a data object
 		}
 		m, err := readManifest(ctx, c.parts.Store, object.Key)
-		if err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil { // one that is broken must not hide the others
+			c.log.Error("a manifest is left out of the list", zap.String("key", object.Key), zap.Error(err))
+			continue
 		}
 		manifests = append(manifests, m)
 	}
@@ -104,12 +105,12 @@ func readManifest(ctx context.Context, store backup.Store, key string) (_ *backu
 		return nil, fmt.Errorf("read manifest %s: %w", key, err)
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	text, err := io.ReadAll(io.LimitReader(reader, manifestLimit+1))
+	text, err := io.ReadAll(io.LimitReader(reader, backup.ManifestLimit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read manifest %s: %w", key, err)
 	}
-	if len(text) > manifestLimit {
-		return nil, fmt.Errorf("read manifest %s: larger than %d bytes", key, manifestLimit)
+	if len(text) > backup.ManifestLimit {
+		return nil, fmt.Errorf("read manifest %s: larger than %d bytes", key, backup.ManifestLimit)
 	}
 	m, err := backup.DecodeManifest(text)
 	if err != nil {

@@ -17,6 +17,10 @@ const (
 	ActionVerification Action = "verification"
 )
 
+// exclusive says whether the action needs its database for itself. Reading a
+// backup back does not.
+func (a Action) exclusive() bool { return a != ActionVerification }
+
 // State is where a job stands. All but StateRunning are terminal.
 type State string
 
@@ -75,6 +79,9 @@ type Record struct {
 	// Command is what the operator has to run in HANA's container, for a
 	// restore of SYSTEMDB.
 	Command string `json:"command,omitempty"`
+	// TenantStopped says that a restore has stopped its tenant and could not
+	// bring it back: it is not usable until a restore succeeds.
+	TenantStopped bool `json:"tenant_stopped,omitempty"`
 	// Error is the first cause of a job that did not succeed.
 	Error *Error `json:"error,omitempty"`
 	// Consequences are what followed from the first cause.

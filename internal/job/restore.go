@@ -94,6 +94,11 @@ func (r *restoreRun) prepare(ctx context.Context, record Record, id string) *Err
 	if err := presence(ctx, r.parts.Store, manifest); err != nil {
 		return err
 	}
+	if manifest.Database != backup.SystemDB {
+		if err := r.parts.Recoverer.CheckRecovery(ctx, r.plan); err != nil {
+			return newError(StagePlan, CodePlan, causeOf(ctx, err))
+		}
+	}
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	r.sink = r.parts.NewSink()
 	if err := r.sink.Prepare(ctx, r.plan); err != nil {
@@ -171,16 +176,38 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	return r.consumed()
 }
 
-// recover returns when HANA has recovered or failed. When serving ends first,
-// the pipes are closed and HANA gets AnswerTimeout to say what it makes of it.
+// recover returns when HANA has recovered or failed. A tenant that was stopped
+// but not touched, because serving has ended meanwhile, is started again.
 func (r *restoreRun) recover(serving context.Context) error {
 	if r.plan.Database == backup.SystemDB {
 		return r.awaitReaders(serving)
 	}
+	if err := r.parts.Recoverer.Stop(serving, r.plan); err != nil {
+		return err
+	}
+	r.job.update(func(record *Record) { record.TenantStopped = true })
+	if serving.Err() == nil {
+		if err := r.awaitRecovery(serving); err != nil {
+			return err
+		}
+	}
+	clean, cancel := cleanContext(serving, r.config.AnswerTimeout)
+	defer cancel()
+	if err := r.parts.Recoverer.Start(clean, r.plan); err != nil {
+		return err
+	}
+	r.job.update(func(record *Record) { record.TenantStopped = false })
+	return nil
+}
+
+// awaitRecovery issues RECOVER and waits for the answer. When serving ends
+// first, the pipes are closed and HANA gets AnswerTimeout to say what it makes
+// of it.
+func (r *restoreRun) awaitRecovery(serving context.Context) error {
 	waiting, abandon := context.WithCancel(context.WithoutCancel(serving))
 	defer abandon()
 	answer := make(chan error, 1)
-	go func() { answer <- r.parts.Trigger.Recover(waiting, r.plan) }()
+	go func() { answer <- r.parts.Recoverer.Recover(waiting, r.plan) }()
 	select {
 	case err := <-answer:
 		return err

@@ -17,16 +17,15 @@ import (
 // errStillRunning makes a poll of the catalog go on.
 var errStillRunning = errors.New("the catalog says that the backup is still running")
 
-// pollCatalog asks for the entry of plan until it has ended. It gives up when
-// the catalog could not be asked for patience; a backup that runs on keeps it
-// patient when whileRunning is set.
-func (r *backupRun) pollCatalog(ctx context.Context, patience time.Duration, whileRunning bool) (backup.CatalogEntry, error) {
+// pollCatalog asks for the entry of plan until it has ended. It gives up after
+// patience; each answer while busy says so (nil: never) starts it anew.
+func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience time.Duration, busy func() bool) (backup.CatalogEntry, error) {
 	lastWord := time.Now()
 	ask := func() (backup.CatalogEntry, error) {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		entry, err := r.parts.Trigger.Entry(attempt, r.plan)
-		if err == nil && whileRunning {
+		entry, err := c.parts.Trigger.Entry(attempt, plan)
+		if err == nil && busy != nil && busy() {
 			lastWord = time.Now()
 		}
 		if err == nil && (entry.State == backup.CatalogRunning || entry.State == backup.CatalogCancelPending) {
@@ -42,14 +41,23 @@ func (r *backupRun) pollCatalog(ctx context.Context, patience time.Duration, whi
 	return backoff.Retry(ctx, ask, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0))
 }
 
-// askCatalog finds out how a backup ended whose answer got lost.
-func (r *backupRun) askCatalog(ctx context.Context, lost error) *Error {
-	entry, err := r.pollCatalog(ctx, r.config.AnswerTimeout, true)
+// askCatalog finds out how a backup ended whose answer is missing. While its
+// streams move, a catalog that calls it running is believed.
+func (r *backupRun) askCatalog(ctx context.Context, missing error, ended <-chan struct{}) *Error {
+	moving := func() bool {
+		select {
+		case <-ended:
+			return false
+		default:
+			return ended != nil
+		}
+	}
+	entry, err := r.pollCatalog(ctx, r.plan, r.config.AnswerTimeout, moving)
 	switch {
 	case ctx.Err() != nil:
 		return newError(StageTrigger, CodeAnswerUnknown, context.Cause(ctx))
 	case err != nil:
-		return newError(StageTrigger, CodeAnswerUnknown, fmt.Errorf("%w; then the catalog: %w", lost, err))
+		return newError(StageTrigger, CodeAnswerUnknown, fmt.Errorf("%w; then the catalog: %w", missing, err))
 	case entry.State != backup.CatalogSuccessful:
 		return newError(StageTrigger, CodeCatalog, fmt.Errorf("the catalog calls backup %d %s: %s", entry.BackupID, entry.State, entry.Message))
 	}
@@ -57,31 +65,32 @@ func (r *backupRun) askCatalog(ctx context.Context, lost error) *Error {
 }
 
 // awaitEntry reads the final catalog entry. After a failure it only has to
-// tell whether HANA believes in the backup, so it does not outlive its time.
+// tell whether HANA believes in the backup, so it does not wait for a row.
 func (r *backupRun) awaitEntry(ctx context.Context, failed bool) (backup.CatalogEntry, error) {
 	clean, cancel := cleanContext(ctx, 2*r.config.AnswerTimeout)
 	defer cancel()
 	if !failed {
-		return r.pollCatalog(clean, r.config.AnswerTimeout, false)
+		return r.pollCatalog(clean, r.plan, r.config.AnswerTimeout, nil)
 	}
-	entry, err := r.pollCatalog(clean, min(r.config.AnswerTimeout, 5*time.Second), true)
-	if err != nil {
-		return entry, fmt.Errorf("ask the catalog: %w", err)
-	}
-	return entry, nil
+	return r.pollCatalog(clean, r.plan, min(r.config.AnswerTimeout, 5*time.Second), func() bool { return true })
 }
 
-// commit makes the objects visible and writes the manifest, in this order. It
-// is not cancelled by a request to stop: the backup is good, only its record
-// is missing. On error nothing stays visible once clean has run.
-func (r *backupRun) commit(ctx context.Context, e evidence) *Error {
+// copyRate in bytes/s is what a store is trusted to move inside itself, for
+// those backends whose commit is a copy.
+const copyRate = 32 << 20
+
+// commit makes the objects visible and writes the manifest, in this order, and
+// says whether the objects are to stay. It is not cancelled by a request to
+// stop: the backup is good, only its record is missing.
+func (r *backupRun) commit(ctx context.Context, e evidence) (v verdict, keep bool) {
 	r.job.update(func(record *Record) { record.Stage = StageCommit })
-	ctx, cancel := cleanContext(ctx, r.config.CommitTimeout)
-	defer cancel()
 	manifest := r.manifest(e)
+	limit := r.config.CommitTimeout + time.Duration(manifest.Bytes()/copyRate)*time.Second
+	ctx, cancel := cleanContext(ctx, limit)
+	defer cancel()
 	text, err := manifest.Encode()
 	if err != nil {
-		return newError(StageCommit, CodeManifest, err)
+		return lost(newError(StageCommit, CodeManifest, err)), false
 	}
 	group, groupContext := errgroup.WithContext(ctx)
 	for _, t := range r.uploads {
@@ -93,14 +102,46 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *Error {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return newError(StageCommit, CodeCommit, err)
+		return lost(newError(StageCommit, CodeCommit, err)), false
 	}
 	key := backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
 	if err := writeObject(ctx, r.parts.Store, key, text, r.config.CleanTimeout); err != nil {
-		return newError(StageCommit, CodeManifest, err)
+		cause := newError(StageCommit, CodeManifest, err)
+		if absent, err := r.proveAbsent(ctx, key); !absent {
+			v := lost(cause)
+			v.consequences = append(v.consequences, fmt.Sprintf(
+				"the objects stay, because it is not known whether the manifest %s exists (%v): verify backup %d", key, err, manifest.BackupID))
+			return v, true
+		}
+		return lost(cause), false
 	}
 	r.job.update(func(record *Record) { record.Manifest = key })
-	return nil
+	return verdict{state: StateSucceeded}, true
+}
+
+// lost is the verdict on a backup that HANA believes in and that failed after.
+func lost(cause *Error) verdict { return verdict{state: StateLost, cause: cause} }
+
+// proveAbsent makes sure that there is no object at key: a manifest must not
+// outlive the objects that it names.
+func (r *backupRun) proveAbsent(ctx context.Context, key string) (bool, error) {
+	clean, cancel := cleanContext(ctx, r.config.CleanTimeout)
+	defer cancel()
+	_, err := backoff.Retry(clean, func() (struct{}, error) {
+		if err := r.parts.Store.Remove(clean, key); err != nil {
+			return struct{}{}, err
+		}
+		_, err := r.parts.Store.Stat(clean, key)
+		switch {
+		case errors.Is(err, backup.ErrNotFound):
+			return struct{}{}, nil
+		case err != nil:
+			return struct{}{}, err
+		default:
+			return struct{}{}, backoff.Permanent(fmt.Errorf("%s is still there", key))
+		}
+	}, backoff.WithBackOff(backoff.NewExponentialBackOff()))
+	return err == nil, err
 }
 
 func (r *backupRun) manifest(e evidence) *backup.Manifest {

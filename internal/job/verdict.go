@@ -13,6 +13,8 @@ type evidence struct {
 	plan backup.Plan
 	// failures in the order in which they happened.
 	failures []*Error
+	// answered says that HANA itself reported success to the statement.
+	answered bool
 	// entry is HANA's record of the backup, nil when there is none or it could
 	// not be read; then entryErr says why.
 	entry    *backup.CatalogEntry
@@ -45,12 +47,30 @@ func judge(e evidence) verdict {
 	failures := e.failures
 	if len(failures) == 0 {
 		failures = mismatches(e)
+	} else if e.entry == nil {
+		failures = append(failures, catalogMissing(e))
 	}
 	v := verdictOf(failures...)
-	if v.state != StateSucceeded && e.entry != nil && e.entry.State == backup.CatalogSuccessful {
+	if v.state != StateSucceeded && believed(e) {
 		v.state = StateLost
 	}
 	return v
+}
+
+// believed says whether HANA takes this backup for a good one. What it answered
+// counts unless its catalog says otherwise.
+func believed(e evidence) bool {
+	if e.entry != nil {
+		return e.entry.State == backup.CatalogSuccessful
+	}
+	return e.answered
+}
+
+func catalogMissing(e evidence) *Error {
+	if e.entryErr == nil {
+		return newError(StageSettle, CodeCatalogMissing, errors.New("the catalog has no entry"))
+	}
+	return newError(StageSettle, CodeCatalogMissing, fmt.Errorf("the catalog was asked: %w", e.entryErr))
 }
 
 // verdictOf is the verdict on a job that either did everything or failed, as
@@ -72,11 +92,7 @@ func verdictOf(failures ...*Error) verdict {
 // mismatches lists every difference between catalog, plan and streams.
 func mismatches(e evidence) []*Error {
 	if e.entry == nil {
-		err := e.entryErr
-		if err == nil {
-			err = errors.New("no catalog entry")
-		}
-		return []*Error{newError(StageSettle, CodeCatalogMissing, err)}
+		return []*Error{catalogMissing(e)}
 	}
 	if e.entry.State != backup.CatalogSuccessful {
 		return []*Error{newError(StageSettle, CodeCatalog,

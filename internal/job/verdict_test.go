@@ -59,6 +59,12 @@ var faults = []struct {
 }{
 	{"catalog entry missing", func(e *evidence) { e.entry, e.entryErr = nil, backup.ErrNotFound }, StateFailed, CodeCatalogMissing},
 	{"catalog entry missing without a reason", func(e *evidence) { e.entry = nil }, StateFailed, CodeCatalogMissing},
+	{"catalog entry missing after HANA reported success", func(e *evidence) { e.entry, e.answered = nil, true }, StateLost, CodeCatalogMissing},
+	{"catalog says failed although HANA reported success", func(e *evidence) { e.entry.State, e.answered = backup.CatalogFailed, true }, StateFailed, CodeCatalog},
+	{"a failure after which the catalog is away", func(e *evidence) {
+		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
+		e.entry, e.entryErr = nil, errors.New("connection refused")
+	}, StateFailed, CodeUpload},
 	{"catalog says failed", func(e *evidence) { e.entry.State = backup.CatalogFailed }, StateFailed, CodeCatalog},
 	{"catalog says running", func(e *evidence) { e.entry.State = backup.CatalogRunning }, StateFailed, CodeCatalog},
 	{"catalog says nothing", func(e *evidence) { e.entry.State = "" }, StateFailed, CodeCatalog},
@@ -146,12 +152,11 @@ func TestJudgeNeverCallsAFaultGood(t *testing.T) {
 			}
 		}()
 		v := judge(e)
-		believed := e.entry != nil && e.entry.State == backup.CatalogSuccessful
 		if v.state == StateSucceeded && undone(e) {
 			continue
 		}
-		if v.state == StateSucceeded || v.cause == nil || believed != (v.state == StateLost) {
-			t.Fatalf("seed %d, %s: got %+v, HANA believes: %t", seed, fmt.Sprint(names), v, believed)
+		if v.state == StateSucceeded || v.cause == nil || believed(e) != (v.state == StateLost) {
+			t.Fatalf("seed %d, %s: got %+v, HANA believes: %t", seed, fmt.Sprint(names), v, believed(e))
 		}
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
@@ -57,7 +56,13 @@ func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) who
 	parts.Store = openStore(t, w.bucket, log)
 	change(&sim, &parts, &config)
 	w.system = startSystem(t, sim)
-	parts.Trigger = openTrigger(t, w.system, parts.Trigger, log)
+	trigger := openTrigger(t, w.system, log)
+	parts.Recoverer = trigger
+	if fault, wraps := parts.Trigger.(*faultyTrigger); wraps {
+		fault.Trigger = trigger
+	} else {
+		parts.Trigger = trigger
+	}
 	var err error
 	if w.Conductor, err = NewConductor(config, parts, log, NewMetrics(prometheus.NewRegistry())); err != nil {
 		t.Fatal(err)
@@ -98,8 +103,7 @@ func startSystem(t *testing.T, config hanasim.Config) *hanasim.System {
 	return system
 }
 
-// openTrigger connects to the system; fault, when set, stands in front.
-func openTrigger(t *testing.T, system *hanasim.System, fault backup.Trigger, log *zap.Logger) backup.Trigger {
+func openTrigger(t *testing.T, system *hanasim.System, log *zap.Logger) *hdbtrigger.Trigger {
 	t.Helper()
 	host, port, err := net.SplitHostPort(system.Addr("SYSTEMDB"))
 	if err != nil {
@@ -124,10 +128,6 @@ func openTrigger(t *testing.T, system *hanasim.System, fault backup.Trigger, log
 			t.Error(err)
 		}
 	})
-	if fault, wraps := fault.(*faultyTrigger); wraps {
-		fault.Trigger = trigger
-		return fault
-	}
 	return trigger
 }
 

@@ -1,0 +1,142 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
+)
+
+// takeOver remembers the jobs of earlier processes. Pipes that they left are
+// released and removed without being read (a re-opened pipe splices silently),
+// so their unfinished jobs have come to nothing. What became of a backup that
+// HANA may have been told to start is found out in the background; until then
+// it runs on and keeps its database.
+func (c *Conductor) takeOver() error {
+	entries, err := c.journal.load()
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.Record.State.Terminal() {
+			c.remember(e)
+			continue
+		}
+		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
+		if err != nil {
+			return fmt.Errorf("release the pipes of interrupted job %s: %w", e.Record.ID, err)
+		}
+		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database),
+			zap.String("stage", string(e.Record.Stage)), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
+		if e.Record.Action == ActionBackup && e.Record.Stage == StageStream {
+			c.resume(e)
+			continue
+		}
+		conclude(&e.Record, verdictOf(interruption(e.Record.Stage)))
+		e.Pipes = nil
+		if err := c.journal.save(*e); err != nil {
+			return err
+		}
+		c.remember(e)
+	}
+	return nil
+}
+
+func interruption(stage Stage) *Error {
+	return newError(stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
+}
+
+func (c *Conductor) remember(e *entry) {
+	j := newLive(e.Record, e.Request, func(error) {})
+	close(j.done)
+	c.admit(j)
+}
+
+// resume runs what is left to do for an interrupted backup.
+func (c *Conductor) resume(e *entry) {
+	ctx, cancel := context.WithCancelCause(c.life)
+	j := newLive(e.Record, e.Request, cancel)
+	c.admit(j)
+	c.busy[e.Record.Database] = e.Record.ID
+	c.metrics.running.WithLabelValues(string(e.Record.Action)).Inc()
+	c.running.Go(func() { c.run(ctx, j, c.afterwards) })
+}
+
+// afterwards finds out what became of an interrupted backup: HANA is asked to
+// cancel it and then how it ended. It succeeded if its manifest was written,
+// which is the last step; otherwise its objects are removed, and it has failed,
+// or is lost if HANA believes in it.
+func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
+	record := j.snapshot()
+	plan := backup.Plan{
+		JobID: record.ID, SID: c.config.SID, Database: record.Database, Kind: record.Kind,
+		Directory: c.config.Directory, Prefix: record.Prefix,
+	}
+	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}
+	asking, cancel := context.WithTimeout(ctx, 3*c.config.AnswerTimeout)
+	defer cancel()
+	if err := c.parts.Trigger.Cancel(asking, plan); err != nil {
+		c.log.Warn("HANA could not be asked to cancel an interrupted backup", zap.String("job_id", record.ID), zap.Error(err))
+	}
+	entry, err := c.pollCatalog(asking, plan, 2*c.config.AnswerTimeout, nil)
+	if err != nil {
+		e.entryErr = err
+	} else {
+		e.entry = &entry
+		j.update(func(record *Record) { record.BackupID = entry.BackupID })
+		if key, written := c.manifestOf(ctx, plan, entry.BackupID); written {
+			j.update(func(record *Record) { record.Manifest = key })
+			return verdict{state: StateSucceeded}
+		}
+	}
+	v := judge(e)
+	if err := c.removeObjects(ctx, plan); err != nil {
+		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, err).Error())
+	}
+	return v
+}
+
+// manifestOf looks for the manifest that this very job wrote.
+func (c *Conductor) manifestOf(ctx context.Context, plan backup.Plan, backupID int64) (key string, written bool) {
+	key = backup.ManifestKey(plan.SID, plan.Database, backupID)
+	m, err := readManifest(ctx, c.parts.Store, key)
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		c.log.Error("the manifest of an interrupted backup cannot be read", zap.String("job_id", plan.JobID), zap.Error(err))
+	}
+	return key, err == nil && m.JobID == plan.JobID
+}
+
+// removeObjects removes what a backup without a manifest made visible. Its
+// prefix was unused when it began. Objects that some manifest names stay,
+// whatever happened: nothing that can be restored is ever removed here.
+func (c *Conductor) removeObjects(ctx context.Context, plan backup.Plan) error {
+	manifests, err := c.parts.Store.List(ctx, backup.ManifestPrefix(plan.SID, plan.Database))
+	if err != nil {
+		return fmt.Errorf("list manifests: %w", err)
+	}
+	for _, object := range manifests {
+		m, err := readManifest(ctx, c.parts.Store, object.Key)
+		if err != nil {
+			return err
+		}
+		if m.Prefix == plan.Prefix {
+			return fmt.Errorf("the objects of prefix %s stay: manifest %s names them", plan.Prefix, object.Key)
+		}
+	}
+	objects, err := c.parts.Store.List(ctx, backup.DataPrefix(plan.SID, plan.Database)+plan.Prefix+"/")
+	if err != nil {
+		return fmt.Errorf("list objects of prefix %s: %w", plan.Prefix, err)
+	}
+	var group errgroup.Group
+	group.SetLimit(8)
+	for _, object := range objects {
+		group.Go(func() error { return c.parts.Store.Remove(ctx, object.Key) })
+	}
+	return group.Wait()
+}
