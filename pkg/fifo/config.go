@@ -9,6 +9,9 @@ import (
 const (
 	// defaultPipeSize is what an unprivileged process may ask for (fs.pipe-max-size).
 	defaultPipeSize = 1 << 20
+	// sourcePipes are the pipes of a stream of a Source: at the final name, at
+	// the hidden one, and the spare.
+	sourcePipes = 3
 	// armedPipeSize is the least there is. A writer blocks after one page, so
 	// a stream of more than a page cannot end before its pipe left the path.
 	armedPipeSize = 4096

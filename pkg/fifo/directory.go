@@ -85,7 +85,8 @@ func (d *directory) check() (hint string, err error) {
 	return "", nil
 }
 
-// temporary is a name that nobody else uses.
+// temporary is a name that nobody else uses, for the moment in which remove
+// examines what it took.
 func (d *directory) temporary() string {
 	return ".pipestreamer-" + d.token + "-" + strconv.FormatInt(d.count.Add(1), 10)
 }

@@ -13,8 +13,10 @@ type PipeID struct {
 	// Name is relative to the directory of the plan.
 	Name string `json:"name"`
 	Dev  uint64 `json:"dev"`
-	// Ino is 0 for a name that several pipes take in turn, as in a Sink: then
-	// every pipe at that name is ours, since Prepare refused to share it.
+	// Ino is 0 for a name whose pipe is not made yet, or that several pipes
+	// take in turn, as in a Sink: then every pipe at that name is ours, since
+	// Names and Prepare refused to share it, on whatever device: a volume that
+	// is mounted again may have another number.
 	Ino uint64 `json:"ino"`
 }
 

@@ -18,6 +18,7 @@ import (
 // frontDoor is what Source and Sink have in common.
 type frontDoor interface {
 	Prepare(ctx context.Context, plan backup.Plan) error
+	Names(plan backup.Plan) ([]fifo.PipeID, error)
 	Pipes() []fifo.PipeID
 	Close() error
 }

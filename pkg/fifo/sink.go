@@ -95,7 +95,7 @@ func (s *Sink) prepare(ctx context.Context, plan backup.Plan) error {
 		}
 		st := &sinkStream{
 			report: backup.StreamReport{StreamID: stream.StreamID},
-			name:   plan.FileName(stream.StreamID), fresh: s.dir.temporary(),
+			name:   plan.FileName(stream.StreamID), fresh: temporaryName(plan.FileName(stream.StreamID), 0),
 		}
 		p, err := s.createWaiting(st)
 		if err != nil {

@@ -331,27 +331,30 @@ func TestCloseReleasesReaders(t *testing.T) {
 // and keep the pipe open: the stream was read whole.
 func TestTheLastLookAtAPipe(t *testing.T) {
 	t.Parallel()
-	for range 50 {
-		p := plan(directory(t), 1)
-		s := fifo.NewSink(fifo.Config{Directory: p.Directory}, nil, nil)
-		must(t, s.Prepare(t.Context(), p))
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		st := &store{data: pattern(10_000)}
-		served := async(func() error { return s.Serve(ctx, stream(0), st.open) })
-		f, err := os.Open(finalPath(p, 0))
-		must(t, err)
-		_, err = io.ReadFull(f, make([]byte, 9_999))
-		must(t, err)
-		eventually(t, "the last byte in the pipe", func() bool { return st.closed.Load() == 1 })
-		_, err = io.ReadFull(f, make([]byte, 1))
-		must(t, err)
-		cancel()
-		must(t, receive(t, "the end of Serve", served))
-		if r := s.Report()[0]; r.Complete != 1 || r.Bytes != 10_000 {
-			t.Fatalf("%d complete, %d bytes", r.Complete, r.Bytes)
-		}
-		must(t, f.Close())
-		must(t, s.Close())
+	for n := range 50 {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			p := plan(directory(t), 1)
+			s := fifo.NewSink(fifo.Config{Directory: p.Directory}, nil, nil)
+			must(t, s.Prepare(t.Context(), p))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			st := &store{data: pattern(10_000)}
+			served := async(func() error { return s.Serve(ctx, stream(0), st.open) })
+			f, err := os.Open(finalPath(p, 0))
+			must(t, err)
+			_, err = io.ReadFull(f, make([]byte, 9_999))
+			must(t, err)
+			eventually(t, "the last byte in the pipe", func() bool { return st.closed.Load() == 1 })
+			_, err = io.ReadFull(f, make([]byte, 1))
+			must(t, err)
+			cancel()
+			must(t, receive(t, "the end of Serve", served))
+			if r := s.Report()[0]; r.Complete != 1 || r.Bytes != 10_000 {
+				t.Errorf("%d complete, %d bytes", r.Complete, r.Bytes)
+			}
+			must(t, f.Close())
+			must(t, s.Close())
+		})
 	}
 }

@@ -133,8 +133,8 @@ func (s *Source) prepare(ctx context.Context, plan backup.Plan) error {
 	return s.intrusion
 }
 
-// prepareDirectory opens and checks the directory of a plan.
-func prepareDirectory(cfg Config, plan backup.Plan, log *zap.Logger) (*directory, error) {
+// openPlan checks a plan and opens its directory.
+func openPlan(cfg Config, plan backup.Plan) (*directory, error) {
 	if err := backup.CheckPrefix(plan.Prefix); err != nil {
 		return nil, fmt.Errorf("prepare pipes: %w", err)
 	}
@@ -148,7 +148,12 @@ func prepareDirectory(cfg Config, plan backup.Plan, log *zap.Logger) (*directory
 	if len(seen) == 0 {
 		return nil, errors.New("prepare pipes: the plan has no streams")
 	}
-	dir, err := openDirectory(cfg.Directory, plan.Directory)
+	return openDirectory(cfg.Directory, plan.Directory)
+}
+
+// prepareDirectory opens and checks the directory of a plan.
+func prepareDirectory(cfg Config, plan backup.Plan, log *zap.Logger) (*directory, error) {
+	dir, err := openPlan(cfg, plan)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +176,8 @@ func (s *Source) arm(plan backup.Plan, id backup.StreamID) error {
 		begun: make(chan struct{}),
 	}
 	s.streams = append(s.streams, st)
-	for range 3 {
-		p, err := s.dir.create(s.dir.temporary(), s.cfg.Mode)
+	for n := range sourcePipes {
+		p, err := s.dir.create(temporaryName(st.final, n), s.cfg.Mode)
 		if err != nil {
 			return err
 		}

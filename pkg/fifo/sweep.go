@@ -20,7 +20,7 @@ type Swept struct {
 
 // Sweep releases whoever is blocked in opening a pipe of an earlier process,
 // for writing or for reading, and removes the pipes. directory is that of the
-// plan, pipes are what the earlier Source or Sink gave as Pipes.
+// plan, pipes are what the earlier Source or Sink gave as Names or Pipes.
 //
 // No byte is read: what a writer puts into such a pipe between our open and our
 // close is lost, so the backup that it belongs to has failed, whatever HANA
@@ -75,7 +75,7 @@ func Sweep(directory string, pipes []PipeID) (Swept, error) {
 
 func isJournaled(e entry, name string, pipes []PipeID) bool {
 	for _, p := range pipes {
-		if e.is(p) || (p.Ino == 0 && p.Name == name && e.isPipe() && e.dev == p.Dev) {
+		if e.is(p) || (p.Ino == 0 && p.Name == name && e.isPipe()) {
 			return true
 		}
 	}
