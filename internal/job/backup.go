@@ -232,28 +232,31 @@ func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
 // lost, or that does not come although all streams have ended, is looked up in
 // the catalog.
 func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error, ended <-chan struct{}) bool {
-	var late <-chan time.Time
-	for {
-		select {
-		case <-streaming.Done():
-			return false
-		case err := <-answer:
-			r.hear(streaming, stop, err, ended)
-			return true
-		case <-ended:
-			timer := time.NewTimer(r.config.AnswerTimeout)
-			defer timer.Stop()
-			late, ended = timer.C, nil
-		case <-late:
-			silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
-			r.log.Warn("the catalog is asked instead", zap.Error(silence))
-			if err := r.askCatalog(streaming, silence, nil); err != nil {
-				r.fail(stop, err)
-				return false
-			}
-			return true
-		}
+	select {
+	case <-streaming.Done():
+		return false
+	case err := <-answer:
+		r.hear(streaming, stop, err, ended)
+		return true
+	case <-ended:
 	}
+	late := time.NewTimer(r.config.AnswerTimeout)
+	defer late.Stop()
+	select {
+	case <-streaming.Done():
+		return false
+	case err := <-answer:
+		r.hear(streaming, stop, err, ended)
+		return true
+	case <-late.C:
+	}
+	silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
+	r.log.Warn("the catalog is asked instead", zap.Error(silence))
+	if err := r.askCatalog(streaming, silence, ended); err != nil {
+		r.fail(stop, err)
+		return false
+	}
+	return true
 }
 
 // hear takes HANA's answer.

@@ -30,6 +30,8 @@
 //	reserved by a download    1 × its largest part
 //	more parts in flight      up to Concurrency (+1 being filled), only while
 //	                          the budget has room
+//	fetched ahead by all      ≤ MemoryBudget / 2, since a reader may be left
+//	                          alone for ever with what was fetched for it
 //	sum of all                ≤ MemoryBudget, always
 //	largest part size         MemoryBudget / (2 × Streams), at least 5 MiB
 //

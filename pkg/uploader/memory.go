@@ -8,12 +8,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // memory is the budget of all part buffers of a Store.
 type memory struct {
-	size  int64
-	sum   *semaphore.Weighted
+	size int64
+	sum  *semaphore.Weighted
+	// ahead bounds what downloads fetch ahead of their readers. A reader that
+	// HANA has left alone holds it for ever, so it must leave room for others
+	// to begin.
+	ahead *semaphore.Weighted
 	gauge prometheus.Gauge
 	used  atomic.Int64
 	peak  atomic.Int64
@@ -23,28 +29,43 @@ type memory struct {
 }
 
 func newMemory(size int64, gauge prometheus.Gauge) *memory {
-	return &memory{size: size, sum: semaphore.NewWeighted(size), gauge: gauge}
+	return &memory{size: size, sum: semaphore.NewWeighted(size), ahead: semaphore.NewWeighted(size / 2), gauge: gauge}
 }
 
 // acquire takes n bytes of the budget, or waits for them until ctx ends.
 func (m *memory) acquire(ctx context.Context, n int64) error {
 	if n > m.size {
-		return fmt.Errorf("%d bytes of part buffers are more than the memory budget of %d", n, m.size)
+		return fmt.Errorf("%w: %d bytes of part buffers are more than all of its %d", backup.ErrMemory, n, m.size)
 	}
 	if err := m.sum.Acquire(ctx, n); err != nil {
-		return fmt.Errorf("wait for %d bytes of the memory budget: %w", n, context.Cause(ctx))
+		return fmt.Errorf("%w for %d bytes: %w", backup.ErrMemory, n, context.Cause(ctx))
 	}
 	m.count(n)
 	return nil
 }
 
-// tryAcquire takes n bytes if that leaves nobody waiting.
-func (m *memory) tryAcquire(n int64) bool {
+// tryAcquire takes n bytes if that leaves nobody waiting, for a download only
+// up to its bound.
+func (m *memory) tryAcquire(n int64, download bool) bool {
+	if download && !m.ahead.TryAcquire(n) {
+		return false
+	}
 	if !m.sum.TryAcquire(n) {
+		if download {
+			m.ahead.Release(n)
+		}
 		return false
 	}
 	m.count(n)
 	return true
+}
+
+// releaseExtra gives back what tryAcquire took.
+func (m *memory) releaseExtra(n int64, download bool) {
+	if download {
+		m.ahead.Release(n)
+	}
+	m.release(n)
 }
 
 func (m *memory) release(n int64) {
@@ -89,6 +110,7 @@ type buffers struct {
 	size     int64
 	reserved int
 	most     int
+	download bool
 
 	mu    sync.Mutex
 	inUse int
@@ -126,7 +148,7 @@ func (b *buffers) get(ctx context.Context) (*[]byte, error) {
 func (b *buffers) take() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.inUse >= b.reserved && (b.inUse >= b.most || !b.memory.tryAcquire(b.size)) {
+	if b.inUse >= b.reserved && (b.inUse >= b.most || !b.memory.tryAcquire(b.size, b.download)) {
 		return false
 	}
 	b.inUse++
@@ -139,7 +161,7 @@ func (b *buffers) put(buffer *[]byte) {
 	b.mu.Lock()
 	b.inUse--
 	if b.inUse >= b.reserved {
-		b.memory.release(b.size)
+		b.memory.releaseExtra(b.size, b.download)
 	}
 	b.mu.Unlock()
 	select {

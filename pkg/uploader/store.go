@@ -131,6 +131,10 @@ func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
 				return nil
 			})
 	})
+	// A bucket has no directories that could be missing: it is the bucket.
+	if errors.Is(err, fs.ErrorDirNotFound) && s.remote.base.Features().BucketBased {
+		return nil, fmt.Errorf("list %q: the bucket of root %q does not exist", prefix, s.cfg.Root)
+	}
 	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
 		return nil, fmt.Errorf("list %q: %w", prefix, err)
 	}

@@ -32,6 +32,7 @@ func (s *Store) OpenStream(ctx context.Context, objects []backup.Object) (io.Rea
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
+	reserved.download = true
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &streamReader{
 		store: s, ctx: ctx, cancel: cancel, buffers: reserved,
