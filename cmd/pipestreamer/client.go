@@ -30,6 +30,13 @@ func (a *app) connect() (*httpapi.Client, error) {
 			secret, err := config.ReadSecret(a.tokenFile)
 			return secret.Reveal(), err
 		}
+		token, err := options.Token()
+		if err == nil && token == "" {
+			err = errors.New(a.tokenFile + " is empty")
+		}
+		if err != nil {
+			return nil, &failure{status: statusUsage, err: fmt.Errorf("--token-file: %w", err)}
+		}
 	}
 	client, err := httpapi.NewClient(options)
 	if err != nil {
@@ -42,6 +49,8 @@ func (a *app) connect() (*httpapi.Client, error) {
 type jobFlags struct {
 	detach bool
 	key    string
+	// note is shown with the record.
+	note string
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
@@ -66,16 +75,30 @@ func (a *app) runJob(ctx context.Context, flags jobFlags, begin start) error {
 	if flags.detach {
 		return a.print(record, func() error { return a.println(record.ID) })
 	}
+	follow := func(show func(job.Record)) (job.Record, error) { return a.follow(ctx, client, record.ID, show) }
+	return a.watch(client, record, flags.note, follow)
+}
+
+// watch shows a job while follow follows it, and turns its end into an exit
+// status.
+func (a *app) watch(client *httpapi.Client, record job.Record, note string, follow func(show func(job.Record)) (job.Record, error)) error {
 	progress := a.newProgress(record)
-	record, err = a.follow(ctx, client, record.ID, progress.show)
+	client.OnLost(progress.lost)
+	last, err := follow(progress.show)
 	progress.end()
 	if err != nil {
-		return &failure{status: statusFailed, err: err, hint: "the job goes on; pipestreamer show " + record.ID + " tells how it ends"}
+		if _, is := errors.AsType[*failure](err); is {
+			return err
+		}
+		if _, answered := errors.AsType[*httpapi.Problem](err); answered {
+			return err
+		}
+		return &failure{status: statusFailed, err: err, hint: "start the daemon, then: pipestreamer show " + record.ID}
 	}
-	if err := a.print(record, func() error { return a.printJob(record) }); err != nil {
+	if err := a.print(last, func() error { return a.printJob(last, note) }); err != nil {
 		return err
 	}
-	return outcome(record)
+	return outcome(last)
 }
 
 // follow follows a job to its end. When ctx ends before, it asks the daemon to
@@ -97,6 +120,12 @@ func (a *app) follow(ctx context.Context, client *httpapi.Client, id string, sho
 	defer cancel()
 	record, err = client.Follow(clean, id, show)
 	record.ID = id
+	if errors.Is(err, context.DeadlineExceeded) && clean.Err() != nil {
+		err = &failure{
+			status: statusCanceled, err: fmt.Errorf("job %s was asked to end and is still cleaning up after %s", id, cleanTimeout),
+			hint: "pipestreamer show " + id + " --follow",
+		}
+	}
 	return record, err
 }
 
@@ -113,9 +142,9 @@ func outcome(r job.Record) error {
 	case len(r.Findings) > 0:
 		status = statusFindings
 	}
-	f := &failure{status: status, err: fmt.Errorf("%s of %s: %s (job %s)", r.Action, r.Database, r.State, r.ID), record: &r}
+	f := &failure{status: status, err: fmt.Errorf("%s of %s: %s", r.Action, r.Database, r.State), record: &r}
 	if r.Error != nil {
-		f.err = fmt.Errorf("%s of %s: %s: %w (job %s)", r.Action, r.Database, r.State, r.Error, r.ID)
+		f.err = fmt.Errorf("%w: %s", f.err, causeText(r.Error))
 		f.hint = r.Error.Hint
 	}
 	return f

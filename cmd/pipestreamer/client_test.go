@@ -67,24 +67,40 @@ func TestHowAJobEnds(t *testing.T) {
 				r.State, r.Stage, r.BackupID = job.StateSucceeded, job.StageDone, 1700000000000
 				r.Streams = []job.Progress{{Stream: backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", EstimatedSize: 10}, Bytes: 2048, Stored: 2048, Done: true}}
 			},
-			status: 0, stdout: "1700000000000", stderr: "done: 2.0 KiB of about 2.0 KiB in 1 streams",
+			status: 0, stdout: "1700000000000", stderr: "done: 2.0 KiB of about 2.0 KiB in 1 stream\n",
 		},
 		{
 			name: "backup fails", args: []string{"backup", "--database", "HXE"},
 			end: func(r *job.Record) {
 				r.State = job.StateFailed
-				r.Error = &job.Error{Stage: job.StageStream, Stream: "3_1", Code: "upload_failed", Message: "upload HXE/HXE/data/P/3_1: 403", Hint: "Mend the store."}
+				r.Error = &job.Error{Stage: job.StageStream, Stream: "3_1", Code: "upload_failed", Message: "upload HXE/HXE/data/P/3_1: 403\n\tsecond line", Hint: "Mend the store."}
 				r.Consequences = []string{"HANA error 447: broken pipe"}
 			},
-			status: 1, stdout: "HANA error 447: broken pipe", stderr: "pipestreamer: backup of HXE: failed: stream stream 3_1: upload HXE/HXE/data/P/3_1: 403 (job job-1)\n  what to do: Mend the store.\n",
+			status: 1, stderr: "pipestreamer: backup of HXE failed (see above; again with pipestreamer show job-1)\n",
+			stdout: "cause        stream 3_1: upload HXE/HXE/data/P/3_1: 403\n" +
+				"              second line\n" +
+				"code         upload_failed\n" +
+				"what to do   Mend the store.\n" +
+				"followed by  HANA error 447: broken pipe\n",
 		},
 		{
 			name: "backup is lost", args: []string{"backup", "--database", "HXE"},
-			end: func(r *job.Record) { r.State = job.StateLost }, status: 4, stdout: "lost", stderr: "backup of HXE: lost",
+			end: func(r *job.Record) { r.State, r.BackupID = job.StateLost, 1700000000000 }, status: 4, stderr: "backup of HXE is lost (see above",
+			stdout: "HANA's catalog lists backup 1700000000000 as successful, the store does not have it, so it cannot be restored.\n" +
+				"            Deltas must not be based on it: start a new complete backup now (pipestreamer backup --database HXE).\n",
 		},
 		{
 			name: "somebody else cancels", args: []string{"backup", "--database", "HXE"},
-			end: func(r *job.Record) { r.State = job.StateCanceled }, status: 130, stdout: "canceled", stderr: "backup of HXE: canceled",
+			end: func(r *job.Record) { r.State = job.StateCanceled }, status: 130, stdout: "canceled", stderr: "backup of HXE was canceled (see above",
+		},
+		{
+			name: "restore leaves its tenant stopped", args: []string{"restore", "--database", "HXE", "--backup", "latest"},
+			end: func(r *job.Record) { r.State, r.TenantStopped = job.StateCanceled, true }, status: 130,
+			stdout: "attention  tenant HXE is stopped", stderr: "\ntenant HXE is stopped and not usable until a restore succeeds\n",
+		},
+		{
+			name: "verification by sample", args: []string{"verify", "--database", "HXE", "--backup", "latest", "--sample", "2"},
+			end: func(r *job.Record) { r.State = job.StateSucceeded }, stdout: "sampled 2 parts per object, not every byte",
 		},
 		{
 			name: "verification has findings", args: []string{"verify", "--database", "HXE", "--backup", "latest", "--sample", "2"},
@@ -109,6 +125,9 @@ func TestHowAJobEnds(t *testing.T) {
 			jobs.SetBackups(nil, stored("SYSTEMDB", 1700000000001), stored("HXE", 1700000000000))
 			jobs.OnStart(func(r job.Record) { jobs.Change(r.ID, test.end) })
 			status, stdout, stderr := execute(t.Context(), append(test.args, "--url", url)...)
+			if n := strings.Count(stdout+stderr, "Mend the store"); n > 1 {
+				t.Errorf("the same hint is shown %d times", n)
+			}
 			if status != test.status || !strings.Contains(stdout, test.stdout) || !strings.Contains(stderr, test.stderr) {
 				t.Errorf("status %d, expected %d\nstdout %s\nstderr %s", status, test.status, stdout, stderr)
 			}
@@ -129,11 +148,15 @@ func TestJobAsJSON(t *testing.T) {
 		t.Errorf("stdout %s: %v", stdout, err)
 	}
 	var document struct {
-		Status int         `json:"exit_status"`
-		Hint   string      `json:"hint"`
-		Job    *job.Record `json:"job"`
+		Error  string          `json:"error"`
+		Status int             `json:"exit_status"`
+		Hint   string          `json:"hint"`
+		JobID  string          `json:"job_id"`
+		Code   string          `json:"code"`
+		Job    json.RawMessage `json:"job"`
 	}
-	if err := json.Unmarshal([]byte(stderr), &document); err != nil || document.Job == nil || document.Hint != "h" {
+	err := json.Unmarshal([]byte(stderr), &document)
+	if err != nil || document.Error != "backup of HXE: lost: commit: m" || document.Hint != "h" || document.JobID != "job-1" || document.Code != "commit_failed" || document.Job != nil {
 		t.Errorf("stderr %s: %v", stderr, err)
 	}
 	if status != 4 || document.Status != 4 {
@@ -178,7 +201,7 @@ func TestDetach(t *testing.T) {
 		t.Errorf("the job is %s, %v; expected running", r.State, err)
 	}
 	status, _, stderr := execute(t.Context(), "backup", "--database", "HXE", "--url", url)
-	if status != 1 || !strings.Contains(stderr, "database HXE is busy with job job-1\n  what to do: wait for that job") {
+	if status != 1 || !strings.Contains(stderr, "database HXE is busy with job job-1\n  what to do: wait for that job (pipestreamer show job-1 --follow), or cancel it (pipestreamer cancel job-1)\n") {
 		t.Errorf("status %d, stderr %s", status, stderr)
 	}
 }
@@ -200,11 +223,13 @@ func TestListAndShow(t *testing.T) {
 		{name: "backups", args: []string{"list"}, stdout: "1700000000001  SYSTEMDB  complete  2026-01-02T03:04:05Z  1        5.0 MiB"},
 		{name: "backups of one", args: []string{"list", "--database", "HXE", "-o", "json"}, stdout: `"backup_id": 1700000000000`},
 		{name: "jobs", args: []string{"list", "--jobs", "--database", "hxe"}, stdout: "job-1  backup  HXE       succeeded  plan   2026-01-02T03:04:05Z  1m0s"},
-		{name: "jobs of another", args: []string{"list", "--jobs", "--database", "X"}, stdout: "JOB  ACTION"},
+		{name: "jobs of another", args: []string{"list", "--jobs", "--database", "X"}, stderr: "no jobs of X\n"},
+		{name: "backups of an unknown database", args: []string{"list", "--database", "NOPE"}, stderr: "no backups of NOPE\n"},
+		{name: "the same as JSON", args: []string{"list", "--database", "NOPE", "-o", "json"}, stdout: "[]\n"},
 		{name: "job", args: []string{"show", "job-1"}, stdout: "state     succeeded"},
 		{name: "backup", args: []string{"show", "--database", "HXE", "--backup", "latest"}, stdout: "HXE/HXE/data/P/3_1"},
-		{name: "unknown job", args: []string{"show", "job-9"}, status: 1, stderr: "no such job"},
-		{name: "unknown backup", args: []string{"show", "--database", "HXE", "--backup", "7"}, status: 1, stderr: "what to do: GET /v1/backups lists"},
+		{name: "unknown job", args: []string{"show", "job-9"}, status: 1, stderr: "no such job\n  what to do: pipestreamer list --jobs shows"},
+		{name: "unknown backup", args: []string{"show", "--database", "HXE", "--backup", "7"}, status: 1, stderr: "what to do: pipestreamer list shows"},
 		{name: "bad name", args: []string{"list", "--database", "a'b"}, status: 2, stderr: "database: "},
 		{name: "bad name in JSON", args: []string{"list", "--database", "a'b", "-o", "json"}, status: 2, stderr: `"problem":{"type":"urn:pipestreamer:problem:invalid_request"`},
 	}

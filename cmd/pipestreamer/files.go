@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -27,7 +29,7 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 	uploader.Quiet(log)
 	store, err := uploader.New(ctx, storeConfig(cfg), log, nil)
 	if err != nil {
-		return err
+		return storeRefused(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
 	m, err := job.ReadManifest(ctx, store, cfg.HANA.SID, request.Database, request.Backup)
@@ -62,6 +64,18 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 	}
 	record.State, record.Stage, record.FinishedAt = job.StateSucceeded, job.StageDone, time.Now().UTC()
 	return a.print(m, func() error { return a.printFiles(m, dir) })
+}
+
+// storeRefused makes a usage error of what is wrong with the store's settings;
+// an error of the network stays as it is.
+func storeRefused(cfg *config.Config, err error) error {
+	if _, network := errors.AsType[net.Error](err); network {
+		return err
+	}
+	return &failure{
+		status: statusUsage, err: fmt.Errorf("configuration, store.type %s: %w", cfg.Store.Type, err),
+		hint: "compare store.type, store.root, store.options and store.secrets with rclone's documentation of that backend",
+	}
 }
 
 func (a *app) printFiles(m *backup.Manifest, dir string) error {

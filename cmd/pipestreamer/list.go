@@ -31,18 +31,31 @@ func (a *app) listCommand() *cobra.Command {
 				if err != nil {
 					return a.unreachable(err)
 				}
-				return a.print(records, func() error { return a.table(jobRows(records, database)) })
+				return a.print(records, func() error { return a.tableOf("jobs", database, jobRows(records, database)) })
 			}
 			backups, err := client.Backups(cmd.Context(), database)
 			if err != nil {
 				return a.unreachable(err)
 			}
-			return a.print(backups, func() error { return a.table(backupRows(backups)) })
+			return a.print(backups, func() error { return a.tableOf("backups", database, backupRows(backups)) })
 		}),
 	}
 	cmd.Flags().StringVar(&database, "database", "", "only of this database")
 	cmd.Flags().BoolVar(&jobs, "jobs", false, "list jobs instead of backups")
 	return cmd
+}
+
+// tableOf writes rows, and says so when there are none below the head.
+func (a *app) tableOf(things, database string, rows [][]string) error {
+	if len(rows) > 1 {
+		return a.table(rows)
+	}
+	text := "no " + things
+	if database != "" {
+		text += " of " + database
+	}
+	a.tell(text)
+	return nil
 }
 
 func backupRows(backups []httpapi.Summary) [][]string {

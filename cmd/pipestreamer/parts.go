@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,8 +55,8 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr // the end was asked for; that it broke something off is no error
 		}
-		if _, network := errors.AsType[net.Error](err); !network {
-			return nil, &failure{status: statusUsage, err: err, hint: "compare the store's settings with rclone's documentation of that backend"}
+		if refused, is := errors.AsType[*failure](storeRefused(d.cfg, err)); is {
+			return nil, refused
 		}
 		d.log.Error("the store cannot be opened; trying again", zap.Duration("pause", openPause), zap.Error(err))
 		d.setReady(func(context.Context) error { return fmt.Errorf("store: %w", err) })

@@ -27,19 +27,32 @@ func (a *app) println(text string) error {
 	return err
 }
 
-// table writes rows in columns.
+// tell writes a line for people to standard error; with -o json nothing.
+func (a *app) tell(text string) {
+	if a.output != "json" {
+		_, _ = fmt.Fprintln(a.stderr, text)
+	}
+}
+
+// table writes rows in columns. A cell of several lines goes on in its column.
 func (a *app) table(rows [][]string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
-		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			// Tabs and their like would be columns to the writer.
+			cell = strings.NewReplacer("\t", " ", "\v", " ", "\f", " ", "\r", "").Replace(strings.TrimSpace(cell))
+			cells[i] = strings.ReplaceAll(cell, "\n", "\n"+strings.Repeat("\t", i))
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
 }
 
-// printJob writes a job for people.
-func (a *app) printJob(r job.Record) error {
+// printJob writes a job for people, and a note if there is one.
+func (a *app) printJob(r job.Record, note string) error {
 	rows := [][]string{{"job", r.ID}, {"action", string(r.Action)}, {"database", r.Database}, {"state", string(r.State)}, {"stage", string(r.Stage)}}
 	add := func(name, value string) {
 		if value != "" && value != "0" {
@@ -52,10 +65,17 @@ func (a *app) printJob(r job.Record) error {
 	add("started", timeText(r.StartedAt))
 	add("finished", timeText(r.FinishedAt))
 	add("command", r.Command)
+	add("note", note)
 	if r.Error != nil {
-		add("cause", r.Error.Error())
+		add("cause", causeText(r.Error))
 		add("code", r.Error.Code)
 		add("what to do", r.Error.Hint)
+	}
+	if r.State == job.StateLost {
+		add("that means", lostText(&r))
+	}
+	if r.TenantStopped {
+		add("attention", stoppedText(&r))
 	}
 	for _, consequence := range r.Consequences {
 		add("followed by", consequence)
@@ -68,6 +88,51 @@ func (a *app) printJob(r job.Record) error {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
 	}
 	return a.table(rows)
+}
+
+// causeText tells where a job failed and why.
+func causeText(e *job.Error) string {
+	switch {
+	case e.Stream == "":
+		return string(e.Stage) + ": " + e.Message
+	case e.Stage == job.StageStream:
+		return "stream " + e.Stream + ": " + e.Message
+	default:
+		return string(e.Stage) + ", stream " + e.Stream + ": " + e.Message
+	}
+}
+
+// lostText explains the state that people fear most.
+func lostText(r *job.Record) string {
+	id := "this backup"
+	if r.BackupID != 0 {
+		id = "backup " + strconv.FormatInt(r.BackupID, 10)
+	}
+	return "HANA's catalog lists " + id + " as successful, the store does not have it, so it cannot be restored.\n" +
+		"Deltas must not be based on it: start a new complete backup now (pipestreamer backup --database " + r.Database + ")."
+}
+
+func stoppedText(r *job.Record) string {
+	return "tenant " + r.Database + " is stopped and not usable until a restore succeeds"
+}
+
+// ending is the last line for a job that did not succeed; its record, with the
+// cause, was shown before.
+func ending(r *job.Record) string {
+	end := map[job.State]string{job.StateFailed: "failed", job.StateCanceled: "was canceled", job.StateLost: "is lost"}[r.State]
+	text := fmt.Sprintf("%s of %s %s (see above; again with pipestreamer show %s)", r.Action, r.Database, end, r.ID)
+	if r.TenantStopped {
+		text += "\n" + stoppedText(r)
+	}
+	return text
+}
+
+// countText writes a number of things: "1 stream", "2 streams".
+func countText(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
 }
 
 // printManifest writes a manifest for people.

@@ -13,9 +13,13 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-// lineInterval is the pause between lines of progress where there is no
-// terminal.
-const lineInterval = 10 * time.Second
+// Where there is no terminal, a line of progress follows the one before after
+// a tenth of the time that has passed, within these limits, or after a tenth of
+// the bytes: often in a short job, and without filling the log of a long one.
+const (
+	minLineInterval = 2 * time.Second
+	maxLineInterval = time.Minute
+)
 
 // progress shows on standard error how far a job is: bars on a terminal, lines
 // elsewhere, nothing but an operator's command with -o json.
@@ -23,13 +27,15 @@ type progress struct {
 	app      *app
 	bars     *mpb.Progress // nil without a terminal
 	byID     map[backup.StreamID]*mpb.Bar
+	begun    time.Time
 	stage    job.Stage
+	tenth    int64
 	lastLine time.Time
 	command  string
 }
 
 func (a *app) newProgress(r job.Record) *progress {
-	p := &progress{app: a, byID: make(map[backup.StreamID]*mpb.Bar)}
+	p := &progress{app: a, begun: time.Now(), byID: make(map[backup.StreamID]*mpb.Bar)}
 	if a.output == "text" {
 		p.say(fmt.Sprintf("%s of %s: job %s", r.Action, r.Database, r.ID))
 		if a.terminal() {
@@ -74,18 +80,31 @@ func (p *progress) bar(s *job.Progress) {
 
 // line writes one at every new stage, then from time to time.
 func (p *progress) line(r job.Record) {
-	if r.Stage == p.stage && time.Since(p.lastLine) < lineInterval {
-		return
-	}
-	p.stage, p.lastLine = r.Stage, time.Now()
-	var bytes, estimate int64
+	var bytes, estimate, tenth int64
 	for i := range r.Streams {
 		bytes += r.Streams[i].Bytes
 		estimate += max(r.Streams[i].EstimatedSize, r.Streams[i].Bytes)
 	}
 	text := string(r.Stage)
 	if estimate > 0 {
-		text += fmt.Sprintf(": %s of about %s in %d streams", byteText(bytes), byteText(estimate), len(r.Streams))
+		tenth = bytes / max(estimate/10, 1)
+		text += fmt.Sprintf(": %s of about %s in %s", byteText(bytes), byteText(estimate), countText(len(r.Streams), "stream"))
+	}
+	now := time.Now()
+	pause := min(max(now.Sub(p.begun)/10, minLineInterval), maxLineInterval)
+	if r.Stage == p.stage && tenth <= p.tenth && now.Sub(p.lastLine) < pause {
+		return
+	}
+	p.stage, p.tenth, p.lastLine = r.Stage, tenth, now
+	p.say(text)
+}
+
+// lost tells that the daemon does not answer.
+func (p *progress) lost(err error, until time.Time) {
+	text := fmt.Sprintf("lost contact with the daemon (%v), trying again until %s", err, until.Format(time.TimeOnly))
+	if p.app.output == "json" {
+		_ = json.NewEncoder(p.app.stderr).Encode(map[string]string{"warning": text})
+		return
 	}
 	p.say(text)
 }

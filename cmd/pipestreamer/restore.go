@@ -20,9 +20,13 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore --database NAME --backup ID|latest [--to-dir DIR --config FILE]",
 		Short: "Restore a database, or write a backup as plain files",
-		Long: `Restore a database from the store through the daemon: a tenant is stopped,
-recovered and started; for SYSTEMDB the command to run is printed, and the
-streams are served until it is done. Ctrl-C cancels the restore.
+		Long: `Restore a database from the store through the daemon.
+
+A tenant is stopped, its data is REPLACED by that of the backup, and it is
+started again; what was written since the backup is gone. If the restore fails
+or is canceled (Ctrl-C) on the way, the tenant stays stopped and is not usable
+until a restore succeeds. For SYSTEMDB the command to run is printed, and the
+streams are served until it is done.
 
 With --to-dir the backup is read from the store without a daemon and without
 HANA, and written as plain files under HANA's own names. Existing files are

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,7 @@ func (a *app) root() *cobra.Command {
 
 Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 4 lost (HANA's catalog has a backup that the store does not have), 130 cancelled.`,
+		Version:       versionText(),
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.output != "text" && a.output != "json" {
@@ -80,6 +82,7 @@ Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 			return nil
 		},
 	}
+	root.SetVersionTemplate("pipestreamer {{.Version}} " + runtime.Version() + "\n")
 	socket := a.variable("PIPESTREAMER_HTTP_SOCKET")
 	if socket == "" {
 		socket = "/var/lib/pipestreamer/pipestreamer.sock"
@@ -89,7 +92,7 @@ Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 	flags.StringVar(&a.socket, "socket", socket, "Unix socket of the daemon")
 	flags.StringVar(&a.url, "url", "", "address of the daemon (http://host:port) instead of its socket")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token for --url")
-	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.versionCommand())
+	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.cancelCommand(), a.verifyCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -127,13 +130,13 @@ func classify(ctx context.Context, err error) *failure {
 		return &failure{status: statusUsage, err: err, hint: "pipestreamer --help and pipestreamer VERB --help show the usage"}
 	}
 	if _, refused := errors.AsType[*config.Error](err); refused {
-		f.status, f.hint = statusUsage, "docs/configuration.md lists every setting"
+		f.status, f.hint = statusUsage, "give the settings in a file (--config FILE) or as variables; docs/configuration.md lists every setting"
 	}
 	if field, is := errors.AsType[*job.FieldError](err); is {
 		f.status, f.err = statusUsage, field
 	}
 	if p, is := errors.AsType[*httpapi.Problem](err); is {
-		f.hint = p.Hint
+		f.hint = problemHint(p)
 		if p.Status == http.StatusBadRequest {
 			f.status = statusUsage
 		}
@@ -144,30 +147,66 @@ func classify(ctx context.Context, err error) *failure {
 	return f
 }
 
+// problemType begins every type of a problem; docs/openapi.yaml lists them.
+const problemType = "urn:pipestreamer:problem:"
+
+// problemHint says what to do in words of the command line; the daemon's own
+// hints name its HTTP routes.
+func problemHint(p *httpapi.Problem) string {
+	switch strings.TrimPrefix(p.Type, problemType) {
+	case "busy":
+		if p.JobID != "" {
+			return fmt.Sprintf("wait for that job (pipestreamer show %[1]s --follow), or cancel it (pipestreamer cancel %[1]s)", p.JobID)
+		}
+	case "unknown_job":
+		return "pipestreamer list --jobs shows those that are known"
+	case "unknown_backup":
+		return "pipestreamer list shows those that exist"
+	}
+	return p.Hint
+}
+
 // printError tells on standard error what happened, where, and what to do.
 func (a *app) printError(f *failure) {
-	if a.output != "json" {
-		text := "pipestreamer: " + strings.TrimSpace(f.err.Error()) + "\n"
-		if f.hint != "" && !strings.Contains(text, f.hint) {
-			text += "  what to do: " + f.hint + "\n"
-		}
-		// Standard error is the last resort; when it fails, the status remains.
-		_, _ = io.WriteString(a.stderr, text)
+	if a.output == "json" {
+		a.printErrorJSON(f)
 		return
 	}
+	text := "pipestreamer: " + strings.TrimSpace(f.err.Error()) + "\n"
+	switch {
+	case f.record != nil: // its record was shown, with cause and hint
+		text = "pipestreamer: " + ending(f.record) + "\n"
+	case f.hint != "" && !strings.Contains(text, f.hint):
+		text += "  what to do: " + f.hint + "\n"
+	}
+	// Standard error is the last resort; when it fails, the status remains.
+	_, _ = io.WriteString(a.stderr, text)
+}
+
+func (a *app) printErrorJSON(f *failure) {
 	document := struct {
 		Error    string           `json:"error"`
 		Status   int              `json:"exit_status"`
 		Hint     string           `json:"hint,omitempty"`
 		Problem  *httpapi.Problem `json:"problem,omitempty"`
 		Problems []config.Problem `json:"problems,omitempty"`
-		Job      *job.Record      `json:"job,omitempty"`
-	}{Error: f.err.Error(), Status: f.status, Hint: f.hint, Job: f.record}
+		JobID    string           `json:"job_id,omitempty"`
+		Code     string           `json:"code,omitempty"`
+	}{Error: f.err.Error(), Status: f.status, Hint: f.hint}
 	if p, is := errors.AsType[*httpapi.Problem](f.err); is {
 		document.Problem = p
 	}
 	if refused, is := errors.AsType[*config.Error](f.err); is {
 		document.Problems = refused.Problems
+	}
+	if f.record != nil {
+		document.JobID = f.record.ID
+		if f.record.Error != nil {
+			document.Code = f.record.Error.Code
+		}
+		if f.record.TenantStopped {
+			document.Error += "; " + stoppedText(f.record)
+		}
 	}
 	_ = json.NewEncoder(a.stderr).Encode(document)
 }

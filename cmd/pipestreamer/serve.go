@@ -107,10 +107,18 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.plug(p); err != nil {
+	if err := d.plug(p); err != nil { //nolint:contextcheck // what an earlier process left is ended whatever becomes of ctx
 		return errors.Join(err, doors.close())
 	}
-	d.setReady(p.ready)
+	if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
+		d.log.Warn("backups and restores will fail until the backup directory is mended", zap.Error(err))
+	}
+	d.setReady(func(ctx context.Context) error {
+		if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
+			return err
+		}
+		return p.ready(ctx)
+	})
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
@@ -131,6 +139,21 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	p.conductor.Drain(patience)
 	stop()
 	return group.Wait()
+}
+
+// checkDirectory refuses a backup directory in which no job can work, as far as
+// this container sees it. It may be mounted or mended while the daemon runs.
+func checkDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("backupDirectory: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("backupDirectory: %s is not a directory", dir)
+	case info.Mode()&os.ModeSticky != 0 && info.Mode()&0o022 != 0:
+		return fmt.Errorf("backupDirectory: %s is sticky (%s), so the kernel refuses HANA to open our pipes (fs.protected_fifos, proc(5)): use mode 2770", dir, info.Mode())
+	}
+	return nil
 }
 
 // doors are the listeners of the interface for jobs; tcp may be nil.

@@ -168,7 +168,7 @@ func TestServeWithoutHANA(t *testing.T) {
 		t.Errorf("jobs over TCP with the token: %d %s", status, body)
 	}
 	status, stdout, stderr := execute(t.Context(), "backup", "--database", "HXE", "--socket", m.socket)
-	if status != 1 || !strings.Contains(stderr, "connection refused") || !strings.Contains(stderr, "what to do: ") {
+	if status != 1 || !strings.Contains(stdout, "connection refused") || !strings.Contains(stdout, "what to do ") {
 		t.Errorf("backup: status %d\n%s\n%s", status, stdout, stderr)
 	}
 	status, stdout, _ = execute(t.Context(), "list", "--jobs", "--url", "http://"+m.listen, "--token-file", filepath.Join(m.dir, "token"))
@@ -231,6 +231,41 @@ func TestServeOnATakenAddress(t *testing.T) {
 		if _, err := os.Lstat(m.socket); !os.IsNotExist(err) {
 			t.Errorf("%s: the socket is still there: %v", key, err)
 		}
+	}
+}
+
+// TestServeWithoutBackupDirectory: the daemon stays, says so, and gets ready
+// for the next reason once the directory is mended.
+func TestServeWithoutBackupDirectory(t *testing.T) {
+	m := newMachine(t)
+	dir := filepath.Join(m.dir, "backup")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	log, stop := m.serve(t)
+	m.await(t, log, "backups and restores will fail until the backup directory is mended")
+	tests := []struct {
+		name   string
+		mend   func() error
+		reason string
+	}{
+		{"missing", func() error { return nil }, "backupDirectory: stat"},
+		{"a file", func() error { return os.WriteFile(dir, nil, 0o600) }, "is not a directory"},
+		{"sticky", func() error {
+			return errors.Join(os.Remove(dir), os.Mkdir(dir, 0o700), os.Chmod(dir, 0o770|os.ModeSticky))
+		}, "is sticky"},
+		{"as it should be", func() error { return os.Chmod(dir, 0o770) }, "connection refused"},
+	}
+	for _, test := range tests {
+		if err := test.mend(); err != nil {
+			t.Fatal(err)
+		}
+		if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, test.reason) {
+			t.Errorf("%s: /readyz: %d %s, expected %q", test.name, status, body, test.reason)
+		}
+	}
+	if status := stop(); status != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
 	}
 }
 

@@ -17,9 +17,13 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify --database NAME --backup ID|latest",
 		Short: "Read a backup back and compare every byte with its manifest",
-		Long:  "Read a backup back and compare every byte with its manifest. Exit status 3 means findings.",
-		Args:  cobra.NoArgs,
+		Long: `Read a backup back and compare every byte with its manifest; with --sample,
+only some parts of each object. Exit status 3 means findings.`,
+		Args: cobra.NoArgs,
 		RunE: verb(func(cmd *cobra.Command, _ []string) error {
+			if request.Sample > 0 {
+				flags.note = "sampled " + countText(request.Sample, "part") + " per object, not every byte"
+			}
 			return a.runJob(cmd.Context(), flags, func(ctx context.Context, client *httpapi.Client, key string) (job.Record, error) {
 				return client.StartVerification(ctx, request, key)
 			})

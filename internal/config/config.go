@@ -77,9 +77,9 @@ type Crypt struct {
 // Timeouts bound what could otherwise wait for ever.
 type Timeouts struct {
 	Open   time.Duration `key:"open" default:"10m" doc:"How long HANA may take from the statement to the first byte of any stream."`
-	Answer time.Duration `key:"answer" default:"1m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
+	Answer time.Duration `key:"answer" default:"5m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
 	End    time.Duration `key:"end" default:"30s" doc:"How long a stream may stay without a byte and without an end after HANA has answered."`
-	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take."`
+	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take, plus one second for each 32 MiB, because some stores copy objects at commit."`
 	Clean  time.Duration `key:"clean" default:"1m" doc:"How long each step of cleaning up may take."`
 }
 

@@ -42,9 +42,12 @@ func Load(path string, environ []string, scope Scope) (*Config, error) {
 	if path != "" {
 		text, err := readLimited(path, maxFile)
 		if err != nil {
-			return nil, &Error{Problems: []Problem{{Where: path, Message: err.Error()}}}
+			return nil, &Error{Problems: []Problem{{Message: "the configuration file (--config FILE): " + err.Error()}}}
 		}
 		l.readFile(path, text)
+		if l.refused("") { // what is missing in a file that cannot be read says nothing
+			return nil, &Error{Problems: l.problems}
+		}
 	}
 	l.readEnvironment(environ)
 	l.assign()

@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
 		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 4, MaxParts: 10000, OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
 		MemoryBudget:    512 << 20,
-		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Answer: time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
+		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Answer: 5 * time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
 		ShutdownGrace:   20 * time.Second,
 		Log:             config.Log{Level: "info", Format: "json"},
 	}
@@ -105,7 +105,7 @@ func TestRefused(t *testing.T) {
 		{name: "unknown nested key", yaml: "log: {lvl: info}", want: "log.lvl (c.yaml line 5): unknown key; known here: level, format"},
 		{name: "key in another case", yaml: "MemoryBudget: 1GiB", want: "MemoryBudget (c.yaml line 5): unknown key"},
 		{name: "duplicate key", yaml: "memoryBudget: 1GiB\nmemoryBudget: 2GiB", want: "memoryBudget (c.yaml line 6): this key already stands in line 5"},
-		{name: "not YAML", yaml: "log: [", want: "c.yaml"},
+		{name: "not YAML, and no complaint of what is missing", yaml: "log: [", want: "configuration: 1 problem(s)\n  (c.yaml): yaml: "},
 		{name: "second document", yaml: "---\nlog: {level: info}", want: "c.yaml): expected one YAML document"},
 		{name: "section without keys", yaml: "log: info", want: "log (c.yaml line 5): expected keys with values"},
 		{name: "list for a value", yaml: "memoryBudget: [1GiB]", want: "memoryBudget (c.yaml line 5): expected a single value"},

@@ -36,6 +36,7 @@ type Client struct {
 	base    string
 	options ClientOptions
 	http    *http.Client
+	lost    func(err error, until time.Time)
 }
 
 // NewClient returns a client. Nothing is sent yet.
@@ -47,7 +48,10 @@ func NewClient(options ClientOptions) (*Client, error) {
 		options.Pause = time.Second
 	}
 	transport := &http.Transport{ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: 30 * time.Second}
-	c := &Client{base: "http://pipestreamer", options: options, http: &http.Client{Transport: transport}}
+	c := &Client{
+		base: "http://pipestreamer", options: options, http: &http.Client{Transport: transport},
+		lost: func(error, time.Time) {},
+	}
 	if options.URL == "" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", options.Socket)
@@ -61,6 +65,11 @@ func NewClient(options ClientOptions) (*Client, error) {
 	c.base = strings.TrimSuffix(options.URL, "/")
 	return c, nil
 }
+
+// OnLost sets what Follow calls, before its first use, each time that the
+// daemon begins not to answer: with the error, and the time until which Follow
+// tries again.
+func (c *Client) OnLost(tell func(err error, until time.Time)) { c.lost = tell }
 
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

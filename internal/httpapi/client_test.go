@@ -175,3 +175,48 @@ func TestFollowKeepsNothingOfOlderRecords(t *testing.T) {
 		t.Errorf("Follow: %+v, %v", last, err)
 	}
 }
+
+// TestFollowTellsALoss: patience counts from the loss, however long the job was
+// followed before, and each loss is told once.
+func TestFollowTellsALoss(t *testing.T) {
+	a := newAPI(t)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch n := requests.Add(1); {
+		case n == 10 || n == 11: // one answer between two losses
+			a.server.Handler().ServeHTTP(w, r)
+		case n > 20:
+			a.jobs.Finish("job-1", job.StateSucceeded)
+			a.server.Handler().ServeHTTP(w, r)
+		default:
+			http.Error(w, "gone", http.StatusBadGateway)
+		}
+	}))
+	defer server.Close()
+	client := newClient(t, httpapi.ClientOptions{URL: server.URL})
+	var losses []string
+	client.OnLost(func(err error, until time.Time) {
+		losses = append(losses, err.Error())
+		if left := time.Until(until); left < 4*time.Minute || left > 5*time.Minute {
+			t.Errorf("tries again for %s, expected 5 min", left)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() { // the answer in between is an event stream, which has to break off
+		for a.jobs.Subscribers("job-1") == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		server.CloseClientConnections()
+	}()
+	last, err := client.Follow(ctx, "job-1", func(job.Record) {})
+	if err != nil || last.State != job.StateSucceeded {
+		t.Errorf("Follow: %+v, %v", last, err)
+	}
+	if diff := cmp.Diff([]string{"502 Bad Gateway", "502 Bad Gateway"}, losses); diff != "" {
+		t.Errorf("losses (-want +got):\n%s", diff)
+	}
+}

@@ -23,28 +23,28 @@ const silence = time.Minute
 // through, it asks for the record in intervals. It gives up when ctx ends, when
 // the daemon does not answer for the client's patience, or when it refuses.
 func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (job.Record, error) {
-	answered := time.Now()
+	contact := contact{client: c}
+	heard := func(r job.Record) {
+		contact.lost = time.Time{}
+		seen(r)
+	}
 	for {
-		last, err := c.followOnce(ctx, id, seen)
+		last, err := c.followOnce(ctx, id, heard)
 		if err == nil {
 			return last, nil
 		}
-		last, errAsk := c.Job(ctx, id)
-		if errAsk == nil {
-			answered = time.Now()
-			seen(last)
+		last, err = c.Job(ctx, id)
+		if err == nil {
+			heard(last)
 			if last.State.Terminal() {
 				return last, nil
 			}
 		}
-		p, refused := errors.AsType[*Problem](errAsk)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return last, context.Cause(ctx)
-		case refused && p.Status < http.StatusInternalServerError:
-			return last, errAsk
-		case time.Since(answered) > c.options.Patience:
-			return last, fmt.Errorf("follow job %s: no answer for %s: %w", id, c.options.Patience, errAsk)
+		}
+		if err != nil && contact.over(err) {
+			return last, fmt.Errorf("follow job %s: %w", id, err)
 		}
 		pause := time.NewTimer(c.options.Pause)
 		select {
@@ -54,6 +54,25 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 		case <-pause.C:
 		}
 	}
+}
+
+// contact knows since when the daemon does not answer.
+type contact struct {
+	client *Client
+	lost   time.Time // zero while it answers
+}
+
+// over reports whether err, instead of an answer, ends the following.
+func (c *contact) over(err error) bool {
+	if p, refused := errors.AsType[*Problem](err); refused && p.Status < http.StatusInternalServerError {
+		return true
+	}
+	patience := c.client.options.Patience
+	if c.lost.IsZero() {
+		c.lost = time.Now()
+		c.client.lost(err, c.lost.Add(patience))
+	}
+	return time.Since(c.lost) > patience
 }
 
 // followOnce reads one event stream; nil means that the record is terminal.
