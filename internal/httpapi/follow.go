@@ -43,8 +43,10 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 		if ctx.Err() != nil {
 			return last, context.Cause(ctx)
 		}
-		if err != nil && contact.over(err) {
-			return last, fmt.Errorf("follow job %s: %w", id, err)
+		if err != nil {
+			if err := contact.failed(err); err != nil {
+				return last, fmt.Errorf("follow job %s: %w", id, err)
+			}
 		}
 		pause := time.NewTimer(c.options.Pause)
 		select {
@@ -62,17 +64,21 @@ type contact struct {
 	lost   time.Time // zero while it answers
 }
 
-// over reports whether err, instead of an answer, ends the following.
-func (c *contact) over(err error) bool {
+// failed takes err, which came instead of an answer, and returns the error that
+// ends the following, or nil to try again.
+func (c *contact) failed(err error) error {
 	if p, refused := errors.AsType[*Problem](err); refused && p.Status < http.StatusInternalServerError {
-		return true
+		return err
 	}
 	patience := c.client.options.Patience
 	if c.lost.IsZero() {
 		c.lost = time.Now()
 		c.client.lost(err, c.lost.Add(patience))
 	}
-	return time.Since(c.lost) > patience
+	if time.Since(c.lost) <= patience {
+		return nil
+	}
+	return fmt.Errorf("no answer for %s: %w", patience, err)
 }
 
 // followOnce reads one event stream; nil means that the record is terminal.
