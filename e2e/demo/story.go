@@ -59,21 +59,21 @@ func (s *story) begin(ctx context.Context) error {
 }
 
 func (s *story) backUp(ctx context.Context) error {
-	return s.client(ctx, s.out, "backup", "--database", tenant)
+	return s.client(ctx, "backup", "--database", tenant)
 }
 
 // showManifest shows what the client shows of the backup, and keeps the
 // manifest.
 func (s *story) showManifest(ctx context.Context) error {
-	if err := s.client(ctx, s.out, "list", "--database", tenant); err != nil {
+	if err := s.client(ctx, "list", "--database", tenant); err != nil {
 		return err
 	}
 	show := []string{"show", "--database", tenant, "--backup", "latest"}
-	if err := s.client(ctx, s.out, show...); err != nil {
+	if err := s.client(ctx, show...); err != nil {
 		return err
 	}
 	var text bytes.Buffer
-	if err := s.client(ctx, &text, append(show, "-o", "json")...); err != nil {
+	if err := s.quietly(ctx, &text, append(show, "-o", "json")...); err != nil {
 		return err
 	}
 	manifest, err := backup.DecodeManifest(text.Bytes())
@@ -94,18 +94,34 @@ func (s *story) destroy(ctx context.Context) error {
 }
 
 func (s *story) restore(ctx context.Context) error {
-	if err := s.client(ctx, s.out, "restore", "--database", tenant, "--backup", "latest"); err != nil {
+	if err := s.client(ctx, "restore", "--database", tenant, "--backup", "latest"); err != nil {
 		return err
 	}
 	after, err := s.showContent(ctx)
-	if err == nil && !slices.Equal(s.before, after) {
-		err = errors.New("what came back is not what was there")
+	if err != nil {
+		return err
 	}
-	return err
+	s.say("Before the destruction and after the restore")
+	if !s.compare(s.before, after) {
+		return errors.New("what came back is not what was there")
+	}
+	return nil
+}
+
+// compare shows volume by volume whether two lists agree.
+func (s *story) compare(want, got []volume) bool {
+	for i, v := range want {
+		verdict := "same"
+		if i >= len(got) || got[i] != v {
+			verdict = "DIFFERENT"
+		}
+		s.print("volume %d: %s\n", v.ID, verdict)
+	}
+	return slices.Equal(want, got)
 }
 
 func (s *story) verify(ctx context.Context) error {
-	return s.client(ctx, s.out, "verify", "--database", tenant, "--backup", "latest")
+	return s.client(ctx, "verify", "--database", tenant, "--backup", "latest")
 }
 
 // compareWritten compares the manifest with what the simulator knows that it
@@ -120,7 +136,8 @@ func (s *story) compareWritten(ctx context.Context) error {
 		stream := &s.manifest.Streams[i]
 		stored = append(stored, volume{stream.VolumeID, stream.Size, stream.SHA256})
 	}
-	if !slices.Equal(written, stored) {
+	s.say("The files that HANA wrote and the manifest. A file begins with a header of HANA, so its hash is not the one of the volume's content")
+	if !s.compare(written, stored) {
 		return fmt.Errorf("HANA wrote %v, the manifest says %v", written, stored)
 	}
 	return nil
@@ -151,9 +168,14 @@ func (s *story) checkDirectory(context.Context) error {
 	return nil
 }
 
-// client runs a client verb. Its progress and errors go to standard error.
-func (s *story) client(ctx context.Context, out io.Writer, args ...string) error {
+// client shows a client verb and what it says.
+func (s *story) client(ctx context.Context, args ...string) error {
 	s.say("pipestreamer %s", strings.Join(args, " "))
+	return s.quietly(ctx, s.out, args...)
+}
+
+// quietly runs a client verb. Its progress and errors go to standard error.
+func (s *story) quietly(ctx context.Context, out io.Writer, args ...string) error {
 	args = append(args, "--socket", s.path("state", "pipestreamer.sock"))
 	verb := exec.CommandContext(ctx, s.program("pipestreamer"), args...)
 	verb.Stdout, verb.Stderr = out, os.Stderr
