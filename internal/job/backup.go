@@ -104,15 +104,7 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 		return err
 	}
 	r.source = r.parts.NewSource()
-	if err := r.source.Prepare(ctx, plan); err != nil {
-		return newError(StageArm, CodePipe, causeOf(ctx, err))
-	}
-	// From here on HANA may have been told, as far as a later process can know.
-	r.job.update(func(record *Record) { record.Stage = StageStream })
-	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.source.Pipes()}); err != nil {
-		return newError(StageArm, CodeState, err)
-	}
-	return nil
+	return r.arm(ctx, r.job, r.source, plan)
 }
 
 // checkStore proves that the store works and that nothing is in the way of this

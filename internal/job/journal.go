@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,18 +20,48 @@ const journalVersion = 1
 // journalLength is how many ended jobs are remembered.
 const journalLength = 1000
 
+// door is what the journal needs of a front door, so that a later process can
+// release its pipes.
+type door interface {
+	// Names tells what Prepare will make, before anything is made.
+	Names(plan backup.Plan) ([]fifo.PipeID, error)
+	// Prepare makes it.
+	Prepare(ctx context.Context, plan backup.Plan) error
+	// Pipes identifies what Prepare made.
+	Pipes() []fifo.PipeID
+}
+
 // Source is a front door of a backup whose pipes can be journaled.
 type Source interface {
 	backup.Source
-	// Pipes identifies what Prepare made, so that a later process can release
-	// it.
-	Pipes() []fifo.PipeID
+	door
 }
 
 // Sink is a front door of a restore whose pipes can be journaled.
 type Sink interface {
 	backup.Sink
-	Pipes() []fifo.PipeID
+	door
+}
+
+// arm prepares a door so that a crash at any moment leaves a journal that knows
+// its pipes. When it returns nil, the journal also says that HANA may have been
+// told.
+func (c *Conductor) arm(ctx context.Context, j *live, d door, plan backup.Plan) *Error {
+	pipes, err := d.Names(plan)
+	if err != nil {
+		return newError(StageArm, CodePipe, err)
+	}
+	if err := c.journal.save(entry{Record: j.snapshot(), Request: j.request, Pipes: pipes}); err != nil {
+		return newError(StageArm, CodeState, err)
+	}
+	if err := d.Prepare(ctx, plan); err != nil {
+		return newError(StageArm, CodePipe, causeOf(ctx, err))
+	}
+	j.update(func(record *Record) { record.Stage = StageStream })
+	if err := c.journal.save(entry{Record: j.snapshot(), Request: j.request, Pipes: d.Pipes()}); err != nil {
+		return newError(StageArm, CodeState, err)
+	}
+	return nil
 }
 
 // entry is one file of the journal.

@@ -101,13 +101,7 @@ func (r *restoreRun) prepare(ctx context.Context, record Record, id string) *Err
 	}
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	r.sink = r.parts.NewSink()
-	if err := r.sink.Prepare(ctx, r.plan); err != nil {
-		return newError(StageArm, CodePipe, causeOf(ctx, err))
-	}
-	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.sink.Pipes()}); err != nil {
-		return newError(StageArm, CodeState, err)
-	}
-	return nil
+	return r.arm(ctx, r.job, r.sink, r.plan)
 }
 
 // presence fails before HANA is touched when an object is missing or of
@@ -151,12 +145,9 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 			return r.sink.Serve(serving, s, open)
 		})
 	}
-	r.job.update(func(record *Record) {
-		record.Stage = StageStream
-		if r.plan.Database == backup.SystemDB {
-			record.Command = RecoverCommand(r.plan)
-		}
-	})
+	if r.plan.Database == backup.SystemDB {
+		r.job.update(func(record *Record) { record.Command = RecoverCommand(r.plan) })
+	}
 	recovered := r.recover(serving)
 	stop()
 	err := group.Wait()
