@@ -74,8 +74,9 @@ func restoreByHand(t *testing.T, store string, plan backup.Plan) (int, string, m
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
+	temporary := t.TempDir()
 	shell := exec.CommandContext(ctx, "bash", "-c", byHandCommands(t))
-	shell.Env = append(os.Environ(), "RCLONE_CONFIG=/dev/null", "TMPDIR="+t.TempDir(),
+	shell.Env = append(os.Environ(), "RCLONE_CONFIG=/dev/null", "TMPDIR="+temporary,
 		"PATH="+filepath.Dir(rclone)+":"+os.Getenv("PATH"),
 		"remote="+store, "sid="+plan.SID, "database="+plan.Database, "dir="+plan.Directory)
 	var out bytes.Buffer
@@ -87,6 +88,9 @@ func restoreByHand(t *testing.T, store string, plan backup.Plan) (int, string, m
 	err := shell.Wait()
 	if errRead != nil || ctx.Err() != nil {
 		t.Fatalf("read the pipes: %v; the commands: %v\n%s", errRead, err, out.String())
+	}
+	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+		t.Errorf("left in the directory for temporary files: %v (%v)", left, err)
 	}
 	return shell.ProcessState.ExitCode(), out.String(), got
 }

@@ -144,7 +144,7 @@ func outcome(r job.Record) error {
 	}
 	f := &failure{status: status, err: fmt.Errorf("%s of %s: %s", r.Action, r.Database, r.State), record: &r}
 	if r.Error != nil {
-		f.err = fmt.Errorf("%w: %s", f.err, causeText(r.Error))
+		f.err = fmt.Errorf("%w: %w", f.err, r.Error)
 		f.hint = r.Error.Hint
 	}
 	return f

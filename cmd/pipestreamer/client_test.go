@@ -107,7 +107,7 @@ func TestHowAJobEnds(t *testing.T) {
 			end: func(r *job.Record) {
 				r.State = job.StateFailed
 				r.Findings = []verify.Finding{{Code: "object_missing", Severity: verify.SeverityError, Key: "k", Message: "the object is not there"}}
-				r.Error = &job.Error{Stage: job.StageStream, Code: "findings", Message: "1 findings"}
+				r.Error = &job.Error{Stage: job.StageStream, Code: "findings", Message: "findings: 1"}
 			},
 			status: 3, stdout: "object_missing: the object is not there k", stderr: "verification of HXE",
 		},

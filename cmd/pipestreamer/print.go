@@ -67,7 +67,7 @@ func (a *app) printJob(r job.Record, note string) error {
 	add("command", r.Command)
 	add("note", note)
 	if r.Error != nil {
-		add("cause", causeText(r.Error))
+		add("cause", r.Error.Error())
 		add("code", r.Error.Code)
 		add("what to do", r.Error.Hint)
 	}
@@ -88,18 +88,6 @@ func (a *app) printJob(r job.Record, note string) error {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
 	}
 	return a.table(rows)
-}
-
-// causeText tells where a job failed and why.
-func causeText(e *job.Error) string {
-	switch {
-	case e.Stream == "":
-		return string(e.Stage) + ": " + e.Message
-	case e.Stage == job.StageStream:
-		return "stream " + e.Stream + ": " + e.Message
-	default:
-		return string(e.Stage) + ", stream " + e.Stream + ": " + e.Message
-	}
 }
 
 // lostText explains the state that people fear most.

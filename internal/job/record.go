@@ -123,11 +123,14 @@ type Error struct {
 
 // Error gives stage, stream and message.
 func (e *Error) Error() string {
-	where := string(e.Stage)
-	if e.Stream != "" {
-		where += " stream " + e.Stream
+	switch {
+	case e.Stream == "":
+		return string(e.Stage) + ": " + e.Message
+	case e.Stage == StageStream:
+		return "stream " + e.Stream + ": " + e.Message
+	default:
+		return string(e.Stage) + ", stream " + e.Stream + ": " + e.Message
 	}
-	return where + ": " + e.Message
 }
 
 // Unwrap gives the error behind it.

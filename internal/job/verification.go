@@ -54,7 +54,7 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 	j.update(func(record *Record) { record.Findings = findings })
 	if len(findings) > 0 {
 		return verdict{state: StateFailed, cause: newError(StageStream, CodeFindings,
-			fmt.Errorf("%d findings, the first: %s", len(findings), findings[0].Message))}
+			fmt.Errorf("findings: %d, the first: %s", len(findings), findings[0].Message))}
 	}
 	return verdict{state: StateSucceeded}
 }
