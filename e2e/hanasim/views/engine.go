@@ -188,12 +188,17 @@ func (e *Engine) refresh(ctx context.Context, v view, source Source) error {
 		return fmt.Errorf("empty %s: %w", table, err)
 	}
 	marks := strings.TrimSuffix(strings.Repeat("?,", len(v.columns)), ",")
+	insert, err := e.conn.PrepareContext(ctx, "INSERT INTO "+table+" VALUES ("+marks+")")
+	if err != nil {
+		return fmt.Errorf("fill %s: %w", table, err)
+	}
+	defer insert.Close() //nolint:errcheck // the errors of ExecContext tell what counts
 	for _, row := range rows {
 		values := make([]any, len(row))
 		for i, value := range row {
 			values[i] = toEngine(value)
 		}
-		if _, err := e.conn.ExecContext(ctx, "INSERT INTO "+table+" VALUES ("+marks+")", values...); err != nil {
+		if _, err := insert.ExecContext(ctx, values...); err != nil {
 			return fmt.Errorf("fill %s: %w", table, err)
 		}
 	}
