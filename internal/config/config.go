@@ -11,7 +11,7 @@ type Config struct {
 	HTTP            HTTP          `key:"http"`
 	Metrics         Metrics       `key:"metrics"`
 	Store           Store         `key:"store"`
-	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 1.5 times this."`
+	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 256MiB more."`
 	Timeouts        Timeouts      `key:"timeouts"`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
 	Log             Log           `key:"log"`
