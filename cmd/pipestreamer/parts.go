@@ -15,7 +15,6 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/job"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
@@ -90,8 +89,8 @@ func (p *parts) ready(ctx context.Context) error {
 	if err := p.conductor.Ready(ctx); err != nil {
 		return err
 	}
-	_, err := p.store.Stat(ctx, p.sid+"/ready")
-	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+	// A list, unlike a look at one key, tells a missing bucket from an empty one.
+	if _, err := p.store.List(ctx, p.sid+"/ready/"); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
