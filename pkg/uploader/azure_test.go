@@ -15,17 +15,9 @@ const (
 	azuriteKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// TestConformAzure needs azurite-blob (npm package azurite) in the path, or its
-// place in PIPESTREAMER_TEST_AZURITE.
+// TestConformAzure runs against azurite, which is on npm.
 func TestConformAzure(t *testing.T) {
-	program := os.Getenv("PIPESTREAMER_TEST_AZURITE")
-	if program == "" {
-		program = "azurite-blob"
-	}
-	program, err := exec.LookPath(program)
-	if err != nil {
-		t.Skip("azurite is not installed:", err)
-	}
+	program := testServer(t, "e2e/node/node_modules/.bin/azurite-blob")
 	address := startAzurite(t, program)
 	cfg := Config{Type: "azureblob", Root: "container", Options: map[string]string{
 		"account": azuriteAccount, "key": azuriteKey, "endpoint": "http://" + address + "/" + azuriteAccount,

@@ -2,22 +2,13 @@ package uploader
 
 import (
 	"net"
-	"os"
 	"os/exec"
 	"testing"
 )
 
-// TestConformGCS needs fake-gcs-server (github.com/fsouza/fake-gcs-server) in
-// the path, or its place in PIPESTREAMER_TEST_FAKE_GCS.
+// TestConformGCS runs against fake-gcs-server, pinned in e2e/gcsserver.
 func TestConformGCS(t *testing.T) {
-	program := os.Getenv("PIPESTREAMER_TEST_FAKE_GCS")
-	if program == "" {
-		program = "fake-gcs-server"
-	}
-	program, err := exec.LookPath(program)
-	if err != nil {
-		t.Skip("fake-gcs-server is not installed:", err)
-	}
+	program := testServer(t, "bin/fake-gcs-server")
 	// The server has to be told its own address: a port that was free.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -3,7 +3,6 @@ package uploader
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,50 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 )
 
-// versitygw is the S3 server of the tests: it checks signatures, MD5 and part
-// sizes, and hides an object until its upload is complete.
-type versitygw struct {
-	once   sync.Once
-	err    error
-	binary string
-}
-
-// gateway is built once for each run of the test binary.
-var gateway versitygw
-
-// build returns the path of the server, which the nested module e2e/s3server
-// pins. PIPESTREAMER_TEST_VERSITYGW overrides it.
-func (v *versitygw) build() (string, error) {
-	v.once.Do(func() {
-		if v.binary = os.Getenv("PIPESTREAMER_TEST_VERSITYGW"); v.binary != "" {
-			return
-		}
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			v.err = err
-			return
-		}
-		// go build does nothing when the file is up to date.
-		v.binary = filepath.Join(cache, "pipestreamer-test", "versitygw")
-		module, err := filepath.Abs("../../e2e/s3server")
-		if err != nil {
-			v.err = err
-			return
-		}
-		out, err := exec.Command("go", "build", "-C", module, "-o", v.binary, "github.com/versity/versitygw/cmd/versitygw").CombinedOutput()
-		if err != nil {
-			v.err = fmt.Errorf("build versitygw: %w\n%s", err, out)
-		}
-	})
-	return v.binary, v.err
-}
-
-// s3Server is a versitygw behind a proxy that can be told to fail.
+// s3Server is versitygw, pinned in e2e/s3server, behind a proxy that can be told
+// to fail. It checks signatures, MD5 and part sizes, and hides an object until
+// its upload is complete.
 type s3Server struct {
 	*httptest.Server
 	faults faults
@@ -76,13 +38,7 @@ func (s *s3Server) forward(t *testing.T, r *http.Request) {
 // startS3 starts a server with one bucket, "bucket", that ends with t.
 func startS3(tb testing.TB) *s3Server {
 	tb.Helper()
-	binary, err := gateway.build()
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			tb.Fatal(err)
-		}
-		tb.Skip(err)
-	}
+	binary := testServer(tb, "bin/versitygw")
 	dir := tb.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "bucket"), 0o750); err != nil {
 		tb.Fatal(err)
