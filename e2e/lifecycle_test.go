@@ -2,20 +2,13 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
@@ -275,127 +268,4 @@ func TestSignalLetsAJobFinish(t *testing.T) {
 	w.startDaemon()
 	w.expectAgreement(record)
 	w.stopDaemon()
-}
-
-// TestKill kills the daemon in the middle of a backup. HANA's backup ends, the
-// job has failed, and the next backup succeeds. A writer that opened a pipe
-// after the daemon was killed waits in open(2) for a reader; the next daemon
-// releases it.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name string
-		// opened is whether HANA has opened its pipes at that moment.
-		opened bool
-	}{
-		{"while HANA writes", true},
-		{"before HANA opens its pipes", false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := newSlowWorld(t, openLocal(t))
-			client := w.client()
-			if !test.opened {
-				w.hana.set("delay-open", "5s")
-			}
-			v := w.beginProcess("backup", "--database", "HXE")
-			id := w.awaitJob(client)
-			if test.opened {
-				w.streaming(client, id, 6*mebibyte)
-			} else {
-				eventually(t, "HANA's backup runs", func() bool { return len(w.hana.catalog("HXE")) == 1 })
-			}
-			w.daemon.signal(syscall.SIGKILL)
-			w.daemon.wait()
-			// The simulator gives up when its client has gone (assumed of HANA), so
-			// these stand for services of a HANA that does not.
-			released := w.blockInOpen()
-			if !test.opened && len(released) != 6 {
-				t.Errorf("%d pipes are there, expected two for each of three streams", len(released))
-			}
-			w.startDaemon()
-			for path, ended := range released {
-				select {
-				case err := <-ended:
-					if !errors.Is(err, syscall.EPIPE) {
-						t.Errorf("a writer of %s got %v, expected EPIPE", path, err)
-					}
-				case <-time.After(patience):
-					t.Fatalf("a writer stays blocked in opening %s", path)
-				}
-			}
-			// The client finds its way to the next daemon.
-			record := v.finish().expect(t, 1).record(t)
-			expectCause(t, record, job.StateFailed, job.CodeInterrupted)
-			if record.ID != id {
-				t.Errorf("the client followed job %s, expected %s", record.ID, id)
-			}
-			eventually(t, "HANA's backup ends", func() bool { return w.hana.catalog("HXE")[0].State != "running" })
-			w.expectUnfinishedAfterKill()
-
-			w.hana.set("delay-write", "0s")
-			w.hana.set("delay-open", "0s")
-			good := w.backUp("HXE")
-			w.run("verify", "--database", "HXE", "--backup", strconv.FormatInt(good.BackupID, 10)).expect(t, 0)
-			w.destroyAndRestore(good)
-			w.expectNoPipes()
-			w.stopDaemon()
-		})
-	}
-}
-
-// blockInOpen opens every pipe that HANA could open for writing and returns
-// when each of these calls waits for a reader. What writing gave is sent once
-// they are released.
-func (w *world) blockInOpen() map[string]<-chan error {
-	w.t.Helper()
-	released := make(map[string]<-chan error)
-	for _, name := range w.pipes() {
-		if !strings.Contains(name, "_databackup_") {
-			continue // a spare one, whose name HANA does not know
-		}
-		path := filepath.Join(w.backups, name)
-		thread, ended := make(chan int, 1), make(chan error, 1)
-		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread ends with it
-			thread <- unix.Gettid()
-			fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-			for errors.Is(err, unix.EINTR) {
-				fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-			}
-			opened := err == nil
-			for err == nil {
-				_, err = unix.Write(fd, make([]byte, 4096)) // as HANA: more than a pipe holds
-			}
-			if opened {
-				err = errors.Join(err, unix.Close(fd))
-			}
-			ended <- err
-		}()
-		// proc_pid_syscall(5): the number of the call that the thread is in.
-		call := fmt.Sprintf("/proc/self/task/%d/syscall", <-thread)
-		eventually(w.t, "a writer waits in opening "+path, func() bool {
-			text, err := os.ReadFile(call)
-			number, _, _ := strings.Cut(string(text), " ")
-			return err == nil && number == strconv.Itoa(unix.SYS_OPENAT)
-		})
-		released[path] = ended
-	}
-	return released
-}
-
-// expectUnfinishedAfterKill is expectUnfinished, but what was on its way into
-// the store may stay there, invisible, until it is swept.
-func (w *world) expectUnfinishedAfterKill() {
-	w.t.Helper()
-	rows := w.hana.catalog("HXE")
-	if len(rows) != 1 || rows[0].State == "successful" {
-		w.t.Errorf("HANA's catalog: %+v, expected one backup that did not succeed", rows)
-	}
-	for key := range w.depot.objects(w.t) {
-		if !strings.HasPrefix(key, ".pipestreamer/") {
-			w.t.Errorf("visible in the store: %s", key)
-		}
-	}
-	w.expectNoPipes()
 }
