@@ -13,8 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -106,28 +106,29 @@ func overlay(settings, changes map[string]any) map[string]any {
 	return result
 }
 
-// startDaemon starts the daemon and waits until it says that it is ready.
+// startDaemon starts the daemon and waits until it says that it is ready. It
+// tells the port of its metrics and probes in its log.
 func (w *world) startDaemon() {
 	w.t.Helper()
-	program := daemonProgram(w.t)
-	for range 5 {
-		w.metrics = freeAddress(w.t)
-		env := []string{"PIPESTREAMER_METRICS_LISTEN=" + w.metrics}
-		w.daemon = startProcess(w.t, "the daemon", &w.log, env, program, "serve", "--config", w.config)
-		if w.daemon.awaitStart(w.ready) {
-			return
+	env := []string{"PIPESTREAMER_METRICS_LISTEN=127.0.0.1:0"}
+	earlier := len(listening.FindAllString(w.log.String(), -1))
+	w.daemon = startProcess(w.t, "the daemon", &w.log, env, daemonProgram(w.t), "serve", "--config", w.config)
+	started := w.daemon.awaitStart(func() bool {
+		said := listening.FindAllStringSubmatch(w.log.String(), -1)
+		if len(said) == earlier {
+			return false
 		}
-		if !strings.Contains(w.log.String(), "address already in use") {
-			break
-		}
+		w.metrics = said[len(said)-1][1]
+		status, _, err := w.get("/readyz")
+		return err == nil && status == http.StatusOK
+	})
+	if !started {
+		w.t.Fatal("the daemon does not start")
 	}
-	w.t.Fatal("the daemon does not start")
 }
 
-func (w *world) ready() bool {
-	status, _, err := w.get("/readyz")
-	return err == nil && status == http.StatusOK
-}
+// listening is what the daemon logs once its metrics and probes are served.
+var listening = regexp.MustCompile(`"msg":"metrics and probes","address":"([^"]+)"`)
 
 // get asks the listener for metrics and probes.
 func (w *world) get(path string) (status int, body string, err error) {
