@@ -79,7 +79,7 @@ func Codes() []CodeInfo {
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
 		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
-		{CodeFindings, "The verification found differences.", "See the findings.", "Treat this backup as unusable and make a new one."},
+		{CodeFindings, "The verification found differences.", "See the findings.", "With an error among them, treat this backup as unusable and make a new one; look at warnings."},
 		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},
 	}
 }
