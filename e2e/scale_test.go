@@ -24,6 +24,7 @@ func TestFiveGiB(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 5 GiB to disk")
 	}
+	t.Parallel()
 	w := newWorld(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(5*gibibyte, 1)}}, Profile: hanasim.Dotname,
 	}, openS3(t), nil)
