@@ -50,6 +50,7 @@ func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 20 GiB")
 	}
+	t.Parallel()
 	const size, budget = 20 * gibibyte, 128 * mebibyte
 	store, server := openNull(t, nulls3.Options{})
 	w := newWorld(t, hanasim.Config{
