@@ -67,6 +67,28 @@ func (c *chunkObject) discard(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.abort(ctx); err != nil || c.segment.store.remote.kind != "s3" {
+		return err
+	}
+	// A part whose request was cancelled may still be on its way inside the
+	// store and outlive the abort; S3 says to abort again then
+	// (AbortMultipartUpload in its API reference).
+	for _, pause := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond} {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+		if err := c.abort(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *chunkObject) abort(ctx context.Context) error {
 	err := c.writer.Abort(ctx)
 	if isStatus(err, http.StatusNotFound) {
 		return nil
