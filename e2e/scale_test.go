@@ -22,7 +22,7 @@ const gibibyte = 1 << 30
 // TestFiveGiB takes a volume of 5 GiB to a real S3 server and back.
 func TestFiveGiB(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 5 GiB to disk")
+		missing(t, "-short leaves this out: it writes 5 GiB to disk")
 	}
 	t.Parallel()
 	w := newWorld(t, hanasim.Config{
@@ -48,7 +48,7 @@ const beside = 128 * mebibyte
 // its budget and a constant.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("moves 20 GiB")
+		missing(t, "-short leaves this out: it moves 20 GiB")
 	}
 	t.Parallel()
 	const size, budget = 20 * gibibyte, 128 * mebibyte
@@ -92,7 +92,7 @@ func TestMemory(t *testing.T) {
 // the store.
 func TestMemoryOfSlowStore(t *testing.T) {
 	if testing.Short() {
-		t.Skip("moves 2 GiB")
+		missing(t, "-short leaves this out: it moves 2 GiB")
 	}
 	t.Parallel()
 	const budget = 256 * mebibyte

@@ -219,9 +219,6 @@ func TestSixteenVolumesAtOnce(t *testing.T) {
 }
 
 func TestAGibibyteInConstantMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a second or two")
-	}
 	system := startSystem(t, func(c *Config) { c.Databases[1].Volumes = []Volume{{ID: 2, Size: 1 << 30}}; c.Profile = Plain })
 	db := connect(t, system, "SYSTEM", password, "HXE")
 	path := prefix(t)
