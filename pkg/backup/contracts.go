@@ -125,6 +125,14 @@ type UploadOptions struct {
 	// Progress, when set, is called with the number of bytes that the store
 	// has newly acknowledged. It must not block.
 	Progress func(bytes int64)
+	// Waiting, when set, is called with true when Consume cannot take another
+	// byte before the store has taken some, and with false when it can again.
+	// It is called by the goroutine of Consume and must not block.
+	Waiting func(forStore bool)
+	// Trouble, when set, is called with each error after which the store is
+	// asked once more, and with nil when that has helped. It may be called by
+	// several goroutines at once and must not block.
+	Trouble func(err error)
 }
 
 // Upload is a stream on its way into one or more objects. Its life is Begin,
@@ -173,6 +181,10 @@ type Trigger interface {
 	// Entry returns the catalog's row and files of the backup that plan
 	// started, found by its job id in the comment, or ErrNotFound.
 	Entry(ctx context.Context, plan Plan) (CatalogEntry, error)
+	// Delete removes the backup of plan with the given backup id from HANA's
+	// catalog, and no file. It is for a backup that HANA takes for good and
+	// that the store does not have.
+	Delete(ctx context.Context, plan Plan, backupID int64) error
 }
 
 // Recoverer is HANA as the restore of a tenant sees it. Its statements reach

@@ -13,6 +13,7 @@ import (
 const (
 	kindBackup  = "BACKUP DATA"
 	kindCancel  = "BACKUP CANCEL"
+	kindDelete  = "BACKUP CATALOG DELETE"
 	kindRecover = "RECOVER DATA"
 	kindStop    = "ALTER SYSTEM STOP DATABASE"
 	kindStart   = "ALTER SYSTEM START DATABASE"
@@ -81,6 +82,24 @@ func cancelStatement(backupID int64) (statement, error) {
 		return statement{}, fmt.Errorf("build %s: backup id %d: expected epoch milliseconds", kindCancel, backupID)
 	}
 	return statement{kindCancel, "BACKUP CANCEL " + strconv.FormatInt(backupID, 10)}, nil
+}
+
+// deleteStatement builds BACKUP CATALOG DELETE for one backup, without COMPLETE:
+// what HANA would do to files that are pipes is not known. The form with FOR is
+// from a script of an SAP employee (hanacleaner) and was tried with the
+// simulator only.
+func deleteStatement(plan backup.Plan, backupID int64) (statement, error) {
+	if err := checkDatabase(plan.Database); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindDelete, err)
+	}
+	if backupID <= 0 {
+		return statement{}, fmt.Errorf("build %s: backup id %d: expected epoch milliseconds", kindDelete, backupID)
+	}
+	text := kindDelete
+	if plan.Database != backup.SystemDB {
+		text += " FOR " + identifier(plan.Database)
+	}
+	return statement{kindDelete, text + " BACKUP_ID " + strconv.FormatInt(backupID, 10)}, nil
 }
 
 // checkPlan checks every name that goes into a statement.

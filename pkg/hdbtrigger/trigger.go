@@ -111,6 +111,16 @@ func (t *Trigger) Cancel(ctx context.Context, plan backup.Plan) error {
 	return cancelErr
 }
 
+// Delete removes one backup from the catalog of plan's database; files are not
+// touched. It is sent once, as everything that changes something.
+func (t *Trigger) Delete(ctx context.Context, plan backup.Plan, backupID int64) error {
+	remove, err := deleteStatement(plan, backupID)
+	if err != nil {
+		return err
+	}
+	return t.execute(ctx, remove)
+}
+
 // runningID is the backup id of plan's backup, or 0 when none runs.
 func (t *Trigger) runningID(ctx context.Context, plan backup.Plan) (int64, error) {
 	entry, err := t.entry(ctx, plan)
