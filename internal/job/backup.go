@@ -74,10 +74,11 @@ func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 		v = verdictOf(err)
 	} else {
 		e := run.stream(ctx)
-		v = judge(e)
-		if v.state == StateSucceeded {
-			v, keep = run.commit(ctx, e)
+		if sound(e) {
+			e.commit = run.commit(ctx, e)
 		}
+		v = judge(e)
+		keep = v.state == StateSucceeded || e.commit != nil && e.commit.uncertain != ""
 	}
 	v.consequences = append(v.consequences, run.clean(ctx, keep)...)
 	return v

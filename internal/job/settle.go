@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -79,48 +80,59 @@ func (r *backupRun) awaitEntry(ctx context.Context, failed bool) (backup.Catalog
 // those backends whose commit is a copy.
 const copyRate = 32 << 20
 
-// commit makes the objects visible and writes the manifest, in this order, and
-// says whether the objects are to stay. It is not cancelled by a request to
-// stop: the backup is good, only its record is missing.
-func (r *backupRun) commit(ctx context.Context, e evidence) (v verdict, keep bool) {
+// commit makes the objects visible and writes the manifest, in this order. It
+// is not cancelled by a request to stop: the backup is good, only its record is
+// missing.
+func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	r.job.update(func(record *Record) { record.Stage = StageCommit })
 	manifest := r.manifest(e)
+	done := &commitEvidence{visible: make(map[backup.StreamID]bool, len(r.uploads))}
+	text, err := manifest.Encode()
+	if err != nil {
+		done.failure = newError(StageCommit, CodeManifest, err)
+		return done
+	}
 	limit := r.config.CommitTimeout + time.Duration(manifest.Bytes()/copyRate)*time.Second
 	ctx, cancel := cleanContext(ctx, limit)
 	defer cancel()
-	text, err := manifest.Encode()
-	if err != nil {
-		return lost(newError(StageCommit, CodeManifest, err)), false
+	if done.failure = r.commitObjects(ctx, done.visible); done.failure != nil {
+		return done
 	}
-	group, groupContext := errgroup.WithContext(ctx)
+	key := backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
+	if err := writeObject(ctx, r.parts.Store, key, text, r.config.CleanTimeout); err != nil {
+		done.failure = newError(StageCommit, CodeManifest, err)
+		if absent, err := r.proveAbsent(ctx, key); !absent {
+			done.uncertain = fmt.Sprintf(
+				"the objects stay, because it is not known whether the manifest %s exists (%v): verify backup %d", key, err, manifest.BackupID)
+		}
+		return done
+	}
+	done.manifest = key
+	r.job.update(func(record *Record) { record.Manifest = key })
+	return done
+}
+
+// commitObjects makes the objects of all streams visible, and gives the first
+// failure.
+func (r *backupRun) commitObjects(ctx context.Context, visible map[backup.StreamID]bool) *Error {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range r.uploads {
 		group.Go(func() error {
-			if err := t.upload.Commit(groupContext); err != nil {
+			if err := t.upload.Commit(ctx); err != nil {
 				return streamError(StageCommit, t.stream.StreamID, CodeCommit, err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			visible[t.stream.StreamID] = true
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return lost(newError(StageCommit, CodeCommit, err)), false
+		return newError(StageCommit, CodeCommit, err)
 	}
-	key := backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
-	if err := writeObject(ctx, r.parts.Store, key, text, r.config.CleanTimeout); err != nil {
-		cause := newError(StageCommit, CodeManifest, err)
-		if absent, err := r.proveAbsent(ctx, key); !absent {
-			v := lost(cause)
-			v.consequences = append(v.consequences, fmt.Sprintf(
-				"the objects stay, because it is not known whether the manifest %s exists (%v): verify backup %d", key, err, manifest.BackupID))
-			return v, true
-		}
-		return lost(cause), false
-	}
-	r.job.update(func(record *Record) { record.Manifest = key })
-	return verdict{state: StateSucceeded}, true
+	return nil
 }
-
-// lost is the verdict on a backup that HANA believes in and that failed after.
-func lost(cause *Error) verdict { return verdict{state: StateLost, cause: cause} }
 
 // proveAbsent makes sure that there is no object at key: a manifest must not
 // outlive the objects that it names.

@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -20,6 +21,22 @@ type evidence struct {
 	entry    *backup.CatalogEntry
 	entryErr error
 	streams  []streamEvidence
+	// commit is what came of making the objects visible, nil when that was not
+	// tried.
+	commit *commitEvidence
+}
+
+// commitEvidence is what the store said at the end.
+type commitEvidence struct {
+	// visible are the streams whose objects are all visible and checked.
+	visible map[backup.StreamID]bool
+	// manifest is the key of the manifest, empty when it is not written.
+	manifest string
+	// failure is what went wrong first.
+	failure *Error
+	// uncertain says why it is not known whether a manifest is visible; the
+	// objects that it would name must stay then.
+	uncertain string
 }
 
 // streamEvidence is what is known about one stream of the plan.
@@ -40,21 +57,55 @@ type verdict struct {
 }
 
 // judge decides from the evidence alone. It gives StateSucceeded only when
-// HANA, the catalog and every stream agree in all that is known; the objects
-// still have to be committed then. A backup that HANA's catalog calls
-// successful is never just failed: it is lost.
+// HANA, its catalog, every stream and the store agree, and the manifest is
+// written. A backup that HANA's catalog calls successful is never just failed:
+// it is lost.
 func judge(e evidence) verdict {
-	failures := e.failures
-	if len(failures) == 0 {
+	failures := slices.Clone(e.failures)
+	switch {
+	case len(failures) == 0:
 		failures = mismatches(e)
-	} else if e.entry == nil {
+	case e.entry == nil:
 		failures = append(failures, catalogMissing(e))
+	}
+	if len(failures) == 0 || e.commit != nil {
+		failures = append(failures, uncommitted(e)...)
 	}
 	v := verdictOf(failures...)
 	if v.state != StateSucceeded && believed(e) {
 		v.state = StateLost
 	}
 	return v
+}
+
+// sound says whether everything but the commit speaks for a good backup. Only
+// then anything may become visible.
+func sound(e evidence) bool { return len(e.failures) == 0 && len(mismatches(e)) == 0 }
+
+// uncommitted lists what is missing in the store.
+func uncommitted(e evidence) []*Error {
+	if e.commit == nil {
+		return []*Error{newError(StageCommit, CodeCommit, errors.New("the objects were not made visible"))}
+	}
+	var found []*Error
+	if e.commit.failure != nil {
+		found = append(found, e.commit.failure)
+	}
+	if e.commit.uncertain != "" {
+		found = append(found, newError(StageCommit, CodeManifest, errors.New(e.commit.uncertain)))
+	}
+	if len(found) > 0 {
+		return found
+	}
+	for _, s := range e.plan.Streams {
+		if !e.commit.visible[s.StreamID] {
+			found = append(found, streamError(StageCommit, s.StreamID, CodeCommit, errors.New("its objects were not made visible")))
+		}
+	}
+	if e.commit.manifest == "" {
+		found = append(found, newError(StageCommit, CodeManifest, errors.New("it was not written")))
+	}
+	return found
 }
 
 // believed says whether HANA takes this backup for a good one. What it answered

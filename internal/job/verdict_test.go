@@ -38,6 +38,10 @@ func goodEvidence() evidence {
 			header: backup.Header{BackupID: goodID, VolumeID: volume},
 		})
 	}
+	e.commit = &commitEvidence{manifest: "HXE/HXE/manifests/1795230245000.json", visible: make(map[backup.StreamID]bool)}
+	for _, s := range e.plan.Streams {
+		e.commit.visible[s.StreamID] = true
+	}
 	e.entry.Files = append(e.entry.Files, backup.CatalogFile{SourceType: backup.SourceCatalog, Size: 12288, Path: "/log/log_backup_0_0_0_0.1795230245000"})
 	return e
 }
@@ -97,6 +101,13 @@ var faults = []struct {
 	{"header missing", func(e *evidence) { e.streams[0].headerErr = errors.New("no magic") }, StateLost, CodeHeader},
 	{"header of another backup", func(e *evidence) { e.streams[0].header.BackupID++ }, StateLost, CodeHeader},
 	{"header of another volume", func(e *evidence) { e.streams[0].header.VolumeID = 2 }, StateLost, CodeHeader},
+	{"nothing committed", func(e *evidence) { e.commit = nil }, StateLost, CodeCommit},
+	{"a stream not committed", func(e *evidence) { delete(e.commit.visible, e.plan.Streams[1].StreamID) }, StateLost, CodeCommit},
+	{"the store refused at the end", func(e *evidence) {
+		e.commit.failure, e.commit.manifest = newError(StageCommit, CodeCommit, errors.New("403")), ""
+	}, StateLost, CodeCommit},
+	{"manifest not written", func(e *evidence) { e.commit.manifest = "" }, StateLost, CodeManifest},
+	{"manifest perhaps written", func(e *evidence) { e.commit.uncertain = "503" }, StateLost, CodeManifest},
 	{"a failure that HANA noticed", func(e *evidence) {
 		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
 		e.entry.State = backup.CatalogFailed
