@@ -160,7 +160,10 @@ func jobConfig(c *config.Config) job.Config {
 	t := &c.Timeouts
 	return job.Config{
 		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
-		OpenTimeout: t.Open, AnswerTimeout: t.Answer, EndTimeout: t.End, CommitTimeout: t.Commit, CleanTimeout: t.Clean,
+		OpenTimeout: t.Open, StallTimeout: t.Stall, IdleTimeout: t.Idle, AnswerTimeout: t.Answer, EndTimeout: t.End,
+		CommitTimeout: t.Commit, CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete,
+		// The store gives up by itself before that.
+		StoreTimeout: c.Store.OutageTolerance + c.Store.StallTimeout + time.Minute,
 	}
 }
 

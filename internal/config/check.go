@@ -22,6 +22,12 @@ const (
 	maxPartSize = 5 << 30
 )
 
+// The values of onLost.
+const (
+	OnLostKeep   = "keep"
+	OnLostDelete = "delete-catalog-entry"
+)
+
 // optionName matches the names that rclone gives its options.
 var optionName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
@@ -47,11 +53,14 @@ func (l *loader) check() {
 	l.expect(c.MemoryBudget/part/2 >= Size(c.Store.Streams), "memoryBudget",
 		"%s: expected at least 2 parts of %s for each of %d streams (store.partSize, store.streams)", c.MemoryBudget, part, c.Store.Streams)
 	l.expectPositive("timeouts.open", c.Timeouts.Open)
+	l.expectPositive("timeouts.stall", c.Timeouts.Stall)
+	l.expectPositive("timeouts.idle", c.Timeouts.Idle)
 	l.expectPositive("timeouts.answer", c.Timeouts.Answer)
 	l.expectPositive("timeouts.end", c.Timeouts.End)
 	l.expectPositive("timeouts.commit", c.Timeouts.Commit)
 	l.expectPositive("timeouts.clean", c.Timeouts.Clean)
 	l.expectPositive("shutdownGrace", c.ShutdownGrace)
+	l.expect(slices.Contains([]string{OnLostKeep, OnLostDelete}, c.OnLost), "onLost", "%q: expected %s or %s", c.OnLost, OnLostKeep, OnLostDelete)
 	l.expect(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q: expected debug, info, warn or error", c.Log.Level)
 	l.expect(slices.Contains([]string{"json", "console"}, c.Log.Format), "log.format", "%q: expected json or console", c.Log.Format)
 }

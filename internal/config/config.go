@@ -13,6 +13,7 @@ type Config struct {
 	Store           Store         `key:"store"`
 	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 256MiB more."`
 	Timeouts        Timeouts      `key:"timeouts"`
+	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
 	Log             Log           `key:"log"`
 }
@@ -76,7 +77,9 @@ type Crypt struct {
 
 // Timeouts bound what could otherwise wait for ever.
 type Timeouts struct {
-	Open   time.Duration `key:"open" default:"10m" doc:"How long HANA may take from the statement to the first byte of any stream."`
+	Open   time.Duration `key:"open" default:"10m" doc:"How long HANA may take from the statement to the first byte of any stream, and from the end of one stream to the first byte of the next while no other is open."`
+	Stall  time.Duration `key:"stall" default:"5m" doc:"How long a stream may stand still before a warning, a metric and the job's record name the side that it waits for. Nothing is ended by it."`
+	Idle   time.Duration `key:"idle" default:"1h" doc:"How long HANA may write nothing at all, to no stream, before its backup is cancelled. Waiting for the store does not count; store.outageTolerance bounds that."`
 	Answer time.Duration `key:"answer" default:"5m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
 	End    time.Duration `key:"end" default:"30s" doc:"How long a stream may stay without a byte and without an end after HANA has answered."`
 	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take, plus one second for each 32 MiB, because some stores copy objects at commit."`

@@ -66,7 +66,8 @@ func TestDefaults(t *testing.T) {
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
 		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 4, MaxParts: 10000, OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
 		MemoryBudget:    512 << 20,
-		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Answer: 5 * time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
+		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Stall: 5 * time.Minute, Idle: time.Hour, Answer: 5 * time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
+		OnLost:          "keep",
 		ShutdownGrace:   20 * time.Second,
 		Log:             config.Log{Level: "info", Format: "json"},
 	}
@@ -101,7 +102,7 @@ func TestRefused(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, stateDirectory, http, metrics, store, memoryBudget, timeouts, shutdownGrace, log"},
+		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, stateDirectory, http, metrics, store, memoryBudget, timeouts, onLost, shutdownGrace, log"},
 		{name: "unknown nested key", yaml: "log: {lvl: info}", want: "log.lvl (c.yaml line 5): unknown key; known here: level, format"},
 		{name: "key in another case", yaml: "MemoryBudget: 1GiB", want: "MemoryBudget (c.yaml line 5): unknown key"},
 		{name: "duplicate key", yaml: "memoryBudget: 1GiB\nmemoryBudget: 2GiB", want: "memoryBudget (c.yaml line 6): this key already stands in line 5"},

@@ -72,6 +72,11 @@ func problemOf(err error) *Problem {
 		p.JobID, p.Hint = conflict.JobID, "use a new key for each request"
 		return p
 	}
+	if lost, is := errors.AsType[*job.LostError](err); is {
+		p := newProblem(http.StatusConflict, "base_lost", "The base of this delta is lost", err.Error())
+		p.JobID, p.Hint = lost.JobID, "make a complete backup of "+lost.Database+" first"
+		return p
+	}
 	return problemOfSentinel(err)
 }
 

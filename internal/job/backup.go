@@ -16,7 +16,7 @@ import (
 )
 
 // StartBackup admits a backup. It returns the record of the running job, or
-// *FieldError, *BusyError, *ConflictError or ErrDraining.
+// *FieldError, *BusyError, *ConflictError, *LostError or ErrDraining.
 func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) (Record, error) {
 	database, err := backup.ParseDatabase(r.Database)
 	if err != nil {
@@ -27,6 +27,9 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 		kind = backup.KindComplete
 	}
 	if kind != backup.KindComplete {
+		if err := c.checkBase(database); err != nil {
+			return Record{}, err
+		}
 		return Record{}, &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: only complete backups have file names that are known before they start", kind)}
 	}
 	prefix := r.Prefix
@@ -78,7 +81,11 @@ func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 			e.commit = run.commit(ctx, e)
 		}
 		v = judge(e)
-		keep = v.state == StateSucceeded || e.commit != nil && e.commit.uncertain != ""
+		uncertain := e.commit != nil && e.commit.uncertain != ""
+		keep = v.state == StateSucceeded || uncertain
+		if v.state == StateLost && !uncertain {
+			v.consequences = append(v.consequences, c.forget(ctx, j, run.plan, e.entry)...)
+		}
 	}
 	v.consequences = append(v.consequences, run.clean(ctx, keep)...)
 	return v
@@ -139,15 +146,13 @@ func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
 		return newError(StageArm, CodeMemory, causeOf(ctx, fmt.Errorf("another backup has waited for memory for %s", r.config.ReserveTimeout)))
 	}
 	for i, s := range r.plan.Streams {
+		t := &transfer{job: r.job, stream: s, counter: counters[i]}
 		key := backup.StreamKey(r.plan.SID, r.plan.Database, r.plan.Prefix, s.StreamID)
-		upload, err := r.parts.Store.Begin(reserving, key, backup.UploadOptions{
-			EstimatedSize: s.EstimatedSize,
-			Progress:      func(n int64) { counters[i].stored.Add(n) },
-		})
-		if err != nil {
+		var err error
+		if t.upload, err = r.parts.Store.Begin(reserving, key, t.options()); err != nil {
 			return streamError(StageArm, s.StreamID, CodeStoreUnusable, causeOf(ctx, err))
 		}
-		r.uploads = append(r.uploads, &transfer{stream: s, upload: upload, counter: counters[i]})
+		r.uploads = append(r.uploads, t)
 	}
 	return nil
 }
@@ -162,6 +167,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 	defer abandon()
 
 	answer := make(chan error, 1)
+	r.job.note(SideDaemon, "sends BACKUP DATA to HANA")
 	go func() { answer <- r.parts.Trigger.Backup(waiting, r.plan) }()
 
 	var streams, guards errgroup.Group
@@ -180,7 +186,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 		return nil
 	})
 	guards.Go(func() error {
-		if err := r.watchOpening(guarding); err != nil {
+		if err := r.watchProgress(guarding); err != nil {
 			r.fail(stop, err)
 		}
 		return nil
@@ -217,6 +223,7 @@ func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures = append(r.failures, err)
+	r.job.noteFailure(err)
 	stop(err)
 }
 
@@ -245,6 +252,7 @@ func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCa
 	}
 	silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
 	r.log.Warn("the catalog is asked instead", zap.Error(silence))
+	r.job.note(SideHANA, "does not answer, its catalog is asked: %v", silence)
 	if err := r.askCatalog(streaming, silence, ended); err != nil {
 		r.fail(stop, err)
 		return false
@@ -257,6 +265,7 @@ func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc
 	_, refused := errors.AsType[*backup.HANAError](answer)
 	switch {
 	case answer == nil:
+		r.job.note(SideHANA, "answers that the backup is done")
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.answered = true
@@ -264,57 +273,9 @@ func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc
 		r.fail(stop, newError(StageTrigger, CodeHANA, answer))
 	default:
 		r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(answer))
+		r.job.note(SideHANA, "its answer got lost, its catalog is asked: %v", answer)
 		if err := r.askCatalog(streaming, answer, ended); err != nil {
 			r.fail(stop, err)
-		}
-	}
-}
-
-// watchOpening fails when HANA opens nothing at all for too long.
-func (r *backupRun) watchOpening(ctx context.Context) *Error {
-	timer := time.NewTimer(r.config.OpenTimeout)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-timer.C:
-	}
-	for _, t := range r.uploads {
-		if t.counter.bytes.Load() > 0 || t.counter.done.Load() {
-			return nil
-		}
-	}
-	return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", r.config.OpenTimeout))
-}
-
-// watchEnding runs once HANA has answered. It fails when a stream then stays
-// without a byte and without an end: what is in a pipe at that moment arrives
-// at once, and a slow store is not HANA's fault.
-func (r *backupRun) watchEnding(ctx context.Context) *Error {
-	ticker := time.NewTicker(r.config.EndTimeout / 10)
-	defer ticker.Stop()
-	idle := make([]int, len(r.uploads))
-	last := make([]int64, len(r.uploads))
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		for i, t := range r.uploads {
-			bytes := t.counter.bytes.Load()
-			if t.counter.done.Load() || !t.counter.waiting.Load() || bytes != last[i] {
-				idle[i], last[i] = 0, bytes
-				continue
-			}
-			if idle[i]++; idle[i] < 10 {
-				continue
-			}
-			if bytes == 0 {
-				return streamError(StageStream, t.stream.StreamID, CodeUnopened, errors.New("HANA has answered but never wrote to it"))
-			}
-			return streamError(StageStream, t.stream.StreamID, CodeUnfinished,
-				fmt.Errorf("HANA has answered but the stream has no end after %d bytes", bytes))
 		}
 	}
 }
@@ -334,8 +295,10 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	}
 	defer late.Wait()
 	defer relent()
+	r.job.note(SideDaemon, "asks HANA to cancel the backup")
 	if err := r.parts.Trigger.Cancel(clean, r.plan); err != nil {
 		r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
+		r.job.note(SideHANA, "could not be asked to cancel: %v", err)
 	}
 	var err error
 	select {
@@ -350,9 +313,11 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil {
+		r.job.note(SideHANA, "answers that the backup is done")
 		r.answered = true
 		return
 	}
+	r.job.note(SideHANA, "answers: %v", err)
 	r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
 }
 
@@ -365,13 +330,15 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 	e.failures = append(e.failures, r.failures...)
 	r.mu.Unlock()
 	if cause := context.Cause(streaming); isCancel(cause) {
+		r.job.note(SideOperator, "%v", cause)
 		e.failures = append([]*Error{newError(StageStream, CodeCanceled, cause)}, e.failures...)
 	}
-	entry, err := r.awaitEntry(ctx, len(e.failures) > 0)
+	entry, err := r.awaitEntry(ctx, e.failures)
 	if err != nil {
 		e.entryErr = err
 	} else {
 		e.entry = &entry
+		r.job.note(SideHANA, "its catalog calls backup %d %s", entry.BackupID, entry.State)
 		r.job.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
 	reports := make(map[backup.StreamID]backup.StreamReport)

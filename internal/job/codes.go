@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
@@ -25,6 +26,7 @@ const (
 	CodeIntrusion      = "pipe_bypassed"
 	CodeUnopened       = "stream_unopened"
 	CodeUnfinished     = "stream_unfinished"
+	CodeIdle           = "hana_idle"
 	CodeStream         = "stream_mismatch"
 	CodeHeader         = "header_mismatch"
 	CodeCatalogMissing = "catalog_missing"
@@ -68,6 +70,7 @@ func Codes() []CodeInfo {
 		{CodeIntrusion, "HANA wrote past a pipe, or something replaced one.", "This HANA writes regular files (O_DIRECT with rename), has more volumes than planned, or somebody touched the directory.", "Look at the named file; do not run other tools in the backup directory."},
 		{CodeUnopened, "HANA never wrote to a stream that it was expected to write.", "A service was stopped between planning and backup, or HANA wrote elsewhere.", "Compare M_VOLUMES with the planned streams and start the backup again."},
 		{CodeUnfinished, "HANA says that it is done, but a stream has no end.", "Some process still holds the pipe open.", "Look for processes in HANA's container that have the pipe open."},
+		{CodeIdle, "HANA has stopped writing and has not answered.", "A savepoint or lock in HANA blocks it, a service hangs, or its disk does.", "Look at M_BACKUP_PROGRESS, M_JOB_PROGRESS and the service's trace; raise timeouts.idle if HANA needs longer."},
 		{CodeStream, "What a stream saw is not what a complete backup looks like.", "HANA died, opened a file twice, or closed it early.", "Look at HANA's trace at that time and start the backup again."},
 		{CodeHeader, "A stream does not begin with the header of this backup.", "Another process wrote into the pipe, or this HANA writes another header.", "Keep the job record and report it with the HANA version."},
 		{CodeCatalogMissing, "HANA's backup catalog has no entry for this job.", "The backup never started, or the catalog cannot be read (CATALOG READ).", "Check the privileges of the backup user and M_BACKUP_CATALOG."},
@@ -81,6 +84,20 @@ func Codes() []CodeInfo {
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
 		{CodeFindings, "The verification found differences.", "See the findings.", "With an error among them, treat this backup as unusable and make a new one; look at warnings."},
 		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},
+	}
+}
+
+// sideOf names the side on which a failure of this code happens.
+func sideOf(code string) Side {
+	switch code {
+	case CodeStoreUnusable, CodeUpload, CodeCommit, CodeManifest, CodeObject, CodeLeftover, CodePrefixUsed:
+		return SideStore
+	case CodeCanceled:
+		return SideOperator
+	case CodeInterrupted, CodePipe, CodeMemory, CodeState, CodeFindings, CodeWrongSystem:
+		return SideDaemon
+	default:
+		return SideHANA
 	}
 }
 
@@ -100,7 +117,7 @@ func newError(stage Stage, code string, err error) *Error {
 	if known, found := errors.AsType[*Error](err); found {
 		return known
 	}
-	e := &Error{Stage: stage, Code: code, Message: err.Error(), Hint: hintFor(code), Err: err}
+	e := &Error{At: time.Now().UTC(), Stage: stage, Code: code, Message: err.Error(), Hint: hintFor(code), Err: err}
 	hana, answered := errors.AsType[*backup.HANAError](err)
 	switch {
 	case answered:

@@ -29,8 +29,19 @@ type Config struct {
 	// memory that it needs. Default 1 min.
 	ReserveTimeout time.Duration
 	// OpenTimeout is how long HANA may take from the statement to the first
-	// byte of any stream. Default 10 min.
+	// byte of any stream, and from the end of one to the first byte of the next
+	// when no other is open. Default 10 min.
 	OpenTimeout time.Duration
+	// StallTimeout is how long a stream may stand still before an alarm names
+	// the side that it waits for. Default 5 min.
+	StallTimeout time.Duration
+	// IdleTimeout is how long HANA may write nothing at all, to no stream, once
+	// it has begun and before it has answered. Default 1 h.
+	IdleTimeout time.Duration
+	// StoreTimeout is how long the store may take nothing at all while a stream
+	// waits for it. It has to exceed what the store itself tolerates. Default
+	// 30 min.
+	StoreTimeout time.Duration
 	// AnswerTimeout bounds the wait for what HANA has to say after its streams
 	// ended: its answer, or a late catalog row. Default 5 min.
 	AnswerTimeout time.Duration
@@ -42,6 +53,8 @@ type Config struct {
 	CommitTimeout time.Duration
 	// CleanTimeout bounds each step of cleaning up. Default 1 min.
 	CleanTimeout time.Duration
+	// DeleteLost removes a lost backup from HANA's catalog.
+	DeleteLost bool
 }
 
 func (c Config) withDefaults() Config {
@@ -51,6 +64,9 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.ReserveTimeout, time.Minute},
 		{&c.OpenTimeout, 10 * time.Minute},
+		{&c.StallTimeout, 5 * time.Minute},
+		{&c.IdleTimeout, time.Hour},
+		{&c.StoreTimeout, 30 * time.Minute},
 		{&c.AnswerTimeout, 5 * time.Minute},
 		{&c.EndTimeout, 30 * time.Second},
 		{&c.CommitTimeout, 10 * time.Minute},
@@ -102,6 +118,7 @@ type Conductor struct {
 	order    []string          // job ids, oldest first
 	busy     map[string]string // database → job id
 	keys     map[string]string // idempotency key → job id
+	lost     map[string]string // database → job id of its newest complete backup, which is lost
 }
 
 // NewConductor reads the journal, ends whatever an earlier process left behind
@@ -116,7 +133,8 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, life: life, end: end,
-		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), reserving: make(chan struct{}, 1),
+		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
+		reserving: make(chan struct{}, 1),
 	}
 	if err := c.takeOver(); err != nil {
 		end(nil)
@@ -200,22 +218,35 @@ func (c *Conductor) admit(j *live) {
 	if key := j.record.IdempotencyKey; key != "" {
 		c.keys[key] = j.record.ID
 	}
-	for len(c.order) > journalLength && c.jobs[c.order[0]].snapshot().State.Terminal() {
-		oldest := c.jobs[c.order[0]]
-		delete(c.jobs, c.order[0])
-		delete(c.keys, oldest.record.IdempotencyKey)
-		if err := c.journal.remove(c.order[0]); err != nil {
+	for len(c.order) > journalLength {
+		i := slices.IndexFunc(c.order, c.forgettable)
+		if i < 0 {
+			return
+		}
+		oldest := c.order[i]
+		delete(c.keys, c.jobs[oldest].record.IdempotencyKey)
+		delete(c.jobs, oldest)
+		c.order = slices.Delete(c.order, i, i+1)
+		if err := c.journal.remove(oldest); err != nil {
 			c.log.Warn("an old job record stays in the journal", zap.Error(err))
 		}
-		c.order = c.order[1:]
 	}
+}
+
+// forgettable says whether nothing depends any more on the record of a job.
+func (c *Conductor) forgettable(id string) bool {
+	r := c.jobs[id].snapshot()
+	return r.State.Terminal() && c.lost[r.Database] != id
 }
 
 // run does the work and closes the books, whatever happened.
 func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	publishing := make(chan struct{})
 	var publisher sync.WaitGroup
-	publisher.Go(func() { j.publishUntil(publishing) })
+	var told Waits
+	publisher.Go(func() {
+		j.publishUntil(publishing, func(r Record) { told = c.metrics.waited(r, told) })
+	})
 	v := do(ctx, j)
 	j.cancel(nil)
 	close(publishing)
@@ -230,7 +261,9 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	if c.busy[terminal.Database] == terminal.ID {
 		delete(c.busy, terminal.Database)
 	}
+	c.noteLost(terminal)
 	c.mu.Unlock()
+	c.metrics.waited(terminal, told)
 	c.metrics.ended(terminal)
 	c.logEnd(j.finish(func(r *Record) { conclude(r, v) }))
 }
@@ -248,18 +281,22 @@ func conclude(r *Record, v verdict) {
 // logEnd writes the one line that a job leaves in the log.
 func (c *Conductor) logEnd(r Record) {
 	var bytes int64
+	var waits Waits
 	for i := range r.Streams {
 		bytes += r.Streams[i].Bytes
+		waits = waits.plus(r.Streams[i].Waits)
 	}
 	fields := []zap.Field{
 		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
 		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
 		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)),
+		zap.String("backup_log_id", BackupLogID(r.BackupID)),
 		zap.Int64("bytes", bytes), zap.Duration("duration", r.FinishedAt.Sub(r.StartedAt)),
+		zap.Float64("hana_seconds", waits.HANASeconds), zap.Float64("store_seconds", waits.StoreSeconds), zap.Float64("own_seconds", waits.OwnSeconds),
 	}
 	if r.Error != nil {
 		fields = append(fields, zap.String("code", r.Error.Code), zap.String("stage", string(r.Error.Stage)),
-			zap.String("stream", r.Error.Stream), zap.Int("hana_code", r.Error.HANACode),
+			zap.String("stream", r.Error.Stream), zap.Int("hana_code", r.Error.HANACode), zap.Ints("hana_inner", r.Error.HANAInner),
 			zap.String("cause", r.Error.Message), zap.String("hint", r.Error.Hint), zap.Strings("consequences", r.Consequences))
 	}
 	switch r.State {

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,12 +30,14 @@ type live struct {
 	done        chan struct{}
 }
 
-// counter follows one stream without locks in its hot path.
+// counter follows one stream; nobody waits in its hot path.
 type counter struct {
 	bytes   atomic.Int64
 	stored  atomic.Int64
-	waiting atomic.Bool // for HANA: in Open or Read
 	done    atomic.Bool
+	stalled atomic.Bool
+	clock   stopwatch
+	store   trouble
 }
 
 func newLive(record Record, request string, cancel context.CancelCauseFunc) *live {
@@ -67,13 +70,19 @@ func (j *live) snapshot() Record {
 
 func (j *live) snapshotLocked() Record {
 	r := j.record
+	r.History = slices.Clip(j.record.History) // what is there is never changed
 	r.Streams = append([]Progress(nil), j.record.Streams...)
 	for i, c := range j.counters {
-		r.Streams[i].Bytes = c.bytes.Load()
-		r.Streams[i].Stored = c.stored.Load()
-		r.Streams[i].Done = c.done.Load()
+		c.show(&r.Streams[i])
 	}
 	return r
+}
+
+// show fills in where the stream is now.
+func (c *counter) show(p *Progress) {
+	p.Bytes, p.Stored, p.Done, p.Stalled = c.bytes.Load(), c.stored.Load(), c.done.Load(), c.stalled.Load()
+	p.Waits, p.WaitingFor = c.clock.read()
+	p.StoreError = c.store.text()
 }
 
 // update changes the record and tells the subscribers.
@@ -135,8 +144,9 @@ func (j *live) subscribe() (<-chan Record, func()) {
 	}
 }
 
-// publishUntil publishes progress at intervals until the job ends.
-func (j *live) publishUntil(ended <-chan struct{}) {
+// publishUntil publishes progress at intervals until the job ends, and shows
+// it to each.
+func (j *live) publishUntil(ended <-chan struct{}, each func(Record)) {
 	ticker := time.NewTicker(publishInterval)
 	defer ticker.Stop()
 	for {
@@ -144,11 +154,8 @@ func (j *live) publishUntil(ended <-chan struct{}) {
 		case <-ended:
 			return
 		case <-ticker.C:
-			j.mu.Lock()
-			if !j.record.State.Terminal() {
-				j.publishLocked()
-			}
-			j.mu.Unlock()
+			j.update(func(*Record) {})
+			each(j.snapshot())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -87,6 +88,8 @@ type Record struct {
 	// Consequences are what followed from the first cause.
 	Consequences []string         `json:"consequences,omitempty"`
 	Findings     []verify.Finding `json:"findings,omitempty"`
+	// History is what happened, in order.
+	History []Event `json:"history,omitempty"`
 	// IdempotencyKey is the key that the request came with.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
@@ -102,11 +105,22 @@ type Progress struct {
 	// Path is the name that HANA opened.
 	Path string `json:"path,omitempty"`
 	Done bool   `json:"done"`
+	// Waits is where the time went.
+	Waits Waits `json:"waits"`
+	// WaitingFor is who the stream waits for now: hana, store, or pipestreamer
+	// while it works; empty before and after.
+	WaitingFor Side `json:"waiting_for,omitempty"`
+	// Stalled says that nothing has moved for timeouts.stall.
+	Stalled bool `json:"stalled,omitempty"`
+	// StoreError is what the store answered last while it is asked again.
+	StoreError string `json:"store_error,omitempty"`
 }
 
 // Error is the first cause of a job's failure.
 type Error struct {
-	Stage Stage `json:"stage"`
+	// At is when it was noticed.
+	At    time.Time `json:"at,omitzero"`
+	Stage Stage     `json:"stage"`
 	// Stream is "<volume>_<part>", empty when the cause lies in no stream.
 	Stream string `json:"stream,omitempty"`
 	// Code is stable and listed in docs/errors.md.
@@ -135,6 +149,15 @@ func (e *Error) Error() string {
 
 // Unwrap gives the error behind it.
 func (e *Error) Unwrap() error { return e.Err }
+
+// BackupLogID is how HANA's backup.log writes a backup id: in hex. Lines of one
+// backup carry it (seen in log excerpts of several releases).
+func BackupLogID(backupID int64) string {
+	if backupID <= 0 {
+		return ""
+	}
+	return strconv.FormatInt(backupID, 16)
+}
 
 // BackupRequest asks for a backup.
 type BackupRequest struct {

@@ -247,7 +247,9 @@ type countedReader struct {
 }
 
 func (r *countedReader) Read(p []byte) (int, error) {
+	r.counter.clock.turn(SideStore)
 	n, err := r.ReadCloser.Read(p)
+	r.counter.clock.turn(SideHANA)
 	r.counter.bytes.Add(int64(n))
 	r.counter.stored.Store(max(r.counter.stored.Load(), r.counter.bytes.Load()))
 	switch {
@@ -258,6 +260,12 @@ func (r *countedReader) Read(p []byte) (int, error) {
 		r.fail(err)
 	}
 	return n, err
+}
+
+// Close implements io.Closer.
+func (r *countedReader) Close() error {
+	r.counter.clock.turn("")
+	return r.ReadCloser.Close()
 }
 
 // consumed checks that HANA took every stream to its last byte: a recovery

@@ -66,14 +66,20 @@ func (r *backupRun) askCatalog(ctx context.Context, missing error, ended <-chan 
 }
 
 // awaitEntry reads the final catalog entry. After a failure it only has to
-// tell whether HANA believes in the backup, so it does not wait for a row.
-func (r *backupRun) awaitEntry(ctx context.Context, failed bool) (backup.CatalogEntry, error) {
+// tell whether HANA believes in the backup, so it hardly waits for a row, least
+// of all for one of a backup that HANA refused before it wrote anything.
+func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.CatalogEntry, error) {
 	clean, cancel := cleanContext(ctx, 2*r.config.AnswerTimeout)
 	defer cancel()
-	if !failed {
+	if len(failures) == 0 {
 		return r.pollCatalog(clean, r.plan, r.config.AnswerTimeout, nil)
 	}
-	return r.pollCatalog(clean, r.plan, min(r.config.AnswerTimeout, 5*time.Second), func() bool { return true })
+	patience := 5 * time.Second
+	refused := slices.ContainsFunc(failures, func(f *Error) bool { return f.HANACode != 0 || errors.Is(f, backup.ErrNotSent) })
+	if refused && !slices.ContainsFunc(r.uploads, func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
+		patience = 500 * time.Millisecond
+	}
+	return r.pollCatalog(clean, r.plan, min(r.config.AnswerTimeout, patience), func() bool { return true })
 }
 
 // copyRate in bytes/s is what a store is trusted to move inside itself, for
@@ -108,6 +114,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 		return done
 	}
 	done.manifest = key
+	r.job.note(SideStore, "shows all objects and the manifest")
 	r.job.update(func(record *Record) { record.Manifest = key })
 	return done
 }

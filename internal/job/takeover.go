@@ -22,6 +22,8 @@ func (c *Conductor) takeOver() error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock() // what is resumed runs already
+	defer c.mu.Unlock()
 	for i := range entries {
 		e := &entries[i]
 		if e.Record.State.Terminal() {
@@ -55,6 +57,7 @@ func interruption(stage Stage) *Error {
 func (c *Conductor) remember(e *entry) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	close(j.done)
+	c.noteLost(e.Record)
 	c.admit(j)
 }
 
@@ -96,6 +99,9 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		}
 	}
 	v := judge(e)
+	if v.state == StateLost {
+		v.consequences = append(v.consequences, c.forget(ctx, j, plan, e.entry)...)
+	}
 	if err := c.removeObjects(ctx, plan); err != nil {
 		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, err).Error())
 	}

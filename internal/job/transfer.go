@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // transfer carries one stream from HANA into the store.
 type transfer struct {
+	job     *live
 	stream  backup.Stream
 	upload  backup.Upload
 	counter *counter
@@ -26,8 +28,8 @@ type transfer struct {
 // instead of blocking, and what HANA says of that must not come first. Being
 // stopped by ctx is not a failure of this stream.
 func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*Error)) {
-	t.counter.waiting.Store(true)
-	defer t.counter.waiting.Store(false)
+	t.counter.clock.turn(SideHANA)
+	defer t.counter.clock.turn("")
 	reader, err := source.Open(ctx, t.stream)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -36,14 +38,49 @@ func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*E
 		return
 	}
 	t.begun = true
+	t.note(SideHANA, "began to write")
 	t.stored, err = t.upload.Consume(ctx, &watchedReader{transfer: t, reader: reader})
 	if err != nil && ctx.Err() == nil {
 		fail(t.failure(err))
+	}
+	if err == nil {
+		t.note(SideStore, "has all bytes of it, not yet visible")
+	} else {
+		t.note(SideDaemon, "closes the pipe: what HANA writes next fails with EPIPE")
 	}
 	if errClose := reader.Close(); err == nil && errClose != nil {
 		fail(streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", errClose)))
 	}
 	t.counter.done.Store(err == nil)
+}
+
+// note adds what happened to this stream to the job's history.
+func (t *transfer) note(side Side, format string, args ...any) {
+	t.job.noteStream(side, t.stream.StreamID, t.counter, format, args...)
+}
+
+// options are those of the stream's upload.
+func (t *transfer) options() backup.UploadOptions {
+	return backup.UploadOptions{
+		EstimatedSize: t.stream.EstimatedSize,
+		Progress:      func(n int64) { t.counter.stored.Add(n) },
+		Waiting: func(forStore bool) {
+			if forStore {
+				t.counter.clock.turn(SideStore)
+			} else {
+				t.counter.clock.turn(SideDaemon)
+			}
+		},
+		Trouble: func(err error) {
+			began, lasted := t.counter.store.hear(err)
+			switch {
+			case began:
+				t.note(SideStore, "fails, is asked again: %v", err)
+			case lasted > 0:
+				t.note(SideStore, "works again after %s", lasted.Round(time.Millisecond))
+			}
+		},
+	}
 }
 
 // refuse waits until ctx ends for the first bytes of a stream that carry was
@@ -84,14 +121,18 @@ type watchedReader struct {
 }
 
 func (r *watchedReader) Read(p []byte) (int, error) {
-	r.counter.waiting.Store(true)
+	r.counter.clock.turn(SideHANA)
 	n, err := r.reader.Read(p)
-	r.counter.waiting.Store(false)
+	r.counter.clock.turn(SideDaemon)
 	if missing := backup.HeaderSize - len(r.header); missing > 0 {
 		r.header = append(r.header, p[:min(n, missing)]...)
 	}
 	r.counter.bytes.Add(int64(n))
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		r.note(SideHANA, "closed it")
+	default:
 		r.readError = err
 	}
 	return n, err

@@ -135,9 +135,23 @@ func verdictOf(failures ...*Error) verdict {
 		v.state = StateCanceled
 	}
 	for _, f := range failures[1:] {
-		v.consequences = append(v.consequences, f.Error())
+		v.consequences = append(v.consequences, consequence(v.cause, f))
 	}
 	return v
+}
+
+// consequence words a failure that came after the cause. HANA cannot know why a
+// pipe broke, so its complaint is told together with the reason.
+func consequence(cause, f *Error) string {
+	brokenPipe := slices.ContainsFunc(f.HANAInner, func(code int) bool { return code == 2000008 || code == 110203 })
+	switch {
+	case !brokenPipe || cause.HANACode != 0:
+		return f.Error()
+	case cause.Stream != "":
+		return fmt.Sprintf("EPIPE at HANA because stream %s was given up (%s): %s", cause.Stream, cause.Code, f.Message)
+	default:
+		return fmt.Sprintf("EPIPE at HANA because the backup was given up (%s): %s", cause.Code, f.Message)
+	}
 }
 
 // mismatches lists every difference between catalog, plan and streams.

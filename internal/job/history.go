@@ -1,0 +1,93 @@
+package job
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// historyLength bounds the history of a job. What comes first explains what
+// comes later, so the first events are the ones that are kept.
+const historyLength = 200
+
+// Event is one thing that happened in a job. The events of a job that failed
+// tell who stopped first.
+type Event struct {
+	At time.Time `json:"at"`
+	// Side is who did it.
+	Side Side `json:"side"`
+	// Stream is "<volume>_<part>", empty when it concerns the whole job.
+	Stream string `json:"stream,omitempty"`
+	// Bytes of the stream had passed by then.
+	Bytes int64  `json:"bytes,omitempty"`
+	Text  string `json:"text"`
+}
+
+// note adds an event of the whole job to the history.
+func (j *live) note(side Side, format string, args ...any) {
+	j.append(Event{Side: side, Text: fmt.Sprintf(format, args...)})
+}
+
+// noteStream adds an event of one stream, with its position.
+func (j *live) noteStream(side Side, id backup.StreamID, c *counter, format string, args ...any) {
+	j.append(Event{Side: side, Stream: id.String(), Bytes: c.bytes.Load(), Text: fmt.Sprintf(format, args...)})
+}
+
+// noteFailure adds a failure to the history, in the words of its error.
+func (j *live) noteFailure(e *Error) {
+	event := Event{Side: sideOf(e.Code), Stream: e.Stream, Text: e.Message}
+	j.update(func(r *Record) {
+		for i := range r.Streams {
+			if r.Streams[i].String() == e.Stream && i < len(j.counters) {
+				event.Bytes = j.counters[i].bytes.Load()
+			}
+		}
+	})
+	j.append(event)
+}
+
+func (j *live) append(e Event) {
+	e.At = time.Now().UTC()
+	j.update(func(r *Record) {
+		if len(r.History) < historyLength {
+			r.History = append(r.History, e)
+		}
+	})
+}
+
+// trouble follows the errors of the store that one stream lives through.
+type trouble struct {
+	mu    sync.Mutex
+	since time.Time // zero while the store works
+	last  string
+}
+
+// hear takes an error, or nil when the store works again. It reports the start
+// of trouble, and its end with the time that it took.
+func (t *trouble) hear(err error) (began bool, lasted time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		t.last = err.Error()
+		if !t.since.IsZero() {
+			return false, 0
+		}
+		t.since = time.Now()
+		return true, 0
+	}
+	if t.since.IsZero() {
+		return false, 0
+	}
+	lasted = max(time.Since(t.since), 1)
+	t.since, t.last = time.Time{}, ""
+	return false, lasted
+}
+
+// text is what the store said last, empty while it works.
+func (t *trouble) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}

@@ -1,0 +1,66 @@
+package job
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// LostError refuses a delta because HANA would base it on a backup that the
+// store does not have.
+type LostError struct {
+	Database string
+	JobID    string
+	BackupID int64
+}
+
+// Error names the backup that is lost.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("backup %d of database %s is lost (job %s): HANA would base a delta on it, and the store does not have it",
+		e.BackupID, e.Database, e.JobID)
+}
+
+// noteLost keeps track of the databases whose newest complete backup, as HANA
+// sees it, is lost. The caller holds c.mu.
+func (c *Conductor) noteLost(r Record) {
+	if r.Action != ActionBackup || r.Kind != backup.KindComplete {
+		return
+	}
+	switch r.State {
+	case StateLost:
+		c.lost[r.Database] = r.ID
+		c.metrics.lost.WithLabelValues(r.Database).Set(1)
+	case StateSucceeded:
+		delete(c.lost, r.Database)
+		c.metrics.lost.WithLabelValues(r.Database).Set(0)
+	default:
+	}
+}
+
+// checkBase refuses a delta of a database whose base is lost.
+func (c *Conductor) checkBase(database string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, lost := c.lost[database]
+	if !lost {
+		return nil
+	}
+	return &LostError{Database: database, JobID: id, BackupID: c.jobs[id].snapshot().BackupID}
+}
+
+// forget removes a lost backup from HANA's catalog, if the configuration says
+// so, and tells what came of it.
+func (c *Conductor) forget(ctx context.Context, j *live, plan backup.Plan, entry *backup.CatalogEntry) []string {
+	if !c.config.DeleteLost || entry == nil {
+		return nil
+	}
+	clean, cancel := cleanContext(ctx, c.config.CleanTimeout)
+	defer cancel()
+	text := fmt.Sprintf("backup %d was deleted from HANA's catalog, as onLost says", entry.BackupID)
+	if err := c.parts.Trigger.Delete(clean, plan, entry.BackupID); err != nil {
+		text = fmt.Sprintf("backup %d stays in HANA's catalog: %v", entry.BackupID, err)
+	}
+	j.note(SideDaemon, "%s", text)
+	return []string{text}
+}

@@ -1,0 +1,160 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// watchInterval is the longest time between two looks at the streams.
+const watchInterval = 5 * time.Second
+
+// movement is how long a stream has stood still. It counts looks and not time:
+// a process that was stopped, or a machine that slept, is no reason to fail.
+type movement struct {
+	bytes, stored int64
+	looks         int
+}
+
+func (m *movement) look(c *counter) (moved bool) {
+	bytes, stored := c.bytes.Load(), c.stored.Load()
+	if bytes == m.bytes && stored == m.stored {
+		m.looks++
+		return false
+	}
+	*m = movement{bytes: bytes, stored: stored}
+	return true
+}
+
+// watchProgress runs while HANA writes. It raises an alarm for each stream that
+// stands still for StallTimeout and names the side that it waits for, and it
+// fails when nothing at all moves for longer than anything may take.
+func (r *backupRun) watchProgress(ctx context.Context) *Error {
+	interval := max(min(r.config.StallTimeout, r.config.OpenTimeout, r.config.IdleTimeout, r.config.StoreTimeout)/20, time.Millisecond)
+	interval = min(interval, watchInterval)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	defer r.metrics.stalled.DeletePartialMatch(map[string]string{"database": r.plan.Database})
+	movements := make([]movement, len(r.uploads))
+	still := 0 // looks since the last movement of any stream
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		still++
+		for i, t := range r.uploads {
+			if movements[i].look(t.counter) {
+				still = 0
+			}
+			r.alarm(t, time.Duration(movements[i].looks)*interval)
+		}
+		r.countStalled()
+		if err := r.standstill(time.Duration(still) * interval); err != nil {
+			return err
+		}
+	}
+}
+
+// alarm tells that a stream stands still, and that it moves again.
+func (r *backupRun) alarm(t *transfer, still time.Duration) {
+	c := t.counter
+	stalled := still >= r.config.StallTimeout && c.bytes.Load() > 0 && !c.done.Load()
+	if c.stalled.Swap(stalled) == stalled {
+		return
+	}
+	_, side := c.clock.read()
+	fields := []zap.Field{zap.Stringer("stream", t.stream.StreamID), zap.String("waiting_for", string(side)), zap.Int64("bytes", c.bytes.Load())}
+	if !stalled {
+		r.log.Info("a stalled stream moves again or has ended", fields...)
+		return
+	}
+	r.log.Warn("a stream is stalled", append(fields, zap.Duration("for", still), zap.String("store_error", c.store.text()))...)
+	t.note(side, "nothing has moved for %s", still.Round(time.Second))
+}
+
+// countStalled shows the alarms as a metric.
+func (r *backupRun) countStalled() {
+	count := map[Side]int{SideHANA: 0, SideStore: 0}
+	for _, t := range r.uploads {
+		if _, side := t.counter.clock.read(); t.counter.stalled.Load() {
+			count[side]++
+		}
+	}
+	for side, n := range count {
+		r.metrics.stalled.WithLabelValues(r.plan.Database, string(side)).Set(float64(n))
+	}
+}
+
+// standstill fails when nothing has moved for as long as the slower of those
+// that are waited for may take.
+func (r *backupRun) standstill(still time.Duration) *Error {
+	var unopened, open []string
+	var first backup.StreamID
+	forStore := false
+	for _, t := range r.uploads {
+		switch {
+		case t.counter.done.Load():
+			continue
+		case t.counter.bytes.Load() == 0:
+			unopened = append(unopened, t.stream.String())
+		default:
+			open = append(open, t.stream.String())
+			forStore = forStore || !t.counter.clock.waitsFor(SideHANA)
+		}
+		if len(unopened)+len(open) == 1 {
+			first = t.stream.StreamID
+		}
+	}
+	switch {
+	case len(unopened) == len(r.uploads) && still >= r.config.OpenTimeout:
+		return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", r.config.OpenTimeout))
+	case len(unopened) > 0 && len(open) == 0 && still >= r.config.OpenTimeout:
+		return streamError(StageStream, first, CodeUnopened, fmt.Errorf(
+			"the other streams have ended and HANA has written nothing for %s; without a byte: %s", r.config.OpenTimeout, strings.Join(unopened, ", ")))
+	case forStore && still >= r.config.StoreTimeout:
+		return streamError(StageStream, first, CodeUpload, fmt.Errorf("the store has taken nothing for %s; unfinished: %s", r.config.StoreTimeout, strings.Join(open, ", ")))
+	case len(open) > 0 && !forStore && still >= r.config.IdleTimeout:
+		return streamError(StageStream, first, CodeIdle, fmt.Errorf("HANA has written nothing for %s; without an end: %s", r.config.IdleTimeout, strings.Join(open, ", ")))
+	}
+	return nil
+}
+
+// watchEnding runs once HANA has answered. It fails when a stream then stays
+// without a byte and without an end: what is in a pipe at that moment arrives
+// at once, and a slow store is not HANA's fault.
+func (r *backupRun) watchEnding(ctx context.Context) *Error {
+	ticker := time.NewTicker(r.config.EndTimeout / 10)
+	defer ticker.Stop()
+	idle := make([]int, len(r.uploads))
+	last := make([]int64, len(r.uploads))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for i, t := range r.uploads {
+			bytes := t.counter.bytes.Load()
+			if t.counter.done.Load() || !t.counter.clock.waitsFor(SideHANA) || bytes != last[i] {
+				idle[i], last[i] = 0, bytes
+				continue
+			}
+			if idle[i]++; idle[i] < 10 {
+				continue
+			}
+			if bytes == 0 {
+				return streamError(StageStream, t.stream.StreamID, CodeUnopened, errors.New("HANA has answered but never wrote to it"))
+			}
+			return streamError(StageStream, t.stream.StreamID, CodeUnfinished,
+				fmt.Errorf("HANA has answered but the stream has no end after %d bytes", bytes))
+		}
+	}
+}
