@@ -55,11 +55,11 @@ func (a *app) table(rows [][]string) error {
 func (a *app) printJob(r job.Record, note string) error {
 	rows := [][]string{{"job", r.ID}, {"action", string(r.Action)}, {"database", r.Database}, {"state", string(r.State)}, {"stage", string(r.Stage)}}
 	add := func(name, value string) {
-		if value != "" && value != "0" {
+		if value != "" {
 			rows = append(rows, []string{name, value})
 		}
 	}
-	add("backup id", strconv.FormatInt(r.BackupID, 10))
+	add("backup id", backupIDText(r.BackupID))
 	add("prefix", r.Prefix)
 	add("manifest", r.Manifest)
 	add("started", timeText(r.StartedAt))
@@ -68,7 +68,7 @@ func (a *app) printJob(r job.Record, note string) error {
 	add("note", note)
 	if r.Error != nil {
 		add("cause", r.Error.Error())
-		add("code", r.Error.Code)
+		add("code", codeText(r.Error))
 		add("what to do", r.Error.Hint)
 	}
 	if r.State == job.StateLost {
@@ -81,13 +81,86 @@ func (a *app) printJob(r job.Record, note string) error {
 		add("followed by", consequence)
 	}
 	for i := range r.Streams {
-		s := &r.Streams[i]
-		add("stream "+s.String(), fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored)))
+		add("stream "+r.Streams[i].String(), streamText(&r.Streams[i]))
 	}
 	for _, f := range r.Findings {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
 	}
+	if r.State != job.StateSucceeded {
+		for i := range r.History {
+			add(historyTitle(i), eventText(&r.History[i]))
+		}
+	}
 	return a.table(rows)
+}
+
+// backupIDText also gives the id as HANA's backup.log writes it.
+func backupIDText(id int64) string {
+	if id <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d (in HANA's backup.log: %s)", id, job.BackupLogID(id))
+}
+
+// codeText gives our code and those of HANA, outer one first.
+func codeText(e *job.Error) string {
+	text := e.Code
+	if e.HANACode != 0 {
+		text += fmt.Sprintf(", HANA %d", e.HANACode)
+	}
+	for _, inner := range e.HANAInner {
+		text += fmt.Sprintf(" [%d]", inner)
+	}
+	return text
+}
+
+// streamText says how far a stream is, and what its time went into.
+func streamText(s *job.Progress) string {
+	text := fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored))
+	if w := s.Waits; w != (job.Waits{}) {
+		text += fmt.Sprintf("; waited %s for HANA, %s for the store, worked %s",
+			secondsText(w.HANASeconds), secondsText(w.StoreSeconds), secondsText(w.OwnSeconds))
+	}
+	if s.Stalled {
+		text += "; STALLED, waiting for " + string(s.WaitingFor)
+	}
+	if s.StoreError != "" {
+		text += "\nthe store fails and is asked again: " + s.StoreError
+	}
+	return text
+}
+
+// historyTitle stands beside the first event only.
+func historyTitle(i int) string {
+	if i == 0 {
+		return "what happened"
+	}
+	return " "
+}
+
+func eventText(e *job.Event) string {
+	who := string(e.Side)
+	if e.Side == job.SideHANA {
+		who = "HANA"
+	}
+	text := e.At.UTC().Format("15:04:05.000") + "  " + who
+	if e.Stream != "" {
+		text += fmt.Sprintf(", stream %s at %s", e.Stream, byteText(e.Bytes))
+	}
+	return text + ": " + e.Text
+}
+
+// secondsText writes a number of seconds for people.
+func secondsText(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	default:
+		return d.Round(time.Second).String()
+	}
 }
 
 // lostText explains the state that people fear most.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -30,6 +32,7 @@ type progress struct {
 	begun    time.Time
 	stage    job.Stage
 	tenth    int64
+	stalled  string
 	lastLine time.Time
 	command  string
 }
@@ -61,6 +64,25 @@ func (p *progress) show(r job.Record) {
 	for i := range r.Streams {
 		p.bar(&r.Streams[i])
 	}
+	if stalled := stalledText(&r); stalled != p.stalled {
+		p.stalled = stalled
+		p.say(cmp.Or(stalled, "all streams move again"))
+	}
+}
+
+// stalledText names what does not move, and what the store says meanwhile.
+func stalledText(r *job.Record) string {
+	var texts []string
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		if s.Stalled {
+			texts = append(texts, fmt.Sprintf("stream %s is stalled, waiting for %s", s.String(), s.WaitingFor))
+		}
+		if s.StoreError != "" {
+			texts = append(texts, fmt.Sprintf("stream %s: the store fails and is asked again", s.String()))
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func (p *progress) bar(s *job.Progress) {
@@ -90,12 +112,16 @@ func (p *progress) line(r job.Record) {
 		tenth = bytes / max(estimate/10, 1)
 		text += fmt.Sprintf(": %s of about %s in %s", byteText(bytes), byteText(estimate), countText(len(r.Streams), "stream"))
 	}
+	stalled := stalledText(&r)
+	if stalled != "" {
+		text += "; " + stalled
+	}
 	now := time.Now()
 	pause := min(max(now.Sub(p.begun)/10, minLineInterval), maxLineInterval)
-	if r.Stage == p.stage && tenth <= p.tenth && now.Sub(p.lastLine) < pause {
+	if r.Stage == p.stage && tenth <= p.tenth && stalled == p.stalled && now.Sub(p.lastLine) < pause {
 		return
 	}
-	p.stage, p.tenth, p.lastLine = r.Stage, tenth, now
+	p.stage, p.tenth, p.stalled, p.lastLine = r.Stage, tenth, stalled, now
 	p.say(text)
 }
 
