@@ -23,6 +23,8 @@ type content struct {
 type depot struct {
 	// settings are the section "store" of the daemon's configuration.
 	settings map[string]any
+	// server is the URL of the S3 server, if it is one.
+	server string
 	// base is a directory in which the store keeps everything, root the path
 	// of the keys below it.
 	base, root string
@@ -55,7 +57,8 @@ func openS3(t *testing.T) *depot {
 		address := freeAddress(t)
 		p := startProcess(t, "versitygw", &log, env, program, "--port", address, "--quiet", "posix", base)
 		if p.awaitStart(func() bool { return accepts(address) }) {
-			return &depot{settings: s3Settings(t, "http://"+address), base: filepath.Join(base, "bucket"), root: "path/to"}
+			url := "http://" + address
+			return &depot{settings: s3Settings(t, url), server: url, base: filepath.Join(base, "bucket"), root: "path/to"}
 		}
 	}
 	t.Fatal("versitygw does not start")

@@ -21,11 +21,10 @@ const binaryVariable = "E2E_PIPESTREAMER"
 // programs holds what the tests built, for the time of this process.
 var programs struct {
 	directory  string
-	daemon, s3 sync.Once
+	daemon     sync.Once
 	daemonErr  error
-	s3Err      error
 	daemonPath string
-	s3Path     string
+	s3, toxic  tool
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(cleaned{m}) }
@@ -64,24 +63,6 @@ func daemonProgram(t *testing.T) string {
 		t.Fatal(programs.daemonErr)
 	}
 	return programs.daemonPath
-}
-
-// s3Program is versitygw, an S3 server that shares nothing with rclone. It is
-// the one of `make tools` when that is there.
-func s3Program(t *testing.T) string {
-	t.Helper()
-	programs.s3.Do(func() {
-		programs.s3Path = filepath.Join("..", "bin", "versitygw")
-		if _, err := os.Stat(programs.s3Path); err == nil {
-			return
-		}
-		programs.s3Path = filepath.Join(programs.directory, "versitygw")
-		programs.s3Err = build("s3server", programs.s3Path, "github.com/versity/versitygw/cmd/versitygw")
-	})
-	if programs.s3Err != nil {
-		t.Fatal(programs.s3Err)
-	}
-	return programs.s3Path
 }
 
 // build compiles without the race detector: what is tested is what is shipped.

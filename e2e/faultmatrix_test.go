@@ -1,0 +1,254 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// phase is a moment in the life of a backup at which a fault begins.
+type phase string
+
+// The phases, in order.
+const (
+	// atPlan is before the job is asked for.
+	atPlan phase = "at plan"
+	// beforeOpen is when HANA runs the backup and has opened no pipe.
+	beforeOpen phase = "before open"
+	// firstBytes is when HANA has begun to write and the store has no part of
+	// the large stream.
+	firstBytes phase = "first bytes"
+	// middle is when the store has taken parts of a stream that HANA still
+	// writes.
+	middle phase = "middle"
+	// afterEOF is when every stream has ended, HANA's catalog calls the backup
+	// successful, and its answer is still to come.
+	afterEOF phase = "after EOF"
+	// duringCommit is when the verdict is good and the first object is about to
+	// be completed.
+	duringCommit phase = "during commit"
+)
+
+func phases() []phase {
+	return []phase{atPlan, beforeOpen, firstBytes, middle, afterEOF, duringCommit}
+}
+
+// faultRow is one fault, and what has to come of it in each phase. docs/faults.md
+// shows what is checked here, and nothing else.
+type faultRow struct {
+	// fault says in a few words what goes wrong; it names the tests too.
+	fault string
+	// where it is injected: one of the places below.
+	where string
+	// outcomes by the phases that apply.
+	outcomes map[phase]outcome
+	// config is laid over the daemon's configuration, hana changes the
+	// simulated system; both may be nil.
+	config map[string]any
+	hana   func(*hanasim.Config)
+	// arrange prepares before the job starts; may be nil.
+	arrange func(c *faultCase)
+	// inject brings the fault about. It is called when the phase is reached and
+	// may end it again. Without it arrange has to do everything, and the phase
+	// is not waited for.
+	inject func(c *faultCase)
+	// lift ends the fault once the job has ended. Rules of the fault proxy and
+	// everything on the lines are ended by themselves. May be nil.
+	lift func(c *faultCase)
+	// check looks at what is special; may be nil.
+	check func(c *faultCase, record job.Record)
+}
+
+// The places where faults are injected.
+const (
+	atStore     = "the store's answers"
+	onStoreLine = "the connection to the store"
+	onHANALine  = "the connection to HANA"
+	inHANA      = "HANA"
+	inDaemon    = "the daemon"
+	onDisk      = "the disks"
+)
+
+// outcome is what has to come of a fault in one phase.
+type outcome struct {
+	state job.State
+	// code of the cause, empty when the job succeeds.
+	code string
+	// words are in the cause's message.
+	words string
+	// leftover says that something stays in the store that no manifest names.
+	// The job has to name it.
+	leftover bool
+	// files are the endings of regular files of HANA's that stay in the backup
+	// directory.
+	files []string
+}
+
+// absorbed is the outcome of a fault that a backup survives.
+func absorbed() outcome { return outcome{state: job.StateSucceeded} }
+
+// everyPhase gives one outcome to several phases.
+func everyPhase(o outcome, in ...phase) map[phase]outcome {
+	all := make(map[phase]outcome)
+	for _, p := range in {
+		all[p] = o
+	}
+	return all
+}
+
+// faultRows are all faults. A file with more of them adds a line.
+func faultRows() []faultRow {
+	return slices.Concat(
+		storeFaults(),
+		storeLineFaults(),
+		hanaLineFaults(),
+	)
+}
+
+// casesAtOnce is how many worlds of the matrix run side by side. They wait most
+// of their time, so there are more of them than processors, which is why they
+// are not parallel subtests.
+const casesAtOnce = 8
+
+// TestFaultMatrix runs every fault in each of its phases against the compiled
+// daemon, the simulated HANA and a real S3 server, and checks that the job ends
+// as the table says and that the invariants hold.
+func TestFaultMatrix(t *testing.T) {
+	t.Parallel()
+	lines := startToxiproxy(t)
+	places := make(chan struct{}, casesAtOnce)
+	var running sync.WaitGroup
+	cases := 0
+	for _, row := range faultRows() {
+		for _, p := range phases() {
+			expected, applies := row.outcomes[p]
+			if !applies {
+				continue
+			}
+			cases++
+			places <- struct{}{}
+			running.Go(func() {
+				defer func() { <-places }()
+				t.Run(row.fault+", "+string(p), func(t *testing.T) { runCase(t, lines, &row, p, expected) })
+			})
+		}
+	}
+	running.Wait()
+	t.Logf("%d cases", cases)
+}
+
+// exitStatus is that of the command line for each state.
+func exitStatus(state job.State) int {
+	return map[job.State]int{job.StateSucceeded: 0, job.StateFailed: 1, job.StateLost: 4, job.StateCanceled: 130}[state]
+}
+
+// runCase runs one fault in one phase.
+func runCase(t *testing.T, lines *toxiproxy, row *faultRow, p phase, expected outcome) {
+	t.Helper()
+	c := newFaultCase(t, lines, row, p)
+	c.pace()
+	if row.arrange != nil {
+		row.arrange(c)
+	}
+	if p == atPlan && row.inject != nil {
+		row.inject(c)
+	}
+	v := c.beginProcess("backup", "--database", "HXE")
+	if p != atPlan && row.inject != nil {
+		c.reach()
+		row.inject(c)
+		c.proceed()
+	}
+	ended := v.finish()
+	c.end(row)
+	record := ended.expect(t, exitStatus(expected.state)).record(t)
+	c.expectOutcome(record, expected)
+	if row.check != nil {
+		row.check(c, record)
+	}
+	c.expectInvariants(record, expected)
+	c.expectNext(record)
+	c.stopDaemon()
+}
+
+// expectOutcome compares how the job ended with the table.
+func (c *faultCase) expectOutcome(record job.Record, expected outcome) {
+	c.t.Helper()
+	if expected.state == job.StateSucceeded {
+		if record.State != expected.state || record.Error != nil {
+			c.t.Fatalf("the job ended %s with %+v, expected that it succeeds (consequences: %q)", record.State, record.Error, record.Consequences)
+		}
+		return
+	}
+	expectCause(c.t, record, expected.state, expected.code)
+	if !slices.ContainsFunc(job.Codes(), func(info job.CodeInfo) bool { return info.Code == record.Error.Code }) {
+		c.t.Errorf("the code %q is in no list", record.Error.Code)
+	}
+	if !strings.Contains(record.Error.Message, expected.words) {
+		c.t.Errorf("the message does not say %q: %s", expected.words, record.Error.Message)
+	}
+}
+
+// expectInvariants checks what holds after every fault, whatever it was
+// (fault or not): a manifest means a backup that is good in HANA, in the store
+// and in a restore; without one nothing is left that could be taken for it.
+func (c *faultCase) expectInvariants(record job.Record, expected outcome) {
+	c.t.Helper()
+	c.expectHANAIdle()
+	if record.State == job.StateSucceeded {
+		c.expectAgreement(record)
+		c.destroyAndRestore(record)
+		return
+	}
+	for _, row := range c.hana.catalog(record.Database) {
+		believed := row.Comment == record.ID && row.State == "successful"
+		if lost := record.State == job.StateLost; row.Comment == record.ID && believed != lost {
+			c.t.Errorf("HANA's catalog calls the backup %s, the job is %s", row.State, record.State)
+		}
+	}
+	c.expectLeft(expected.files)
+	if expected.leftover {
+		c.removeLeftovers(record)
+	} else if uploads := c.uploads(); len(uploads) > 0 {
+		c.t.Errorf("multipart uploads are left: %v (consequences: %q)", uploads, record.Consequences)
+	}
+	c.expectNothingStored()
+}
+
+// expectNext makes a backup in the same world, which has to be good.
+func (c *faultCase) expectNext(record job.Record) {
+	c.t.Helper()
+	for _, delay := range []string{"delay-open", "delay-write", "delay-answer"} {
+		c.hana.set(delay, "0s")
+	}
+	if record.State != job.StateSucceeded {
+		c.expectAgreement(c.backUp("HXE"))
+		return
+	}
+	first := c.manifest(record.Database, record.BackupID)
+	c.expectAgreement(c.backUp("HXE"), first)
+}
+
+// describe gives the outcome as docs/faults.md shows it.
+func (o *outcome) describe() (verdict, code, sees string) {
+	verdict = fmt.Sprintf("%#q, exit status %d", o.state, exitStatus(o.state))
+	if o.code != "" {
+		code = "`" + o.code + "`"
+	}
+	var seen []string
+	if o.words != "" {
+		seen = append(seen, "the message says “"+o.words+"”")
+	}
+	if o.leftover {
+		seen = append(seen, "what stays in the store is named")
+	}
+	if len(o.files) > 0 {
+		seen = append(seen, "HANA's own files stay in the backup directory: `*"+strings.Join(o.files, "`, `*")+"`")
+	}
+	return verdict, code, strings.Join(seen, "; ")
+}
