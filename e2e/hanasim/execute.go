@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	"go.uber.org/zap"
+
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/landscape"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/statement"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
@@ -131,6 +133,10 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 		err = c.system.Destroy(arguments[0])
 	case "RESIZE":
 		err = c.resize(arguments[0], arguments[1], arguments[2])
+	case "CRASH":
+		return c.crash()
+	case "START":
+		err = c.system.Restart()
 	case "RECOVER SYSTEMDB":
 		if !c.control {
 			return refused("SIM RECOVER SYSTEMDB at the port of a database, which it would stop")
@@ -143,6 +149,19 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 		return failed(err.Error())
 	}
 	return nil
+}
+
+// crash ends this very session too, unless it is one of the control port.
+func (c *session) crash() error {
+	if c.control {
+		return c.system.Crash()
+	}
+	c.system.background.Go(func() {
+		if err := c.system.Crash(); err != nil {
+			c.system.log.Error("crash", zap.Error(err))
+		}
+	})
+	return wire.ErrHangUp
 }
 
 func (c *session) resize(database, volume, size string) error {

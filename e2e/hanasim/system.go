@@ -23,9 +23,12 @@ type System struct {
 	users   *users
 	control *control
 
+	background sync.WaitGroup // crashes that a client asked for
+
 	mu          sync.Mutex
 	sessions    map[int64]*session
 	lastSession int64
+	crashed     []string // databases, until Restart
 	closed      bool
 }
 
@@ -168,6 +171,38 @@ func (s *System) StartDatabase(name string) error {
 	return s.open(name)
 }
 
+// Crash ends the whole system as a power failure does: every connection is cut,
+// ports refuse, what is being written stays as it is. What ran comes back with
+// Restart.
+func (s *System) Crash() error {
+	names := s.land.Crash()
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.shut(name))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crashed = append(s.crashed, names...)
+	return errors.Join(errs...)
+}
+
+// Restart starts what a crash took down.
+func (s *System) Restart() error {
+	s.background.Wait()
+	s.mu.Lock()
+	names := s.crashed
+	s.crashed = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.StartDatabase(name))
+	}
+	return errors.Join(errs...)
+}
+
+// Stalled counts the stalls that last until they are resumed or cancelled.
+func (s *System) Stalled() int { return s.land.Stalled() }
+
 // RecoverTenant recovers a stopped tenant and starts it, as RECOVER DATA FOR
 // does. It returns an *wire.Error when the backup cannot be used.
 func (s *System) RecoverTenant(ctx context.Context, name, pathPrefix string) error {
@@ -218,6 +253,7 @@ func (s *System) Close() error {
 		return nil
 	}
 	s.land.Close()
+	s.background.Wait()
 	var errs []error
 	if s.control != nil {
 		errs = append(errs, s.control.close())

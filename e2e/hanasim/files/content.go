@@ -106,6 +106,8 @@ func NewImage(header Header) (*Image, error) {
 	return &Image{header: block, body: body, left: header.To - header.From}, nil
 }
 
+func (i *Image) done() bool { return len(i.header) == 0 && i.left == 0 }
+
 // Read fills p as far as the file reaches. It fails with io.EOF only.
 func (i *Image) Read(p []byte) (int, error) {
 	done := copy(p, i.header)

@@ -31,6 +31,8 @@ func writer(profile Profile) Writer {
 	return Writer{
 		Profile: profile, WriteSize: 1 << 16,
 		Pause:   func(context.Context, Point) error { return nil },
+		Hold:    func(context.Context) error { return nil },
+		Cut:     func() {},
 		Written: func(int64) {},
 	}
 }
@@ -390,42 +392,6 @@ func TestBlockedOpenIsReleasedByAReaderThatLeaves(t *testing.T) {
 	}
 	if err := <-done; !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("got %v, want EPIPE", err)
-	}
-}
-
-func TestFaults(t *testing.T) {
-	tests := []struct {
-		fault Fault
-		size  int64 // of the file left, -1 for none
-		want  string
-	}{
-		{Fault{What: "open", Errno: syscall.EACCES}, -1, "[2000004] Cannot open file"},
-		{Fault{What: "write", At: 70_000, Errno: syscall.ENOSPC}, -1, "rc=28: No space left on device; $fileCallback$=[W], buffer= 0x00007f9f46e14000, offset= 65536, size= 0/38560, file= \"<root>/.X\""},
-		{Fault{What: "close", Errno: syscall.EIO}, -1, "rc=5: Input/output error"},
-		{Fault{What: "rename", Errno: syscall.EPERM}, -1, "rc=1: Operation not permitted"},
-		{Fault{What: "truncate", At: 70_000}, 70_000, ""},
-		{Fault{What: "header"}, HeaderSize + 100_000, ""},
-	}
-	for _, test := range tests {
-		t.Run(test.fault.What, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "X")
-			w := writer(Dotname)
-			w.Fault = &test.fault
-			err := w.Write(t.Context(), path, sample(100_000))
-			switch {
-			case test.want == "" && err != nil:
-				t.Error(err)
-			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
-				t.Errorf("got %v, want %q", err, test.want)
-			}
-			if info, err := os.Stat(path); test.size >= 0 && (err != nil || info.Size() != test.size) {
-				t.Errorf("left %v, %v", info, err)
-			}
-			left := list(t, filepath.Dir(path))
-			if test.size < 0 && len(left) != 0 {
-				t.Errorf("left %v", left)
-			}
-		})
 	}
 }
 

@@ -14,11 +14,30 @@ import (
 type handle struct {
 	*os.File
 	direct bool
+	pipe   bool
 	stop   func() bool
 }
 
 // release ends the watch on the context that openFile started.
 func (h handle) release() { h.stop() }
+
+// packets puts a pipe into packet mode: a write of up to 4 KiB then is one read
+// of the other end, and what that read leaves over is lost. Unlike open, fcntl
+// takes O_DIRECT of a pipe (fcntl(2), pipe(2)).
+func (h handle) packets() error {
+	if !h.pipe {
+		return nil
+	}
+	raw, err := h.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var errSet error
+	err = raw.Control(func(fd uintptr) {
+		_, errSet = unix.FcntlInt(fd, unix.F_SETFL, unix.O_DIRECT|unix.O_NONBLOCK)
+	})
+	return errors.Join(err, errSet)
+}
 
 // openFile opens name as the kernel does it for HANA: the open of a pipe
 // without a partner blocks. When ctx ends, the open is released from the
@@ -54,7 +73,7 @@ func openFile(ctx context.Context, name string, flags int, profile Profile) (han
 		// A closed file has nothing left to interrupt.
 		_ = file.SetDeadline(time.Unix(1, 0))
 	})
-	return handle{File: file, stop: stop}, nil
+	return handle{File: file, pipe: true, stop: stop}, nil
 }
 
 type opened struct {

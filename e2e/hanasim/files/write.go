@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,164 +22,301 @@ const (
 	BeforeClose
 )
 
-// Fault makes one file go wrong.
-type Fault struct {
-	// What is open, write, close or rename (fail with Errno), stall (stop
-	// writing until cancelled), truncate (end the file silently) or header
-	// (write the header of another backup).
-	What string
-	// At is the offset in the file from which on write, stall and truncate hold.
-	At    int64
-	Errno syscall.Errno
+// First makes the first Bytes of a file come in writes of Size; zero is off.
+type First struct {
+	Size  int
+	Bytes int64
 }
 
 // Writer writes backup files.
 type Writer struct {
 	Profile Profile
-	// WriteSize is the size of one write in bytes.
+	// WriteSize is the size of one write in bytes, but for those of First.
 	WriteSize int
+	First     First
+	// Packets puts pipes into packet mode, as fcntl with O_DIRECT does.
+	Packets bool
 	// Sync calls fsync before close, which a pipe refuses.
 	Sync bool
 	// Pause is called at each Point; an error ends the file.
 	Pause func(ctx context.Context, at Point) error
-	// Fault is nil for a file that goes well.
-	Fault *Fault
-	// Written is told the size of each write done.
+	// Faults are empty for a file that goes well.
+	Faults []Fault
+	// Hold is called by a stall; an error ends the file.
+	Hold func(ctx context.Context) error
+	// Cut is called by the fault of that name.
+	Cut func()
+	// Written is told the size of each write done; what a restart takes back is
+	// negative.
 	Written func(bytes int64)
 }
 
 // Write writes the file that header describes and leaves it at path. Missing
 // directories are made (AUTOCREATE_PATH in the trace). It fails with a
-// *WriteError, or with the cause of ctx; a regular file is removed then.
+// *WriteError, or with the cause of ctx; a regular file is removed then, unless
+// whoever wrote it is dead.
 func (w Writer) Write(ctx context.Context, path string, header Header) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return &WriteError{Code: CodeOpen, Path: path, Err: errno(err)}
 	}
-	if w.faulty("header") {
+	if w.has(wrongHeader) {
 		header.BackupID++
 	}
-	image, err := NewImage(header)
-	if err != nil {
-		return err
-	}
-	if err := w.Pause(ctx, BeforeOpen); err != nil {
-		return err
-	}
 	name := w.Profile.writeName(path)
-	err = w.write(ctx, name, image)
+	if err := w.beforeOpen(ctx, name); err != nil || w.has(neverOpen) {
+		return err
+	}
+	f := &writing{Writer: w, name: name, header: header, due: w.midway(), buffer: aligned(w.WriteSize)}
+	err := f.write(ctx)
 	if err == nil && name != path {
 		err = w.rename(name, path)
 	}
-	if err != nil {
+	dead := w.has(die) || w.has(vanish) || errors.Is(err, ErrKilled)
+	if err != nil && !dead {
 		removeRegular(name)
 	}
 	return err
 }
 
-func (w Writer) write(ctx context.Context, name string, image *Image) error {
-	file, err := w.open(ctx, name)
-	if err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+// beforeOpen waits and applies the faults of that moment, in their order.
+func (w Writer) beforeOpen(ctx context.Context, name string) error {
+	if err := w.Pause(ctx, BeforeOpen); err != nil {
+		return err
+	}
+	for _, fault := range w.Faults {
+		var err error
+		switch {
+		case !fault.early():
+		case fault.What == stallOpen:
+			err = w.Hold(ctx)
+		case fault.What == cut:
+			w.Cut()
+		default:
+			err = intrude(fault.What, name)
 		}
-		return &WriteError{Code: CodeOpen, Path: name, Direct: w.Profile.direct(), Err: errno(err)}
-	}
-	offset, size, err := w.copy(ctx, file, image)
-	if err == nil {
-		err = w.Pause(ctx, BeforeClose)
-	}
-	if err == nil && w.Sync {
-		err = file.Sync()
-	}
-	if err == nil && w.faulty("close") {
-		err = w.Fault.Errno
-	}
-	file.release()
-	closed := file.Close()
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Join(err, closed) != nil:
-		return &WriteError{Code: CodeTransfer, Path: name, Direct: file.direct, Offset: offset, Size: size, Err: errno(errors.Join(err, closed))}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (w Writer) open(ctx context.Context, name string) (handle, error) {
-	if w.faulty("open") {
-		return handle{}, w.Fault.Errno
+// midway gives the faults of the middle by their offset.
+func (w Writer) midway() []Fault {
+	faults := slices.DeleteFunc(slices.Clone(w.Faults), func(f Fault) bool { return !f.midway() })
+	slices.SortStableFunc(faults, func(a, b Fault) int { return int(a.At - b.At) })
+	return faults
+}
+
+// writing is one file being written.
+type writing struct {
+	Writer
+
+	name   string
+	header Header
+	file   handle
+	image  *Image
+	offset int64
+	size   int // of the write that failed
+	buffer []byte
+	due    []Fault // of the middle, still to come
+}
+
+func (f *writing) write(ctx context.Context) error {
+	if err := f.open(ctx, unix.O_TRUNC); err != nil {
+		return err
 	}
-	if w.Profile == Replace {
-		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := f.rewind(); err != nil {
+		return err
+	}
+	err := f.copy(ctx)
+	if err == nil {
+		err = f.Pause(ctx, BeforeClose)
+	}
+	if err == nil && f.Sync {
+		err = f.file.Sync()
+	}
+	if err == nil {
+		err = f.fail(failClose)
+	}
+	f.file.release()
+	err = errors.Join(err, f.file.Close())
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errDied):
+		return errDied
+	case err == nil:
+		return nil
+	}
+	if opening, ok := errors.AsType[*WriteError](err); ok {
+		return opening // a second open
+	}
+	return &WriteError{Code: CodeTransfer, Path: f.name, Direct: f.file.direct, Offset: f.offset, Size: f.size, Err: errno(err)}
+}
+
+func (f *writing) open(ctx context.Context, flags int) error {
+	file, err := f.tryOpen(ctx, flags)
+	switch {
+	case err == nil:
+		f.file = file
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return &WriteError{Code: CodeOpen, Path: f.name, Direct: f.Profile.direct(), Err: errno(err)}
+}
+
+func (f *writing) tryOpen(ctx context.Context, flags int) (handle, error) {
+	if err := f.fail(failOpen); err != nil {
+		return handle{}, err
+	}
+	if f.Profile == Replace {
+		if err := os.Remove(f.name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return handle{}, err
 		}
 	}
-	return openFile(ctx, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, w.Profile)
+	file, err := openFile(ctx, f.name, unix.O_WRONLY|unix.O_CREAT|flags, f.Profile)
+	if err != nil || !f.Packets {
+		return file, err
+	}
+	if err := file.packets(); err != nil {
+		file.release()
+		return handle{}, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
-// copy writes image and returns where it stopped and the size of that write.
-func (w Writer) copy(ctx context.Context, file handle, image *Image) (offset int64, size int, err error) {
-	buffer := aligned(w.WriteSize)
+// rewind begins at byte 0.
+func (f *writing) rewind() error {
+	image, err := NewImage(f.header)
+	if err != nil {
+		return err
+	}
+	f.image, f.offset = image, 0
+	return nil
+}
+
+// copy writes the image and applies the faults of the middle where they are due.
+func (f *writing) copy(ctx context.Context) error {
 	for {
-		n, err := image.Read(buffer)
+		ended, err := f.suffer(ctx)
+		if err != nil || ended {
+			return err
+		}
+		n, err := f.image.Read(f.buffer[:f.step()])
 		if errors.Is(err, io.EOF) {
-			return offset, 0, nil
+			return nil
 		}
-		n, err = w.hold(ctx, offset, n)
-		if err == nil && file.direct && n%pageSize != 0 {
-			// UNALIGNED_SIZE: the last write is not a whole number of blocks.
-			_, err = unix.FcntlInt(file.Fd(), unix.F_SETFL, 0)
+		if err := f.put(f.buffer[:n]); err != nil {
+			return err
 		}
-		if err != nil {
-			return offset, n, err
+		if f.image.done() {
+			continue // to the faults that are due at the end
 		}
-		written, err := file.Write(buffer[:n])
-		offset += int64(written)
-		w.Written(int64(written))
-		if err != nil || n < len(buffer) {
-			return offset, n, err
-		}
-		if err := w.Pause(ctx, BetweenWrites); err != nil {
-			return offset, n, err
+		if err := f.Pause(ctx, BetweenWrites); err != nil {
+			return err
 		}
 	}
 }
 
-// hold applies the faults of the middle of a file to the next write of n bytes
-// and returns how many are to be written.
-func (w Writer) hold(ctx context.Context, offset int64, n int) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return n, err
+// step is the size of the next write.
+func (f *writing) step() int {
+	n := int64(len(f.buffer))
+	if f.offset < f.First.Bytes {
+		n = min(n, int64(f.First.Size), f.First.Bytes-f.offset)
 	}
-	if w.Fault == nil || offset+int64(n) <= w.Fault.At {
-		return n, nil
+	if len(f.due) > 0 {
+		n = min(n, f.due[0].At-f.offset)
 	}
-	switch w.Fault.What {
-	case "write":
-		return n, w.Fault.Errno
-	case "stall":
-		<-ctx.Done()
-		return n, ctx.Err()
-	case "truncate":
-		return int(w.Fault.At - offset), nil
+	return int(n)
+}
+
+func (f *writing) put(data []byte) error {
+	if f.file.direct && len(data)%pageSize != 0 {
+		// UNALIGNED_SIZE: the last write is not a whole number of blocks.
+		if _, err := unix.FcntlInt(f.file.Fd(), unix.F_SETFL, 0); err != nil {
+			return err
+		}
 	}
-	return n, nil
+	written, err := f.file.Write(data)
+	if errors.Is(err, unix.EPIPE) && f.has(ignorePipe) {
+		written, err = len(data), nil
+	}
+	f.size = len(data)
+	f.offset += int64(written)
+	f.Written(int64(written))
+	return err
+}
+
+// suffer applies the faults that are due at this offset. ended means that the
+// file is taken for whole.
+func (f *writing) suffer(ctx context.Context) (ended bool, err error) {
+	err = ctx.Err()
+	for err == nil && !ended && len(f.due) > 0 && f.due[0].At <= f.offset {
+		fault := f.due[0]
+		f.due = f.due[1:]
+		switch fault.What {
+		case truncate:
+			ended = true
+		case failWrite:
+			f.size = int(min(int64(len(f.buffer)), f.header.FileSize()-f.offset))
+			err = fault.Errno
+		case stall:
+			err = f.Hold(ctx)
+		case die:
+			err = errDied
+		case vanish:
+			err = f.vanish(ctx)
+		case reopen, restart:
+			err = f.again(ctx, fault.What == restart)
+		case cut:
+			f.Cut()
+		default:
+			err = intrude(fault.What, f.name)
+		}
+	}
+	return ended, err
+}
+
+// again closes the file, opens its name once more and goes on, from byte 0 or
+// from where it was.
+func (f *writing) again(ctx context.Context, fromStart bool) error {
+	f.file.release()
+	if err := f.file.Close(); err != nil {
+		return err
+	}
+	if err := f.Pause(ctx, BeforeOpen); err != nil {
+		return err
+	}
+	if !fromStart {
+		return f.open(ctx, unix.O_APPEND)
+	}
+	if err := f.open(ctx, unix.O_TRUNC); err != nil {
+		return err
+	}
+	f.Written(-f.offset)
+	return f.rewind()
+}
+
+// vanish closes the file and waits until somebody ends the backup.
+func (f *writing) vanish(ctx context.Context) error {
+	f.file.release()
+	err := f.file.Close()
+	<-ctx.Done()
+	return errors.Join(context.Cause(ctx), err)
 }
 
 func (w Writer) rename(name, path string) error {
-	var err error
-	if w.faulty("rename") {
-		err = w.Fault.Errno
-	} else {
+	err := w.fail(failRename)
+	if err == nil {
 		err = os.Rename(name, path)
 	}
-	if err != nil {
+	if err != nil && !w.has(ignorePipe) {
 		return &WriteError{Code: CodeTransfer, Path: name, Err: errno(err)}
 	}
 	return nil
 }
-
-func (w Writer) faulty(what string) bool { return w.Fault != nil && w.Fault.What == what }
 
 // removeRegular removes what a failed file left behind (assumed of HANA), but
 // never a pipe that somebody else made.

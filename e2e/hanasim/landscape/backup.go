@@ -18,10 +18,14 @@ import (
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
 )
 
-// What ends a backup from outside.
+// What ends a backup from outside, and what may fail at its end. The words of
+// the last are those of a real message of which no more is known.
 var (
-	errStopped  = errors.New("the database was stopped")
-	errCanceled = errors.New("the backup was canceled")
+	errStopped    = errors.New("the database was stopped")
+	errCanceled   = errors.New("the backup was canceled")
+	errClientGone = fmt.Errorf("%w: the client has gone", errCanceled)
+	errCrashed    = fmt.Errorf("the database crashed: %w", files.ErrKilled)
+	errCatalog    = errors.New("[8022830] ltt::exception caught while operating on IDBackupCatalog")
 )
 
 // Request is a BACKUP DATA.
@@ -37,7 +41,9 @@ type run struct {
 	database *database
 	entry    *Entry
 	cancel   context.CancelCauseFunc
+	cut      func() // the client's connection
 	leave    func()
+	settled  chan struct{} // closed when the catalog knows the end
 	settings Settings
 	faults   []fault
 	random   *rand.Rand
@@ -50,27 +56,33 @@ type run struct {
 
 // Backup makes a backup of a database and returns when it has ended, or at
 // once when it is asynchronous. When ctx ends before, a synchronous backup is
-// canceled (assumed of HANA).
+// canceled (assumed of HANA), or goes on without its client: see
+// Settings.ClientGone.
 func (s *System) Backup(ctx context.Context, name string, request Request) error {
-	parent := ctx
-	if request.Asynchronous {
-		parent = context.WithoutCancel(ctx)
-	}
-	ctx, cancel := context.WithCancelCause(parent)
+	client, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	r, err := s.begin(name, request, cancel)
 	if err != nil {
 		cancel(nil)
 		return err
 	}
-	if !request.Asynchronous {
-		return s.carryOut(ctx, r)
+	r.cut = func() { cut(wire.ErrHangUp) }
+	answer := make(chan error, 1)
+	go func() { answer <- s.carryOut(ctx, r) }() // Close waits for it
+	if request.Asynchronous {
+		return nil
 	}
-	go func() {
-		if err := s.carryOut(ctx, r); err != nil {
-			s.log.Info("asynchronous backup failed", zap.Int64("backup_id", r.entry.ID), zap.Error(err))
-		}
-	}()
-	return nil
+	select {
+	case err := <-answer:
+		return err
+	case <-client.Done():
+	}
+	if errors.Is(context.Cause(client), wire.ErrHangUp) || r.settings.ClientGone == clientContinues {
+		return wire.ErrHangUp
+	}
+	r.cancel(errClientGone)
+	return <-answer
 }
 
 // begin makes the catalog's entry and keeps Close from ending before carryOut.
@@ -85,20 +97,21 @@ func (s *System) begin(name string, request Request, cancel context.CancelCauseF
 		return nil, err
 	}
 	now := time.Now()
-	entry := &Entry{ID: s.newID(now), Type: request.Kind + " data backup", State: "running", Comment: request.Comment, Start: now}
+	entry := &Entry{ID: s.newID(now), Type: request.Kind + " data backup", State: StateRunning, Comment: request.Comment, Start: now}
 	r := &run{
-		database: d, entry: entry, cancel: cancel, settings: s.settings,
-		faults:  s.takeFaults(func(f fault) bool { return f.What != "recover" }),
+		database: d, entry: entry, cancel: cancel, settled: make(chan struct{}), settings: s.settings,
+		faults:  s.takeFaults(faultsOfBackups()...),
 		random:  rand.New(rand.NewPCG(s.random.Uint64(), 2)),
 		path:    s.absolute(name, request.Path),
 		volumes: slices.Clone(d.volumes), contents: maps.Clone(d.contents), chunk: s.chunkSize(name),
 	}
 	for _, f := range r.faults {
-		if f.What == "extra" {
+		if f.What == extra {
 			r.volumes = append(r.volumes, Volume{f.volume, d.master(), f.At})
 			r.contents[f.volume] = files.Content{Seed: s.random.Uint64(), Volume: f.volume, Size: f.At}
 		}
 	}
+	entry.late = lateness{draw(s.settings.Late.Row, r.random), draw(s.settings.Late.State, r.random), draw(s.settings.Late.Files, r.random)}
 	d.entries = append(d.entries, entry)
 	r.progress = r.newProgress()
 	d.progress = r.progress
@@ -110,7 +123,6 @@ func (s *System) begin(name string, request Request, cancel context.CancelCauseF
 // admit refuses a backup that cannot start. Only the codes are known; the words
 // are assumed.
 func (s *System) admit(d *database, request Request) error {
-	refused := slices.IndexFunc(s.faults, func(f fault) bool { return f.What == "refuse" })
 	switch {
 	case request.Kind != "complete":
 		return general("simulator: delta backups are not simulated")
@@ -120,8 +132,7 @@ func (s *System) admit(d *database, request Request) error {
 		return backupError(fmt.Sprintf("Conflicting operation in progress: backup %d is running", d.running.entry.ID))
 	case s.settings.Replication == "secondary":
 		return backupError("the system is a secondary site of a system replication")
-	case refused >= 0:
-		s.faults = slices.Delete(s.faults, refused, refused+1)
+	case s.takeFault(refuse):
 		return backupError("[1000002] Allocation failed; $size$=426870912; $name$=ChannelUtils::copy")
 	}
 	return nil
@@ -151,12 +162,23 @@ func (s *System) carryOut(ctx context.Context, r *run) error {
 		catalog, err = s.writeCatalog(ctx, r)
 		written = append(written, catalog)
 	}
+	if err == nil && r.has(stallEnd) {
+		err = s.hold(ctx)
+	}
+	if err == nil && r.has(failEnd) {
+		err = errCatalog
+	}
 	answer := s.settle(ctx, r, written, err)
 	s.log.Info("backup ended", zap.String("database", r.database.name), zap.Int64("backup_id", r.entry.ID), zap.NamedError("answer", answer))
-	if err := pause(ctx, r.settings.Delay.Answer, r.random); err != nil {
+	if r.has(stallAnswer) {
+		err = s.hold(ctx)
+	} else {
+		err = pause(ctx, r.settings.Delay.Answer, r.random)
+	}
+	if err != nil {
 		return backupError(err.Error())
 	}
-	if slices.ContainsFunc(r.faults, func(f fault) bool { return f.What == "hangup" }) {
+	if r.has(hangup) {
 		return wire.ErrHangUp
 	}
 	return answer
@@ -184,7 +206,7 @@ func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand
 	if r.chunk > 0 {
 		chunk = max(r.chunk-files.HeaderSize, 1)
 	}
-	writer := r.writer(v.ID, random)
+	writer := s.writer(r, v.ID, random)
 	var written []*File
 	for from, part := int64(0), 1; from < content.Size; from, part = from+chunk, part+1 {
 		path := partPath(r.path, v.ID, part)
@@ -205,21 +227,19 @@ func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand
 	return written, nil
 }
 
-func (r *run) writer(volume int, random *rand.Rand) files.Writer {
+func (s *System) writer(r *run, volume int, random *rand.Rand) files.Writer {
 	delay := r.settings.Delay
-	writer := files.Writer{
-		Profile: r.settings.Profile, WriteSize: r.settings.WriteSize, Sync: r.settings.Sync,
+	return files.Writer{
+		Profile: r.settings.Profile, WriteSize: r.settings.WriteSize, First: r.settings.First,
+		Packets: r.settings.Packets, Sync: r.settings.Sync,
 		Pause: func(ctx context.Context, at files.Point) error {
 			return pause(ctx, map[files.Point]Range{files.BeforeOpen: delay.Open, files.BetweenWrites: delay.Write, files.BeforeClose: delay.Close}[at], random)
 		},
+		Faults:  r.of(volume),
+		Hold:    s.hold,
+		Cut:     r.cut,
 		Written: func(n int64) { r.progressOf(Volume{ID: volume}).transferred.Add(n) },
 	}
-	for _, f := range r.faults {
-		if f.volume == volume {
-			writer.Fault = &f.Fault
-		}
-	}
-	return writer
 }
 
 // writeCatalog writes the catalog's backup, a regular file, into LogDir. Its
@@ -248,23 +268,38 @@ func (s *System) writeCatalog(ctx context.Context, r *run) (*File, error) {
 func (s *System) settle(ctx context.Context, r *run, written []*File, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer close(r.settled)
 	r.database.running = nil
 	entry := r.entry
 	entry.End = time.Now()
 	switch {
+	case err == nil && r.has(catalogFailed):
+		entry.State, entry.Message = StateFailed, message(errCatalog)
+		return nil
 	case err == nil:
 		entry.State, entry.Message, entry.Files = "successful", "<ok>", written
+		if r.has(answerFailed) {
+			return backupError(errCatalog.Error())
+		}
 		return nil
+	case errors.Is(context.Cause(ctx), errCrashed):
+		entry.State, entry.Message = r.settings.CrashLeaves, message(err)
+		if entry.State == StateRunning {
+			entry.End, entry.Message = time.Time{}, ""
+		}
+		return wire.ErrHangUp
 	case ctx.Err() != nil:
 		entry.State = "canceled"
-		if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
-			err = fmt.Errorf("%w: the client has gone", errCanceled)
-		}
 	default:
-		entry.State = "failed"
+		entry.State = StateFailed
 	}
-	entry.Message = cut("[447] backup could not be completed, " + err.Error())
+	entry.Message = message(err)
 	return backupError(err.Error())
+}
+
+// message is the catalog's column.
+func message(err error) string {
+	return cut("[447] backup could not be completed, " + err.Error())
 }
 
 func backupError(inner string) *wire.Error {
@@ -272,16 +307,23 @@ func backupError(inner string) *wire.Error {
 }
 
 // CancelBackup cancels the backup with an id, in any database when database is
-// SYSTEMDB. It returns at once.
+// SYSTEMDB. It returns at once. Settings.Cancel may say otherwise.
 func (s *System) CancelBackup(name string, id int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.databases {
-		if r := d.running; r != nil && r.entry.ID == id && (name == SystemDB || name == d.name) {
-			r.entry.State = "cancel pending"
-			r.cancel(errCanceled)
-			return nil
+		r := d.running
+		if r == nil || r.entry.ID != id || (name != SystemDB && name != d.name) {
+			continue
 		}
+		if s.settings.Cancel == cancelRefuse {
+			return general("backup %d cannot be canceled now", id)
+		}
+		r.entry.State = "cancel pending"
+		if s.settings.Cancel == cancelAccept {
+			r.cancel(errCanceled)
+		}
+		return nil
 	}
 	return general("there is no running backup with id %d", id)
 }

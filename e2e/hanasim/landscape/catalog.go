@@ -11,12 +11,39 @@ import (
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/files"
 )
 
+// Two states of a backup in the catalog.
+const (
+	StateRunning = "running"
+	StateFailed  = "failed"
+)
+
 // Entry is a row of the backup catalog.
 type Entry struct {
 	ID                            int64 // entry id and backup id
 	Type, State, Comment, Message string
 	Start, End                    time.Time // End is zero while it runs
 	Files                         []*File
+
+	late lateness
+}
+
+// lateness is by how much the catalog is behind.
+type lateness struct{ row, state, files time.Duration }
+
+// shown gives the entry as the catalog shows it at a time; nil is no row.
+func (e *Entry) shown(now time.Time) *Entry {
+	behind := func(by time.Duration) bool { return by > 0 && (e.End.IsZero() || now.Before(e.End.Add(by))) }
+	if behind(e.late.row) {
+		return nil
+	}
+	copied := *e
+	if behind(e.late.state) {
+		copied.State, copied.Message, copied.End, copied.Files = StateRunning, "", time.Time{}, nil
+	}
+	if behind(e.late.files) {
+		copied.Files = nil
+	}
+	return &copied
 }
 
 // File is a file of an entry.
@@ -75,6 +102,9 @@ func (s *System) DeleteEntries(name string, id int64, allBefore, complete bool) 
 	if i < 0 || d.entries[i].End.IsZero() {
 		return general("backup %d is not in the backup catalog or is still running", id)
 	}
+	if s.takeFault(failDelete) {
+		return general("backup catalog: entry %d cannot be deleted", id)
+	}
 	from, to := i, i+1
 	if allBefore {
 		from, to = 0, i
@@ -125,9 +155,11 @@ func (s *System) Snapshot(name string) (Snapshot, error) {
 	for _, v := range d.volumes {
 		shot.Contents = append(shot.Contents, d.contents[v.ID])
 	}
+	now := time.Now()
 	for _, entry := range d.entries {
-		copied := *entry // its state changes
-		shot.Entries = append(shot.Entries, &copied)
+		if shown := entry.shown(now); shown != nil {
+			shot.Entries = append(shot.Entries, shown)
+		}
 	}
 	for _, p := range d.progress {
 		entry := *p.Entry // the state is copied under the lock

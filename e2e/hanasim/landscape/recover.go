@@ -55,7 +55,7 @@ func (s *System) beginRecovery(name string, cancel context.CancelCauseFunc) (*re
 		return nil, &wire.Error{Code: 448, State: "HY000", Text: "recovery could not be completed: database " + name + " is not stopped"}
 	}
 	d.recovering = true
-	faults := s.takeFaults(func(f fault) bool { return f.What == "recover" })
+	faults := s.takeFaults(failRecover)
 	return &recovery{d, s.settings, slices.Clone(d.volumes), len(faults) > 0, s.enter(cancel)}, nil
 }
 

@@ -8,10 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/files"
 )
@@ -30,8 +27,25 @@ type Settings struct {
 	// Compressible makes new content half zeros.
 	Compressible bool
 	Delay        Delay
+	// First is a size of the first writes of a file; see files.Writer.
+	First files.First
+	// Packets puts pipes into packet mode.
+	Packets bool
+	// Late makes the catalog tell the end of a backup later than it came.
+	Late Late
 	// Replication is empty, primary or secondary; set it by Set only.
 	Replication string
+	// ClientGone is what becomes of a synchronous backup whose client has
+	// gone: cancel, the default, or continue.
+	ClientGone string
+	// Cancel is what BACKUP CANCEL does: accept, the default, refuse or ignore.
+	Cancel string
+	// Catalog is what a query of the catalog gives: ok, the default, error, or
+	// hang until its client gives up.
+	Catalog string
+	// CrashLeaves is the state of a backup's row after a crash: failed, the
+	// default, or running, for ever.
+	CrashLeaves string
 }
 
 func (s *Settings) fillIn() {
@@ -41,19 +55,33 @@ func (s *Settings) fillIn() {
 	if s.WriteSize == 0 {
 		s.WriteSize = 1 << 20
 	}
+	s.ClientGone, s.Cancel, s.Catalog, s.CrashLeaves = clientCancels, cancelAccept, CatalogOK, StateFailed
 }
+
+// The values of settings that are words.
+const (
+	clientCancels   = "cancel"
+	clientContinues = "continue"
+
+	cancelAccept = "accept"
+	cancelRefuse = "refuse"
+	cancelIgnore = "ignore"
+
+	// CatalogOK and the next two are values of Settings.Catalog.
+	CatalogOK    = "ok"
+	CatalogError = "error"
+	CatalogHang  = "hang"
+)
 
 // Delay makes a backup wait; each time a duration of the range is drawn.
 type Delay struct{ Open, Write, Close, Answer Range }
 
+// Late is for how long after the end of a backup its row in the catalog is
+// missing (from its start on), says running without an end, and has no files.
+type Late struct{ Row, State, Files Range }
+
 // Range is from Min to Max, both included.
 type Range struct{ Min, Max time.Duration }
-
-// fault is a misbehaviour of the next backup or recovery.
-type fault struct {
-	files.Fault
-	volume int
-}
 
 // Set changes one setting. The keys are those of [System.setters]; README.md
 // lists them.
@@ -83,7 +111,17 @@ func (s *System) setters() map[string]func(string) error {
 		"delay-close":  into(&s.settings.Delay.Close, parseRange),
 		"delay-answer": into(&s.settings.Delay.Answer, parseRange),
 		"chunk-size":   s.setChunkSize,
+		"first-writes": into(&s.settings.First, parseFirst),
+		"packets":      into(&s.settings.Packets, strconv.ParseBool),
+		"late-row":     into(&s.settings.Late.Row, parseRange),
+		"late-state":   into(&s.settings.Late.State, parseRange),
+		"late-files":   into(&s.settings.Late.Files, parseRange),
+		"client-gone":  into(&s.settings.ClientGone, oneOf(clientCancels, clientContinues)),
+		"cancel":       into(&s.settings.Cancel, oneOf(cancelAccept, cancelRefuse, cancelIgnore)),
+		"catalog":      into(&s.settings.Catalog, oneOf(CatalogOK, CatalogError, CatalogHang)),
+		"crash-leaves": into(&s.settings.CrashLeaves, oneOf(StateFailed, StateRunning)),
 		"fail":         s.addFault,
+		"resume":       s.resume,
 	}
 }
 
@@ -95,6 +133,29 @@ func into[T any](target *T, parse func(string) (T, error)) func(string) error {
 		}
 		return err
 	}
+}
+
+func oneOf(words ...string) func(string) (string, error) {
+	return func(value string) (string, error) {
+		if !slices.Contains(words, value) {
+			return "", fmt.Errorf("%q: expected one of %s", value, strings.Join(words, ", "))
+		}
+		return value, nil
+	}
+}
+
+// parseFirst reads <size>:<bytes>, or 0 for nothing.
+func parseFirst(value string) (files.First, error) {
+	if value == "0" {
+		return files.First{}, nil
+	}
+	size, bytes, _ := strings.Cut(value, ":")
+	write, errSize := parseWriteSize(size)
+	until, errBytes := ParseSize(bytes)
+	if err := errors.Join(errSize, errBytes); err != nil {
+		return files.First{}, fmt.Errorf("%q: expected <size>:<bytes>: %w", value, err)
+	}
+	return files.First{Size: write, Bytes: until}, nil
 }
 
 func parseWriteSize(value string) (int, error) {
@@ -151,60 +212,18 @@ func parseRange(text string) (Range, error) {
 	return Range{least, most}, nil
 }
 
-// addFault reads <what>[:<volume>[:<bytes>[:<errno>]]].
-func (s *System) addFault(text string) error {
-	fields := strings.Split(text, ":")
-	what := []string{"open", "write", "close", "rename", "stall", "truncate", "header", "extra", "refuse", "hangup", "recover"}
-	if len(fields) > 4 || !slices.Contains(what, fields[0]) {
-		return fmt.Errorf("%q: expected <what>[:<volume>[:<bytes>[:<errno>]]], what being one of %s", text, strings.Join(what, ", "))
+// draw gives a duration of r.
+func draw(r Range, random *rand.Rand) time.Duration {
+	if r.Max > r.Min {
+		return r.Min + time.Duration(random.Int64N(int64(r.Max-r.Min)+1))
 	}
-	f := fault{Fault: files.Fault{What: fields[0], Errno: syscall.EIO}}
-	var errVolume, errAt, errErrno error
-	if len(fields) > 1 {
-		f.volume, errVolume = strconv.Atoi(fields[1])
-	}
-	if len(fields) > 2 && fields[2] != "0" {
-		f.At, errAt = ParseSize(fields[2])
-	}
-	if len(fields) > 3 {
-		f.Errno, errErrno = parseErrno(fields[3])
-	}
-	if err := errors.Join(errVolume, errAt, errErrno); err != nil {
-		return fmt.Errorf("%q: %w", text, err)
-	}
-	s.faults = append(s.faults, f)
-	return nil
-}
-
-func parseErrno(name string) (syscall.Errno, error) {
-	for number := range syscall.Errno(134) {
-		if name != "" && unix.ErrnoName(number) == name {
-			return number, nil
-		}
-	}
-	return 0, fmt.Errorf("errno %q: expected a name such as ENOSPC", name)
-}
-
-// takeFaults takes the faults for which want is true out of the queue.
-func (s *System) takeFaults(want func(fault) bool) []fault {
-	var taken []fault
-	s.faults = slices.DeleteFunc(s.faults, func(f fault) bool {
-		if want(f) {
-			taken = append(taken, f)
-			return true
-		}
-		return false
-	})
-	return taken
+	return r.Min
 }
 
 // pause waits for a time drawn from r, or until ctx ends, whose cause it
 // returns then.
 func pause(ctx context.Context, r Range, random *rand.Rand) error {
-	wait := r.Min
-	if r.Max > r.Min {
-		wait += time.Duration(random.Int64N(int64(r.Max-r.Min) + 1))
-	}
+	wait := draw(r, random)
 	if wait == 0 {
 		return nil
 	}

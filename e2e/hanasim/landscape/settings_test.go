@@ -25,6 +25,8 @@ func TestSet(t *testing.T) {
 	for key, value := range map[string]string{
 		"profile": "direct-fallback", "write-size": "4KiB", "sync": "true", "header-pass": "true", "compressible": "true",
 		"delay-open": "1ms..2s", "delay-write": "3ms", "delay-close": "4ms", "delay-answer": "5ms", "replication": "primary", "chunk-size": "1MiB",
+		"first-writes": "1B:8KiB", "packets": "true", "late-row": "6ms", "late-state": "7ms", "late-files": "8ms",
+		"client-gone": "continue", "cancel": "ignore", "catalog": "error", "crash-leaves": "running",
 	} {
 		if err := s.Set(key, value); err != nil {
 			t.Error(err)
@@ -35,6 +37,8 @@ func TestSet(t *testing.T) {
 		Delay: Delay{
 			Open: Range{time.Millisecond, 2 * time.Second}, Write: Range{3e6, 3e6}, Close: Range{4e6, 4e6}, Answer: Range{5e6, 5e6},
 		},
+		First: files.First{Size: 1, Bytes: 8192}, Packets: true, Late: Late{Range{6e6, 6e6}, Range{7e6, 7e6}, Range{8e6, 8e6}},
+		ClientGone: "continue", Cancel: "ignore", Catalog: "error", CrashLeaves: "running",
 	}
 	if diff := cmp.Diff(want, s.settings); diff != "" {
 		t.Error(diff)
@@ -56,6 +60,14 @@ func TestSetRefuses(t *testing.T) {
 		{"delay-open", "x"},
 		{"replication", "x"},
 		{"chunk-size", "x"},
+		{"first-writes", "1B"},
+		{"first-writes", "x:1B"},
+		{"packets", "x"},
+		{"late-state", "x"},
+		{"client-gone", "x"},
+		{"cancel", ""},
+		{"catalog", "x"},
+		{"crash-leaves", "x"},
 		{"nothing", ""},
 		{"fail", "x"},
 		{"fail", "open:x"},

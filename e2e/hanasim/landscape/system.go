@@ -61,6 +61,8 @@ type System struct {
 	random    *rand.Rand
 	settings  Settings
 	faults    []fault
+	stalled   int
+	resumed   chan struct{} // closed when stalls are resumed
 	databases []*database
 	lastID    int64
 	active    map[int64]context.CancelCauseFunc // of backups and recoveries
@@ -89,7 +91,7 @@ func New(config Config, log *zap.Logger) (*System, error) {
 	s := &System{
 		config: config, log: log.Named("landscape"), settings: config.Settings,
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
-		parameters: defaultParameters(config), active: map[int64]context.CancelCauseFunc{},
+		parameters: defaultParameters(config), active: map[int64]context.CancelCauseFunc{}, resumed: make(chan struct{}),
 	}
 	s.settings.fillIn()
 	for _, d := range config.Databases {
@@ -207,6 +209,29 @@ func (s *System) SetOnline(name string, online bool) error {
 		d.progress = nil // "cleared by restart"
 	}
 	return nil
+}
+
+// Crash takes every database down, waits until no backup writes any more, and
+// gives the names of those that were online.
+func (s *System) Crash() []string {
+	s.mu.Lock()
+	var names []string
+	var ended []<-chan struct{}
+	for _, d := range s.databases {
+		if d.online {
+			names = append(names, d.name)
+		}
+		d.online = false
+		if d.running != nil {
+			d.running.cancel(errCrashed)
+			ended = append(ended, d.running.settled)
+		}
+	}
+	s.mu.Unlock()
+	for _, settled := range ended {
+		<-settled
+	}
+	return names
 }
 
 // Destroy fills every volume of a database with new content: the old is lost.
