@@ -1,0 +1,98 @@
+package job
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// TestWhoStoppedFirst follows two backups that HANA calls broken: in one the
+// store refused, in the other HANA's own disk was full. The record tells them
+// apart.
+func TestWhoStoppedFirst(t *testing.T) {
+	t.Parallel()
+	t.Run("the store", func(t *testing.T) {
+		t.Parallel()
+		w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) { p.Store = &faultyStore{Store: p.Store, failing: "consume"} })
+		record := w.backupOf(t, "HXE")
+		if e := record.Error; record.State != StateFailed || e.Code != CodeUpload || e.HANACode != 0 {
+			t.Errorf("got %s because of %+v", record.State, e)
+		}
+		if told := strings.Join(record.Consequences, "\n"); !strings.Contains(told, "EPIPE at HANA because stream 3_1 was given up") || !strings.Contains(told, "447") {
+			t.Errorf("the consequences are %q", told)
+		}
+		expectHistory(t, record, []string{
+			"hana 3_1: began to write", "store 3_1: after 2097152 bytes", "pipestreamer 3_1: closes the pipe", "pipestreamer: asks HANA to cancel", "hana: answers: ",
+		})
+	})
+	t.Run("HANA", func(t *testing.T) {
+		t.Parallel()
+		w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+		if err := w.system.Set("fail", "write:3:1MiB:ENOSPC"); err != nil {
+			t.Fatal(err)
+		}
+		record := w.backupOf(t, "HXE")
+		if e := record.Error; record.State != StateFailed || e.Code != CodeHANA || e.HANACode != 447 || len(e.HANAInner) == 0 {
+			t.Errorf("got %s because of %+v", record.State, e)
+		}
+		expectHistory(t, record, []string{"pipestreamer: sends BACKUP DATA", "hana 3_1: began to write", "hana: BACKUP DATA: HANA error 447"})
+	})
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	j := newLive(Record{}, "", func(error) {})
+	for range 2 * historyLength {
+		j.note(SideHANA, "x")
+	}
+	if n := len(j.snapshot().History); n != historyLength {
+		t.Errorf("%d events are kept", n)
+	}
+}
+
+// TestTroubleOfTheStore shows an episode: its first error, then its end.
+func TestTroubleOfTheStore(t *testing.T) {
+	t.Parallel()
+	j := newLive(Record{}, "", func(error) {})
+	stream := backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}}
+	counters := j.follow([]backup.Stream{stream})
+	options := (&transfer{job: j, stream: stream, counter: counters[0]}).options()
+	options.Trouble(nil)
+	options.Trouble(errors.New("503 SlowDown"))
+	options.Trouble(errors.New("connection refused"))
+	if got := j.snapshot().Streams[0].StoreError; got != "connection refused" {
+		t.Errorf("the stream shows %q", got)
+	}
+	options.Trouble(nil)
+	options.Trouble(nil)
+	record := j.snapshot()
+	if got := record.Streams[0].StoreError; got != "" {
+		t.Errorf("the stream shows %q", got)
+	}
+	expectHistory(t, record, []string{"store 3_1: fails, is asked again: 503 SlowDown", "store 3_1: works again after"})
+	if len(record.History) != 2 {
+		t.Errorf("the history is %+v", record.History)
+	}
+}
+
+// TestStopwatch adds up sides that take turns.
+func TestStopwatch(t *testing.T) {
+	t.Parallel()
+	var w stopwatch
+	start := time.Now()
+	for range 5 {
+		for _, side := range []Side{SideHANA, SideStore, SideDaemon, ""} {
+			w.turn(side)
+			time.Sleep(time.Millisecond)
+		}
+	}
+	spent, side := w.read()
+	all := spent.HANASeconds + spent.StoreSeconds + spent.OwnSeconds
+	if side != "" || spent.HANASeconds < 0.005 || spent.StoreSeconds < 0.005 || spent.OwnSeconds < 0.005 || all > time.Since(start).Seconds()-0.005 {
+		t.Errorf("got %+v, waiting for %q", spent, side)
+	}
+}

@@ -1,0 +1,122 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+func delta() BackupRequest { return BackupRequest{Database: "HXE", Kind: backup.KindDifferential} }
+
+// TestLostBaseRefusesDeltas loses a backup: deltas are refused with the reason,
+// also by the next daemon, until a complete backup succeeds.
+func TestLostBaseRefusesDeltas(t *testing.T) {
+	t.Parallel()
+	var store *faultyStore
+	w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) {
+		store = &faultyStore{Store: p.Store, failing: "commit"}
+		p.Store = store
+	})
+	lost := w.backupOf(t, "HXE")
+	if lost.State != StateLost {
+		t.Fatalf("got %s because of %v", lost.State, lost.Error)
+	}
+	expectLost := func(c *Conductor) {
+		t.Helper()
+		_, err := c.StartBackup(t.Context(), delta(), "")
+		refused, is := errors.AsType[*LostError](err)
+		if !is || refused.JobID != lost.ID || refused.BackupID != lost.BackupID || lost.BackupID == 0 {
+			t.Errorf("a delta gave %v", err)
+		}
+		if _, err := c.StartBackup(t.Context(), BackupRequest{Database: "SYSTEMDB", Kind: backup.KindDifferential}, ""); errors.As(err, &refused) {
+			t.Errorf("a delta of another database gave %v", err)
+		}
+		if n := testutil.ToFloat64(c.metrics.lost.WithLabelValues("HXE")); n != 1 {
+			t.Errorf("the metric says %v", n)
+		}
+	}
+	expectLost(w.Conductor)
+	w.Close()
+	next, err := NewConductor(w.config, w.parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(next.Close)
+	expectLost(next)
+
+	store.failing = ""
+	record, err := next.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if record = await(t, next, record.ID); record.State != StateSucceeded {
+		t.Fatalf("got %s because of %v", record.State, record.Error)
+	}
+	if _, err := next.StartBackup(t.Context(), delta(), ""); errors.As(err, new(*LostError)) {
+		t.Errorf("after a complete backup a delta gave %v", err)
+	}
+	if n := testutil.ToFloat64(next.metrics.lost.WithLabelValues("HXE")); n != 0 {
+		t.Errorf("the metric says %v", n)
+	}
+}
+
+// deleted notes what was deleted from the catalog.
+type deleted struct {
+	backup.Trigger
+
+	ids []int64
+	err error
+}
+
+func (d *deleted) Delete(_ context.Context, _ backup.Plan, id int64) error {
+	d.ids = append(d.ids, id)
+	return d.err
+}
+
+func TestOnLost(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		enabled bool
+		failing string
+		err     error
+		state   State
+		deleted bool
+		words   string
+	}{
+		{name: "keep", failing: "commit", state: StateLost},
+		{name: "delete", enabled: true, failing: "commit", state: StateLost, deleted: true, words: "was deleted from HANA's catalog"},
+		{name: "delete fails", enabled: true, failing: "commit", err: errFaulty, state: StateLost, deleted: true, words: "stays in HANA's catalog: 503 SlowDown"},
+		{name: "a failed backup has no good entry", enabled: true, failing: "consume", state: StateFailed},
+		{name: "a good backup", enabled: true, state: StateSucceeded},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, func(_ *hanasim.Config, p *Parts, c *Config) {
+				p.Store = &faultyStore{Store: p.Store, failing: test.failing}
+				c.DeleteLost = test.enabled
+			})
+			catalog := &deleted{Trigger: w.parts.Trigger, err: test.err}
+			w.parts.Trigger = catalog
+			record := w.backupOf(t, "HXE")
+			if record.State != test.state {
+				t.Fatalf("got %s because of %v", record.State, record.Error)
+			}
+			if got := slices.Equal(catalog.ids, []int64{record.BackupID}); got != test.deleted || !test.deleted && len(catalog.ids) > 0 {
+				t.Errorf("deleted from the catalog: %v, the backup is %d", catalog.ids, record.BackupID)
+			}
+			if told := strings.Join(record.Consequences, "\n"); !strings.Contains(told, test.words) {
+				t.Errorf("the consequences are %q, expected %q", told, test.words)
+			}
+		})
+	}
+}
