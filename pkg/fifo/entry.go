@@ -52,6 +52,8 @@ func (e entry) is(id PipeID) bool {
 	return e.isPipe() && e.dev == id.Dev && e.ino == id.Ino
 }
 
+func (e entry) id() PipeID { return PipeID{Dev: e.dev, Ino: e.ino} }
+
 func (e entry) isOneOf(pipes []*pipe) bool {
 	return slices.ContainsFunc(pipes, func(p *pipe) bool { return e.is(p.id) })
 }

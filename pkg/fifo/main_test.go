@@ -48,6 +48,8 @@ func play(role, argument string) error {
 			return err
 		}
 		return sayAndWait(s.Pipes())
+	case "refusing":
+		return playRefusing(argument)
 	case "sink":
 		s := fifo.NewSink(fifo.Config{Directory: argument}, nil, nil)
 		if err := s.Prepare(context.Background(), plan(argument, 1)); err != nil {
@@ -68,6 +70,28 @@ func play(role, argument string) error {
 	default:
 		return fmt.Errorf("unknown role %q", role)
 	}
+}
+
+// playRefusing is a Source that has closed its stream early.
+func playRefusing(dir string) error {
+	s, p := fifo.NewSource(fifo.Config{Directory: dir}, nil, nil), plan(dir, 1)
+	if err := s.Prepare(context.Background(), p); err != nil {
+		return err
+	}
+	if err := write(hiddenPath(p, 0), 0, pattern(10), 10); err != nil {
+		return err
+	}
+	r, err := s.Open(context.Background(), stream(0))
+	if err != nil {
+		return err
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	if err := write(hiddenPath(p, 0), 0, pattern(1<<20), 1<<20); !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("a refused writer got: %w", err)
+	}
+	return sayAndWait(s.Pipes())
 }
 
 func sayAndWait(what any) error {

@@ -18,13 +18,17 @@ import (
 // for ours. It changes nothing.
 func (s *Source) Names(plan backup.Plan) ([]PipeID, error) {
 	return names(s.cfg, plan, func(id backup.StreamID) []string {
-		final := plan.FileName(id)
-		list := []string{final, plan.TemporaryName(id)}
-		for n := range sourcePipes {
-			list = append(list, temporaryName(final, n))
-		}
-		return list
+		return sourceNames(plan.FileName(id), plan.TemporaryName(id))
 	})
+}
+
+// sourceNames are all names at which a Source may have a pipe of one stream.
+func sourceNames(final, hidden string) []string {
+	list := []string{final, hidden}
+	for n := range sourcePipes {
+		list = append(list, temporaryName(final, n))
+	}
+	return list
 }
 
 // Names is as [Source.Names].
@@ -35,11 +39,14 @@ func (s *Sink) Names(plan backup.Plan) ([]PipeID, error) {
 	})
 }
 
+// temporaryPrefix begins the names that HANA never opens.
+const temporaryPrefix = ".pipestreamer."
+
 // temporaryName is where the n-th pipe of a stream stands until it takes a name
 // that HANA opens. No prefix of a plan has a dot in it, so it is never taken
 // for a file of another plan.
 func temporaryName(final string, n int) string {
-	return ".pipestreamer." + final + "." + strconv.Itoa(n+1)
+	return temporaryPrefix + final + "." + strconv.Itoa(n+1)
 }
 
 func names(cfg Config, plan backup.Plan, of func(backup.StreamID) []string) (_ []PipeID, err error) {

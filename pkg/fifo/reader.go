@@ -66,26 +66,24 @@ func (r *reader) Read(b []byte) (int, error) {
 	return n, r.err
 }
 
-// Close before the end closes every read end of the stream, so that HANA's next
-// write fails (EPIPE) and a retry does not meet a reader that keeps it alive.
+// Close before the end refuses the stream: HANA's next write fails (EPIPE), and
+// so does every further attempt at one of its names until the Source is closed.
+// The names are not freed: what HANA creates at a free name is a regular file,
+// which may fill the volume.
 func (r *reader) Close() error {
 	r.closeOnce.Do(func() {
 		r.stop()
 		s, st := r.source, r.stream
-		if r.ended.Load() {
-			s.mu.Lock()
-			st.live = slices.DeleteFunc(st.live, func(p *pipe) bool { return p == r.pipe })
-			s.mu.Unlock()
-			r.closeErr = ignoreClosed(r.pipe.file.Close())
-			return
-		}
-		err := ignoreClosed(r.pipe.file.Close())
+		early := !r.ended.Load()
 		s.mu.Lock()
-		if st.report.ClosedAt.IsZero() {
+		st.live = slices.DeleteFunc(st.live, func(p *pipe) bool { return p == r.pipe })
+		var err error
+		if early && !s.closing {
 			st.report.ClosedAt = time.Now()
+			err = s.refuse(st, r.pipe)
 		}
 		s.mu.Unlock()
-		r.closeErr = errors.Join(err, s.release([]*sourceStream{st}))
+		r.closeErr = errors.Join(err, ignoreClosed(r.pipe.file.Close()))
 	})
 	return r.closeErr
 }

@@ -46,7 +46,7 @@ type Source struct {
 }
 
 // sourceStream is one stream of the plan, guarded by Source.mu but for its
-// counters.
+// counter of bytes.
 type sourceStream struct {
 	report        backup.StreamReport
 	final, hidden string
@@ -57,13 +57,16 @@ type sourceStream struct {
 	// live are the pipes whose read end is open.
 	live []*pipe
 	// current is the pipe that got the first bytes; begun is closed with it.
-	current  *pipe
-	begun    chan struct{}
-	opened   bool
-	released bool
+	current *pipe
+	begun   chan struct{}
+	opened  bool
+	// refusing is set when no writer is wanted any more; rearmed counts the
+	// names that had to be taken again since.
+	refusing bool
+	rearmed  int
+	openings openings
 
 	bytes atomic.Int64
-	empty atomic.Int64
 }
 
 // NewSource returns a Source. A nil log or metrics is replaced by one that
@@ -119,17 +122,9 @@ func (s *Source) prepare(ctx context.Context, plan backup.Plan) error {
 			return err
 		}
 	}
-	if s.events, err = s.dir.subscribe(); err != nil {
+	if err := s.follow(); err != nil {
 		return err
 	}
-	s.wg.Go(s.followEvents)
-	for _, st := range s.streams {
-		for _, p := range st.live {
-			s.wg.Go(func() { s.guard(st, p) })
-		}
-	}
-	// Whatever happened before the subscription is found by this scan.
-	s.scan()
 	return s.intrusion
 }
 
@@ -193,55 +188,6 @@ func (s *Source) arm(plan backup.Plan, id backup.StreamID) error {
 	return nil
 }
 
-// guard waits for the first bytes in one pipe.
-func (s *Source) guard(st *sourceStream, p *pipe) {
-	err := p.awaitBytes(func() {
-		st.empty.Add(1)
-		s.metrics.emptyOpens.WithLabelValues(directionBackup).Inc()
-		s.log.Warn("HANA opened a pipe and left it without a byte; a pipe refuses O_DIRECT",
-			zap.Stringer("stream", st.report.StreamID), zap.String("pipe", p.id.Name))
-	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closing || st.released:
-	case err != nil:
-		s.intrude(st, err.Error())
-	case st.current != nil:
-		s.secondWriter(st, p)
-	default:
-		s.begin(st, p)
-	}
-}
-
-// begin lets the spare take the path of p, which has got its first bytes, and
-// makes p ready to stream.
-func (s *Source) begin(st *sourceStream, p *pipe) {
-	st.current = p
-	st.report.Path = s.dir.path + "/" + p.id.Name
-	st.report.Opens = 1
-	st.report.OpenedAt = time.Now()
-	s.metrics.opens.WithLabelValues(directionBackup).Inc()
-
-	// A stream of less than a page may already be closed and renamed, so p
-	// may stand at the final name.
-	swapped, err := s.dir.swap(st.spare.id.Name, p.id.Name, p.id)
-	if err == nil && !swapped && p == st.atHidden {
-		_, err = s.dir.swap(st.spare.id.Name, st.final, p.id)
-	}
-	if err != nil {
-		s.intrude(st, err.Error())
-	}
-	size, err := grow(p.file, s.cfg.PipeSize)
-	if err != nil || size < s.cfg.PipeSize {
-		s.metrics.shrunk.Inc()
-		s.log.Info("a pipe is smaller than wanted", zap.Stringer("stream", st.report.StreamID),
-			zap.Int("wanted", s.cfg.PipeSize), zap.Int("size", size), zap.Error(err))
-	}
-	close(st.begun)
-	s.scan()
-}
-
 // Open implements [backup.Source]. A stream is opened once.
 func (s *Source) Open(ctx context.Context, stream backup.Stream) (io.ReadCloser, error) {
 	st := s.find(stream.StreamID)
@@ -285,21 +231,22 @@ func (s *Source) Report() []backup.StreamReport {
 	reports := make([]backup.StreamReport, 0, len(s.streams))
 	for _, st := range s.streams {
 		r := st.report
-		r.Bytes, r.EmptyOpens = st.bytes.Load(), int(st.empty.Load())
+		r.Bytes, r.EmptyOpens = st.bytes.Load(), st.openings.empty
 		reports = append(reports, r)
 	}
 	return reports
 }
 
-// Pipes gives the pipes that Prepare made, for the journal: what [Sweep] needs
-// should this process die.
+// Pipes gives the names of the pipes of the plan, for the journal: what
+// [Release] and [Sweep] need should this process die. The inode is 0, because
+// several pipes take a name in turn.
 func (s *Source) Pipes() []PipeID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []PipeID
 	for _, st := range s.streams {
-		for _, p := range st.live {
-			ids = append(ids, p.id)
+		for _, name := range sourceNames(st.final, st.hidden) {
+			ids = append(ids, PipeID{Name: name, Dev: st.atHidden.id.Dev})
 		}
 	}
 	return ids
@@ -311,11 +258,11 @@ func (s *Source) Close() error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
 		s.closing = true
-		streams, watch, dir := s.streams, s.events, s.dir
+		watch, dir := s.events, s.dir
 		s.mu.Unlock()
 		close(s.done)
 
-		err := s.release(streams)
+		err := s.release()
 		if watch != nil {
 			err = errors.Join(err, watch.Close())
 		}
@@ -330,19 +277,15 @@ func (s *Source) Close() error {
 	return s.closeErr
 }
 
-// release takes streams out of service so that nobody stays blocked: a writer
-// meets EPIPE at once; names go while every read end is still open, so that no
-// opener of a name can be left alone with its pipe (a plain unlink(2) leaves an
-// opener blocked for ever).
-func (s *Source) release(streams []*sourceStream) error {
+// release takes all streams out of service so that nobody stays blocked: a
+// writer meets EPIPE at once; names go while every read end is still open, so
+// that no opener of a name can be left alone with its pipe (a plain unlink(2)
+// leaves an opener blocked for ever).
+func (s *Source) release() error {
 	var errs []error
 	var rest []*pipe
 	s.mu.Lock()
-	for _, st := range streams {
-		if st.released {
-			continue
-		}
-		st.released = true
+	for _, st := range s.streams {
 		names := []string{st.hidden, st.final}
 		for _, p := range st.live {
 			names = append(names, p.id.Name)

@@ -217,8 +217,12 @@ func TestCloseBreaksTheWriter(t *testing.T) {
 				t.Errorf("the writer got %v, want EPIPE", err)
 			}
 			for _, path := range []string{finalPath(p, 0), hiddenPath(p, 0)} {
-				if err := openOnly(path, 0); !errors.Is(err, unix.ENOENT) {
-					t.Errorf("a retry on %s got %v, want ENOENT", filepath.Base(path), err)
+				want := unix.EPIPE
+				if whole {
+					want = unix.ENOENT
+				}
+				if err := write(path, 0, pattern(1<<20), 1<<20); !errors.Is(err, want) {
+					t.Errorf("a retry on %s got %v, want %v", filepath.Base(path), err, want)
 				}
 			}
 			if !whole && len(s.Report()) != 2 {

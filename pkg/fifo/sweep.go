@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,9 @@ type Swept struct {
 // says. A pipe that HANA has renamed to another name of the list is found there.
 func Sweep(directory string, pipes []PipeID) (Swept, error) {
 	var swept Swept
+	if err := checkNames(pipes); err != nil {
+		return swept, fmt.Errorf("sweep pipes: %w", err)
+	}
 	d, err := openDirectory(directory, directory)
 	if errors.Is(err, fs.ErrNotExist) {
 		return swept, nil
@@ -71,6 +75,17 @@ func Sweep(directory string, pipes []PipeID) (Swept, error) {
 		errs = append(errs, f.Close())
 	}
 	return swept, errors.Join(append(errs, d.close())...)
+}
+
+// checkNames refuses what no journal of ours holds: a name that leads out of the
+// directory.
+func checkNames(pipes []PipeID) error {
+	for _, p := range pipes {
+		if p.Name == "" || p.Name == "." || p.Name == ".." || strings.ContainsAny(p.Name, "/\x00") {
+			return fmt.Errorf("pipe name %q: expected a file name", p.Name)
+		}
+	}
+	return nil
 }
 
 func isJournaled(e entry, name string, pipes []PipeID) bool {

@@ -15,6 +15,9 @@ import (
 // moved are the events after which a name may mean something else.
 const moved = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
 
+// touched are the events of openings; they cost nothing while bytes flow.
+const touched = unix.IN_OPEN | unix.IN_CLOSE_WRITE | unix.IN_CLOSE_NOWRITE
+
 // lost are the events after which the directory itself is not what it was.
 const lost = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_UNMOUNT | unix.IN_IGNORED
 
@@ -39,7 +42,7 @@ func (d *directory) subscribe() (*os.File, error) {
 		return nil, fmt.Errorf("watch directory %s (fs.inotify.max_user_instances): %w", d.path, err)
 	}
 	f := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, descriptorPath(d.fd), moved|lost|unix.IN_ONLYDIR); err != nil {
+	if _, err := unix.InotifyAddWatch(fd, descriptorPath(d.fd), moved|touched|lost|unix.IN_ONLYDIR); err != nil {
 		return nil, errors.Join(fmt.Errorf("watch directory %s: %w", d.path, err), f.Close())
 	}
 	return f, nil
@@ -81,6 +84,8 @@ func (s *Source) handle(buf []byte) {
 		case mask&unix.IN_Q_OVERFLOW != 0:
 			s.log.Warn("events of the backup directory were lost, scanning it instead")
 			rescan = true
+		case mask&touched != 0:
+			s.touch(name, mask)
 		case s.ours(name):
 			// A file that came and went leaves no other trace than its event.
 			if mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 && !s.expected(name) {
@@ -137,8 +142,11 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 			return fmt.Sprintf("where a pipe stood, %s/%s is %s", s.dir.path, name, e), nil
 		}
 	}
-	if st.current != nil || st.released {
-		return "", nil // HANA may rename the spare, and what is unused is nobody's
+	if st.refusing {
+		return "", s.rearm(st)
+	}
+	if st.current != nil {
+		return "", nil // HANA may rename the spare
 	}
 	if !final.exists {
 		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.final), nil
@@ -147,16 +155,6 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.hidden), nil
 	}
 	return "", nil
-}
-
-// secondWriter names the path behind which p stands, which for the spare is
-// the one that HANA opened first.
-func (s *Source) secondWriter(st *sourceStream, p *pipe) {
-	where := s.dir.path + "/" + p.id.Name
-	if p == st.spare {
-		where = st.report.Path
-	}
-	s.intrude(st, "a second writer wrote to "+where)
 }
 
 // intrude records what happened, the first for its stream and the first of all.
