@@ -57,6 +57,9 @@ type StreamReport struct {
 	// EmptyOpens counts the openings that ended without a byte; with O_DIRECT
 	// refused by the pipe this is the only trace of it.
 	EmptyOpens int `json:"empty_opens,omitempty"`
+	// DirectOpens counts the openings that the kernel refused because of
+	// O_DIRECT; they are among EmptyOpens.
+	DirectOpens int `json:"direct_opens,omitempty"`
 	// Complete counts the times that all bytes passed: a backup's end of file,
 	// a restore's stream that HANA read to its last byte.
 	Complete int `json:"complete"`
