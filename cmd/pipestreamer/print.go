@@ -104,12 +104,12 @@ func backupIDText(id int64) string {
 
 // codeText gives our code and those of HANA, outer one first.
 func codeText(e *job.Error) string {
-	text := e.Code
-	if e.HANACode != 0 {
-		text += fmt.Sprintf(", HANA %d", e.HANACode)
+	if e.HANACode == 0 {
+		return e.Code
 	}
-	for _, inner := range e.HANAInner {
-		text += fmt.Sprintf(" [%d]", inner)
+	text := fmt.Sprintf("%s, HANA %d", e.Code, e.HANACode)
+	if len(e.HANAInner) > 0 {
+		text += fmt.Sprintf(" with %v", e.HANAInner)
 	}
 	return text
 }

@@ -34,6 +34,8 @@ const (
 	CodeStoreUnusable  = "store_unusable"
 	CodeMemory         = "memory_exhausted"
 	CodeLeftover       = "leftover"
+	CodePipesLeft      = "pipes_left"
+	CodeDirect         = "direct_refused"
 	CodeUpload         = "upload_failed"
 	CodeCommit         = "commit_failed"
 	CodeManifest       = "manifest_unusable"
@@ -67,6 +69,8 @@ func Codes() []CodeInfo {
 		{CodeHANA, "HANA reported an error.", "See HANA's codes and text in the message; details are in its backup.log.", "Look at backup.log of the database for the codes in the message."},
 		{CodeAnswerUnknown, "The connection was lost and HANA's catalog could not be asked.", "The database or the network went away during the backup.", "Look at M_BACKUP_CATALOG, then start a new backup."},
 		{CodePipe, "A pipe could not be made or read.", "The backup directory is missing, read-only, sticky, or holds files of that name.", "Check the backup directory: same path in both containers, writable, not sticky."},
+		{CodePipesLeft, "Pipes of an earlier process could not be removed.", "The backup directory is read-only or belongs to somebody else now.", "Remove the named pipes by hand; nobody is blocked on them."},
+		{CodeDirect, "HANA opens its backup files with O_DIRECT, which a pipe refuses.", "This HANA does so on this file system, and does not try again without.", "Pipes cannot be used with this HANA and directory: try another file system for backupDirectory, and report the HANA version."},
 		{CodeIntrusion, "HANA wrote past a pipe, or something replaced one.", "This HANA writes regular files (O_DIRECT with rename), has more volumes than planned, or somebody touched the directory.", "Look at the named file; do not run other tools in the backup directory."},
 		{CodeUnopened, "HANA never wrote to a stream that it was expected to write.", "A service was stopped between planning and backup, or HANA wrote elsewhere.", "Compare M_VOLUMES with the planned streams and start the backup again."},
 		{CodeUnfinished, "HANA says that it is done, but a stream has no end.", "Some process still holds the pipe open.", "Look for processes in HANA's container that have the pipe open."},
@@ -94,7 +98,7 @@ func sideOf(code string) Side {
 		return SideStore
 	case CodeCanceled:
 		return SideOperator
-	case CodeInterrupted, CodePipe, CodeMemory, CodeState, CodeFindings, CodeWrongSystem:
+	case CodeInterrupted, CodePipe, CodePipesLeft, CodeMemory, CodeState, CodeFindings, CodeWrongSystem:
 		return SideDaemon
 	default:
 		return SideHANA

@@ -17,7 +17,9 @@ func TestWhoStoppedFirst(t *testing.T) {
 	t.Parallel()
 	t.Run("the store", func(t *testing.T) {
 		t.Parallel()
-		w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) { p.Store = &faultyStore{Store: p.Store, failing: "consume"} })
+		w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) {
+			p.Store = &faultyStore{Store: p.Store, failing: "consume"}
+		})
 		record := w.backupOf(t, "HXE")
 		if e := record.Error; record.State != StateFailed || e.Code != CodeUpload || e.HANACode != 0 {
 			t.Errorf("got %s because of %+v", record.State, e)

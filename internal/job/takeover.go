@@ -13,10 +13,10 @@ import (
 )
 
 // takeOver remembers the jobs of earlier processes. Pipes that they left are
-// released and removed without being read (a re-opened pipe splices silently),
-// so their unfinished jobs have come to nothing. What became of a backup that
-// HANA may have been told to start is found out in the background; until then
-// it runs on and keeps its database.
+// released and never read (a re-opened pipe splices silently), so their
+// unfinished jobs have come to nothing. What became of a backup that HANA may
+// have been told to start is found out in the background; until then it runs on
+// and keeps its database, and whoever writes to its pipes gets EPIPE.
 func (c *Conductor) takeOver() error {
 	entries, err := c.journal.load()
 	if err != nil {
@@ -30,17 +30,15 @@ func (c *Conductor) takeOver() error {
 			c.remember(e)
 			continue
 		}
-		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
-		if err != nil {
-			return fmt.Errorf("release the pipes of interrupted job %s: %w", e.Record.ID, err)
-		}
-		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database),
-			zap.String("stage", string(e.Record.Stage)), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
+		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database), zap.String("stage", string(e.Record.Stage)))
 		if e.Record.Action == ActionBackup && e.Record.Stage == StageStream {
 			c.resume(e)
 			continue
 		}
-		conclude(&e.Record, verdictOf(interruption(e.Record.Stage)))
+		v := verdictOf(interruption(e.Record.Stage))
+		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
+		v.consequences = c.pipesGone(e, swept, err)
+		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {
 			return err
@@ -48,6 +46,18 @@ func (c *Conductor) takeOver() error {
 		c.remember(e)
 	}
 	return nil
+}
+
+// pipesGone tells what became of the pipes of an interrupted job. What could
+// not be removed blocks nobody, and the daemon is needed: it starts.
+func (c *Conductor) pipesGone(e *entry, swept fifo.Swept, err error) []string {
+	log := c.log.With(zap.String("job_id", e.Record.ID), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
+	if err == nil {
+		log.Info("pipes of an interrupted job released")
+		return nil
+	}
+	log.Error("pipes of an interrupted job stay", zap.Error(err))
+	return []string{newError(StageClean, CodePipesLeft, err).Error()}
 }
 
 func interruption(stage Stage) *Error {
@@ -63,12 +73,27 @@ func (c *Conductor) remember(e *entry) {
 
 // resume runs what is left to do for an interrupted backup.
 func (c *Conductor) resume(e *entry) {
+	released, err := fifo.Release(c.config.Directory, e.Pipes, c.log)
+	var swept fifo.Swept
+	if err == nil {
+		swept = released.Swept
+	}
+	left := c.pipesGone(e, swept, err)
 	ctx, cancel := context.WithCancelCause(c.life)
 	j := newLive(e.Record, e.Request, cancel)
 	c.admit(j)
 	c.busy[e.Record.Database] = e.Record.ID
 	c.metrics.running.WithLabelValues(string(e.Record.Action)).Inc()
-	c.running.Go(func() { c.run(ctx, j, c.afterwards) })
+	c.running.Go(func() {
+		c.run(ctx, j, func(ctx context.Context, j *live) verdict {
+			v := c.afterwards(ctx, j)
+			if released != nil {
+				left = append(left, c.pipesGone(e, fifo.Swept{}, released.Close())...)
+			}
+			v.consequences = append(v.consequences, left...)
+			return v
+		})
+	})
 }
 
 // afterwards finds out what became of an interrupted backup: HANA is asked to

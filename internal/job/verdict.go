@@ -62,6 +62,9 @@ type verdict struct {
 // it is lost.
 func judge(e evidence) verdict {
 	failures := slices.Clone(e.failures)
+	if refused := directRefused(e); refused != nil {
+		failures = append([]*Error{refused}, failures...)
+	}
 	switch {
 	case len(failures) == 0:
 		failures = mismatches(e)
@@ -76,6 +79,23 @@ func judge(e evidence) verdict {
 		v.state = StateLost
 	}
 	return v
+}
+
+// directRefused explains a failure that HANA reports as EINVAL: it has opened
+// the pipe of a stream with O_DIRECT only. nil when that is not what happened.
+func directRefused(e evidence) *Error {
+	if len(e.failures) == 0 || e.failures[0].HANACode == 0 {
+		return nil
+	}
+	for i := range e.streams {
+		s := &e.streams[i]
+		if s.report.DirectOpens > 0 && s.report.Opens == 0 {
+			refused := streamError(StageStream, s.stream.StreamID, CodeDirect, errors.New("HANA opened the pipe with O_DIRECT, which a pipe refuses (EINVAL)"))
+			refused.HANACode, refused.HANAInner = e.failures[0].HANACode, e.failures[0].HANAInner
+			return refused
+		}
+	}
+	return nil
 }
 
 // sound says whether everything but the commit speaks for a good backup. Only

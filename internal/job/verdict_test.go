@@ -112,6 +112,16 @@ var faults = []struct {
 		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
 		e.entry.State = backup.CatalogFailed
 	}, StateFailed, CodeUpload},
+	{"HANA refuses a pipe because of O_DIRECT", func(e *evidence) {
+		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000004}, Text: "rc=22"})}
+		e.entry.State = backup.CatalogFailed
+		e.streams[1].report = backup.StreamReport{StreamID: e.streams[1].stream.StreamID, EmptyOpens: 1, DirectOpens: 1}
+	}, StateFailed, CodeDirect},
+	{"HANA tries O_DIRECT, goes on without, and fails", func(e *evidence) {
+		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000008}, Text: "rc=28"})}
+		e.entry.State = backup.CatalogFailed
+		e.streams[1].report.EmptyOpens, e.streams[1].report.DirectOpens = 1, 1
+	}, StateFailed, CodeHANA},
 	{"a failure that HANA did not notice", func(e *evidence) {
 		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
 	}, StateLost, CodeUpload},

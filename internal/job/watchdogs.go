@@ -93,36 +93,53 @@ func (r *backupRun) countStalled() {
 	}
 }
 
-// standstill fails when nothing has moved for as long as the slower of those
-// that are waited for may take.
-func (r *backupRun) standstill(still time.Duration) *Error {
-	var unopened, open []string
-	var first backup.StreamID
-	forStore := false
+// standing is who does not move.
+type standing struct {
+	unopened, open []string // streams without an end: before and after their first byte
+	first          backup.StreamID
+	forStore       bool
+}
+
+func (r *backupRun) standing() standing {
+	var s standing
 	for _, t := range r.uploads {
 		switch {
 		case t.counter.done.Load():
 			continue
 		case t.counter.bytes.Load() == 0:
-			unopened = append(unopened, t.stream.String())
+			s.unopened = append(s.unopened, t.stream.String())
 		default:
-			open = append(open, t.stream.String())
-			forStore = forStore || !t.counter.clock.waitsFor(SideHANA)
+			s.open = append(s.open, t.stream.String())
+			s.forStore = s.forStore || !t.counter.clock.waitsFor(SideHANA)
 		}
-		if len(unopened)+len(open) == 1 {
-			first = t.stream.StreamID
+		if len(s.unopened)+len(s.open) == 1 {
+			s.first = t.stream.StreamID
 		}
 	}
+	return s
+}
+
+// standstill fails when nothing has moved for as long as the slower of those
+// that are waited for may take.
+func (r *backupRun) standstill(still time.Duration) *Error {
+	s, limits := r.standing(), &r.config
 	switch {
-	case len(unopened) == len(r.uploads) && still >= r.config.OpenTimeout:
-		return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", r.config.OpenTimeout))
-	case len(unopened) > 0 && len(open) == 0 && still >= r.config.OpenTimeout:
-		return streamError(StageStream, first, CodeUnopened, fmt.Errorf(
-			"the other streams have ended and HANA has written nothing for %s; without a byte: %s", r.config.OpenTimeout, strings.Join(unopened, ", ")))
-	case forStore && still >= r.config.StoreTimeout:
-		return streamError(StageStream, first, CodeUpload, fmt.Errorf("the store has taken nothing for %s; unfinished: %s", r.config.StoreTimeout, strings.Join(open, ", ")))
-	case len(open) > 0 && !forStore && still >= r.config.IdleTimeout:
-		return streamError(StageStream, first, CodeIdle, fmt.Errorf("HANA has written nothing for %s; without an end: %s", r.config.IdleTimeout, strings.Join(open, ", ")))
+	case len(s.open) > 0 && s.forStore:
+		if still >= limits.StoreTimeout {
+			return streamError(StageStream, s.first, CodeUpload, fmt.Errorf(
+				"the store has taken nothing for %s; unfinished: %s", limits.StoreTimeout, strings.Join(s.open, ", ")))
+		}
+	case len(s.open) > 0:
+		if still >= limits.IdleTimeout {
+			return streamError(StageStream, s.first, CodeIdle, fmt.Errorf(
+				"HANA has written nothing for %s; without an end: %s", limits.IdleTimeout, strings.Join(s.open, ", ")))
+		}
+	case still < limits.OpenTimeout:
+	case len(s.unopened) == len(r.uploads):
+		return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", limits.OpenTimeout))
+	case len(s.unopened) > 0:
+		return streamError(StageStream, s.first, CodeUnopened, fmt.Errorf(
+			"the other streams have ended and HANA has written nothing for %s; without a byte: %s", limits.OpenTimeout, strings.Join(s.unopened, ", ")))
 	}
 	return nil
 }

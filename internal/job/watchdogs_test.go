@@ -25,7 +25,7 @@ func TestStalledHANA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stalled := w.find3_1(t, record.ID, func(p Progress) bool { return p.Stalled })
+	stalled := w.moment(t, record.ID, func(p *Progress) bool { return p.Stalled })
 	if stalled.WaitingFor != SideHANA {
 		t.Errorf("the alarm names %q", stalled.WaitingFor)
 	}
@@ -48,8 +48,8 @@ func TestStalledHANA(t *testing.T) {
 	})
 }
 
-// find3_1 waits for a moment of stream 3_1.
-func (w *whole) find3_1(t *testing.T, id string, found func(Progress) bool) Progress {
+// moment waits for one of stream 3_1.
+func (w *whole) moment(t *testing.T, id string, found func(*Progress) bool) Progress {
 	t.Helper()
 	records, end, err := w.Subscribe(id)
 	if err != nil {
@@ -57,9 +57,10 @@ func (w *whole) find3_1(t *testing.T, id string, found func(Progress) bool) Prog
 	}
 	defer end()
 	for record := range records {
-		for _, p := range record.Streams {
+		for i := range record.Streams {
+			p := &record.Streams[i]
 			if p.StreamID == (backup.StreamID{VolumeID: 3, PartID: 1}) && found(p) {
-				return p
+				return *p
 			}
 		}
 	}
