@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,6 +63,7 @@ type backupRun struct {
 	mu       sync.Mutex
 	failures []*Error
 	answered bool // HANA has reported success
+	deaf     bool // the connection on which HANA would answer is lost
 }
 
 // backup plans, arms, triggers and streams, and commits only if the verdict
@@ -225,100 +225,6 @@ func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
 	r.failures = append(r.failures, err)
 	r.job.noteFailure(err)
 	stop(err)
-}
-
-// awaitAnswer waits until HANA has answered or the streams are stopped; it
-// reports whether HANA has. HANA's error stops the streams. An answer that got
-// lost, or that does not come although all streams have ended, is looked up in
-// the catalog.
-func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error, ended <-chan struct{}) bool {
-	select {
-	case <-streaming.Done():
-		return false
-	case err := <-answer:
-		r.hear(streaming, stop, err, ended)
-		return true
-	case <-ended:
-	}
-	late := time.NewTimer(r.config.AnswerTimeout)
-	defer late.Stop()
-	select {
-	case <-streaming.Done():
-		return false
-	case err := <-answer:
-		r.hear(streaming, stop, err, ended)
-		return true
-	case <-late.C:
-	}
-	silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
-	r.log.Warn("the catalog is asked instead", zap.Error(silence))
-	r.job.note(SideHANA, "does not answer, its catalog is asked: %v", silence)
-	if err := r.askCatalog(streaming, silence, ended); err != nil {
-		r.fail(stop, err)
-		return false
-	}
-	return true
-}
-
-// hear takes HANA's answer.
-func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc, answer error, ended <-chan struct{}) {
-	_, refused := errors.AsType[*backup.HANAError](answer)
-	switch {
-	case answer == nil:
-		r.job.note(SideHANA, "answers that the backup is done")
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.answered = true
-	case refused, errors.Is(answer, backup.ErrNotSent):
-		r.fail(stop, newError(StageTrigger, CodeHANA, answer))
-	default:
-		r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(answer))
-		r.job.note(SideHANA, "its answer got lost, its catalog is asked: %v", answer)
-		if err := r.askCatalog(streaming, answer, ended); err != nil {
-			r.fail(stop, err)
-		}
-	}
-}
-
-// cancelInHANA ends a backup that has failed on our side; what it answers is a
-// consequence. Streams that had begun are closed by now, so that HANA gets EPIPE
-// instead of blocking. The pipes of the others stand until HANA has answered:
-// a file that HANA opens where no pipe is any more becomes a regular one and
-// may fill the volume. Whoever writes to them gets EPIPE, too.
-func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, abandon context.CancelFunc) {
-	clean, cancel := cleanContext(ctx, r.config.AnswerTimeout)
-	defer cancel()
-	refusing, relent := context.WithCancel(clean)
-	var late sync.WaitGroup
-	for _, t := range r.uploads {
-		late.Go(func() { t.refuse(refusing, r.source) })
-	}
-	defer late.Wait()
-	defer relent()
-	r.job.note(SideDaemon, "asks HANA to cancel the backup")
-	if err := r.parts.Trigger.Cancel(clean, r.plan); err != nil {
-		r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
-		r.job.note(SideHANA, "could not be asked to cancel: %v", err)
-	}
-	var err error
-	select {
-	case err = <-answer:
-	case <-clean.Done():
-		r.closeSource()
-		abandon()
-		if err = <-answer; err != nil {
-			err = fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err == nil {
-		r.job.note(SideHANA, "answers that the backup is done")
-		r.answered = true
-		return
-	}
-	r.job.note(SideHANA, "answers: %v", err)
-	r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
 }
 
 // gather collects the evidence after the last stream has ended.
