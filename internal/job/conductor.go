@@ -112,6 +112,8 @@ type Conductor struct {
 	// reserving is held by the one backup that reserves memory.
 	reserving chan struct{}
 
+	admission sync.Mutex // held while a job is admitted, before mu
+
 	mu       sync.Mutex
 	draining bool
 	jobs     map[string]*live
@@ -174,23 +176,16 @@ func (c *Conductor) Close() {
 type work func(ctx context.Context, j *live) verdict
 
 // start admits a job and runs it on the conductor's own context. A request with
-// a known idempotency key gets the job that the first one started.
+// a known idempotency key gets the job that the first one started. Jobs are
+// admitted one after the other; a state volume that hangs stops that, and not
+// the looks at jobs that run.
 func (c *Conductor) start(record Record, request string, do work) (Record, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if key := record.IdempotencyKey; key != "" {
-		if id, known := c.keys[key]; known {
-			if earlier := c.jobs[id]; earlier.request == request {
-				return earlier.snapshot(), nil
-			}
-			return Record{}, &ConflictError{Key: key, JobID: id}
-		}
-	}
-	if c.draining {
-		return Record{}, ErrDraining
-	}
-	if id, busy := c.busy[record.Database]; busy && record.Action.exclusive() {
-		return Record{}, &BusyError{Database: record.Database, JobID: id}
+	c.admission.Lock()
+	defer c.admission.Unlock()
+	if earlier, err := c.refuse(record, request); err != nil {
+		return Record{}, err
+	} else if earlier != nil {
+		return *earlier, nil
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -201,6 +196,11 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	if err := c.journal.save(entry{Record: record, Request: request}); err != nil {
 		return Record{}, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining { // meanwhile
+		return Record{}, errors.Join(ErrDraining, c.journal.remove(record.ID))
+	}
 	ctx, cancel := context.WithCancelCause(c.life)
 	j := newLive(record, request, cancel)
 	c.admit(j)
@@ -210,6 +210,29 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	c.metrics.running.WithLabelValues(string(record.Action)).Inc()
 	c.running.Go(func() { c.run(ctx, j, do) })
 	return record, nil
+}
+
+// refuse says why a job cannot start now. It returns the job that an equal
+// request has started before.
+func (c *Conductor) refuse(record Record, request string) (*Record, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key := record.IdempotencyKey; key != "" {
+		if id, known := c.keys[key]; known {
+			if earlier := c.jobs[id]; earlier.request == request {
+				r := earlier.snapshot()
+				return &r, nil
+			}
+			return nil, &ConflictError{Key: key, JobID: id}
+		}
+	}
+	if c.draining {
+		return nil, ErrDraining
+	}
+	if id, busy := c.busy[record.Database]; busy && record.Action.exclusive() {
+		return nil, &BusyError{Database: record.Database, JobID: id}
+	}
+	return nil, nil
 }
 
 func (c *Conductor) admit(j *live) {

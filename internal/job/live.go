@@ -34,6 +34,7 @@ type live struct {
 type counter struct {
 	bytes   atomic.Int64
 	stored  atomic.Int64
+	read    atomic.Int64 // of a restore: by HANA, in all openings together
 	done    atomic.Bool
 	stalled atomic.Bool
 	clock   stopwatch
