@@ -1,11 +1,9 @@
 package uploader
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -29,19 +27,25 @@ type chunkObject struct {
 func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 	key := backup.SegmentKey(u.key, len(u.segments)+1)
 	var options []fs.OpenOption
+	if u.store.kind == "s3" {
+		options = append(options, &fs.HTTPOption{Key: "X-Amz-Meta-" + markName, Value: u.id})
+	}
 	if u.conditional {
 		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
 	}
-	patience := shortPatience // nothing is at stake yet
-	if len(u.segments) > 0 {
-		patience = u.store.cfg.OutageTolerance
+	t := u.task("begin")
+	if len(u.segments) == 0 {
+		t.patience, t.grace = shortPatience, 0 // nothing is at stake yet
 	}
 	var writer fs.ChunkWriter
-	err := u.store.retry(ctx, "begin", patience, func(ctx context.Context) error {
+	err := u.store.persist(ctx, t, func(ctx context.Context) error {
 		info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
-		var err error
-		_, writer, err = u.store.remote.fs.Features().OpenChunkWriter(ctx, key, info, options...)
-		return err
+		return u.store.ask(ctx, func(r *remote) error {
+			return u.store.within(ctx, func(ctx context.Context) (err error) {
+				_, writer, err = r.fs.Features().OpenChunkWriter(ctx, key, info, options...)
+				return err
+			})
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start multipart upload of %s: %w", key, err)
@@ -51,15 +55,22 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 	return seg, nil
 }
 
+// complete has the store put the parts together. It is not asked for the ETag
+// that a multipart upload should have: that is made of the MD5 of each part,
+// which rclone keeps to itself and which would cost a second MD5 of every byte,
+// and it is another one where the store encrypts with keys of KMS or of the
+// client. Each part was sent with its Content-MD5, and is named here by the ETag
+// that the store gave for it.
 func (c *chunkObject) complete(ctx context.Context) error {
-	return c.writer.Close(ctx)
+	s := c.segment.store
+	return s.ask(ctx, func(*remote) error { return s.within(ctx, c.writer.Close) })
 }
 
 func (c *chunkObject) discard(ctx context.Context) error {
 	if c.segment.visible {
 		return nil // completed: no multipart upload is left
 	}
-	if c.segment.store.remote.kind == "azureblob" {
+	if c.segment.store.kind == "azureblob" {
 		// rclone drops the blocks of an Azure blob by committing the blob
 		// without them, which would empty one that somebody else put there in
 		// a single request. Azure drops such blocks by itself after 7 days.
@@ -67,7 +78,7 @@ func (c *chunkObject) discard(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.abort(ctx); err != nil || c.segment.store.remote.kind != "s3" {
+	if err := c.abort(ctx); err != nil || c.segment.store.kind != "s3" {
 		return err
 	}
 	// A part whose request was cancelled may still be on its way inside the
@@ -89,7 +100,7 @@ func (c *chunkObject) discard(ctx context.Context) error {
 }
 
 func (c *chunkObject) abort(ctx context.Context) error {
-	err := c.writer.Abort(ctx)
+	err := c.segment.store.ask(ctx, func(*remote) error { return c.writer.Abort(ctx) })
 	if isStatus(err, http.StatusNotFound) {
 		return nil
 	}
@@ -104,6 +115,8 @@ type chunkRun struct {
 	// whole is of the stream. later is of the current segment when that is
 	// not the first one, whose sum is the stream's up to there.
 	whole, later hash.Hash
+	// offset is where the next part begins in the stream.
+	offset int64
 }
 
 // consumeChunks reads r into part buffers and sends each from a goroutine of its
@@ -113,8 +126,11 @@ func (u *upload) consumeChunks(ctx context.Context, cancel context.CancelCauseFu
 	run := &chunkRun{upload: u, cancel: cancel, whole: sha256.New()}
 	if err := run.read(ctx, r); err != nil {
 		cancel(err)
+	} else {
+		u.waitForStore(true)
 	}
 	run.workers.Wait()
+	u.waitForStore(false)
 	if ctx.Err() != nil {
 		return backup.Stored{}, context.Cause(ctx)
 	}
@@ -125,7 +141,7 @@ func (u *upload) consumeChunks(ctx context.Context, cancel context.CancelCauseFu
 func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
 	seg := c.segments[0]
 	for ended := false; !ended; {
-		buffer, err := c.buffers.get(ctx)
+		buffer, err := c.buffer(ctx)
 		if err != nil {
 			return err
 		}
@@ -141,7 +157,10 @@ func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
 		}
 		if len(seg.object.Parts) == c.store.cfg.MaxParts {
 			c.endSegment(seg)
-			if seg, err = c.openChunks(ctx); err != nil {
+			c.waitForStore(true)
+			seg, err = c.openChunks(ctx)
+			c.waitForStore(false)
+			if err != nil {
 				c.buffers.put(buffer)
 				return err
 			}
@@ -154,6 +173,16 @@ func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
 	}
 	c.endSegment(seg)
 	return nil
+}
+
+// buffer returns an empty part buffer, and tells when it has to wait for one.
+func (c *chunkRun) buffer(ctx context.Context) (*[]byte, error) {
+	if buffer := c.buffers.tryGet(); buffer != nil {
+		return buffer, nil
+	}
+	c.waitForStore(true)
+	defer c.waitForStore(false)
+	return c.buffers.get(ctx)
 }
 
 func (c *chunkRun) endSegment(seg *segment) {
@@ -169,56 +198,35 @@ func (c *chunkRun) endSegment(seg *segment) {
 // send hands the first n bytes of buffer to a worker, which puts it down.
 func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int) {
 	data := (*buffer)[:n]
+	p := &part{segment: seg, offset: c.offset, data: data}
+	c.offset += int64(n)
 	// A hash never returns an error (package hash).
 	_, _ = c.whole.Write(data)
 	if c.later != nil {
 		_, _ = c.later.Write(data)
 	}
 	c.mu.Lock()
-	number := len(seg.object.Parts)
+	p.number = len(seg.object.Parts)
 	seg.object.Parts = append(seg.object.Parts, backup.Part{Size: int64(n)})
 	seg.object.Size += int64(n)
 	c.mu.Unlock()
 	c.workers.Go(func() {
 		defer c.buffers.put(buffer)
 		sum := hexSum(data)
-		if err := c.sendPart(ctx, seg, number, data); err != nil {
+		if err := c.sendPart(ctx, p); err != nil {
 			c.cancel(err)
 			return
 		}
 		c.mu.Lock()
-		seg.object.Parts[number].SHA256 = sum
+		seg.object.Parts[p.number].SHA256 = sum
 		c.mu.Unlock()
 	})
 }
 
-// sendPart returns when the store has acknowledged the part, numbered from 0.
-func (c *chunkRun) sendPart(ctx context.Context, seg *segment, number int, data []byte) error {
-	s := c.store
-	started := time.Now()
-	writer := seg.hidden.(*chunkObject).writer
-	err := s.retry(ctx, "part", s.cfg.OutageTolerance, func(ctx context.Context) error {
-		body := &partBody{reader: bytes.NewReader(data)}
-		defer body.detach()
-		n, err := writer.WriteChunk(ctx, number, body)
-		if err == nil && n != int64(len(data)) {
-			return fmt.Errorf("the store took %d of %d bytes", n, len(data))
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("part %d of %s: %w", number+1, seg.object.Key, err)
-	}
-	s.metrics.partTime.Observe(time.Since(started).Seconds())
-	s.metrics.parts.Inc()
-	c.acknowledge(int64(len(data)))
-	return nil
-}
-
 func (u *upload) acknowledge(n int64) {
 	u.store.metrics.uploaded.Add(float64(n))
-	if u.progress != nil {
-		u.progress(n)
+	if u.options.Progress != nil {
+		u.options.Progress(n)
 	}
 }
 
@@ -243,40 +251,4 @@ func fill(ctx context.Context, r io.Reader, buffer []byte) (int, error) {
 		}
 	}
 	return n, nil
-}
-
-// partBody reads a part buffer until it is detached. An HTTP transport may read
-// a request's body for a moment after the request has failed, when the buffer
-// already holds the next part (net/http, RoundTripper).
-type partBody struct {
-	mu     sync.Mutex
-	reader *bytes.Reader
-}
-
-var errDetached = errors.New("the part was given up")
-
-// Read implements io.Reader.
-func (b *partBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.reader == nil {
-		return 0, errDetached
-	}
-	return b.reader.Read(p)
-}
-
-// Seek implements io.Seeker.
-func (b *partBody) Seek(offset int64, whence int) (int64, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.reader == nil {
-		return 0, errDetached
-	}
-	return b.reader.Seek(offset, whence)
-}
-
-func (b *partBody) detach() {
-	b.mu.Lock()
-	b.reader = nil
-	b.mu.Unlock()
 }

@@ -44,11 +44,19 @@ type Config struct {
 	// PartSize in bytes fixes the part size; 0 chooses it from the estimate.
 	PartSize int64
 	// OutageTolerance is how long a part, or a step of Commit, is tried again
-	// while the store cannot be reached (15 minutes).
+	// while the store cannot be reached (15 minutes). The last attempt begins
+	// within it.
 	OutageTolerance time.Duration
-	// StallTimeout is how long a connection may be silent (5 minutes). It also
-	// bounds the store's answer to the completion of an upload.
+	// StallTimeout is how long a connection may be silent, or a part without
+	// progress (5 minutes). It also bounds the store's answer to the completion
+	// of an upload.
 	StallTimeout time.Duration
+
+	// Refresh, when set, returns the options that are secret as they are now.
+	// It is called after a store of type s3 has refused the credentials in use,
+	// never twice at once. When access_key_id, secret_access_key or
+	// session_token are others than before, the store goes on with them.
+	Refresh func() (map[string]string, error)
 }
 
 func (c Config) withDefaults() Config {

@@ -38,16 +38,16 @@ func (s subject) Overwrite(ctx context.Context, key string, content []byte) erro
 	if err := s.remove(ctx, key); err != nil {
 		return err
 	}
-	_, err := s.remote.fs.Put(ctx, bytes.NewReader(content), info)
+	_, err := s.remote.Load().fs.Put(ctx, bytes.NewReader(content), info)
 	return err
 }
 
 func (s subject) Leftovers(ctx context.Context) (int, error) {
 	found, err := s.list(ctx, privatePrefix)
-	if err != nil || s.remote.kind != "s3" {
+	if err != nil || s.kind != "s3" {
 		return len(found), err
 	}
-	left, err := s.remote.base.Features().Command(ctx, "list-multipart-uploads", nil, nil)
+	left, err := s.remote.Load().base.Features().Command(ctx, "list-multipart-uploads", nil, nil)
 	if err != nil {
 		return 0, err
 	}

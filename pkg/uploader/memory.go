@@ -135,14 +135,22 @@ func (b *buffers) get(ctx context.Context) (*[]byte, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if b.take() {
-			return b.memory.buffer(b.size), nil
+		if buffer := b.tryGet(); buffer != nil {
+			return buffer, nil
 		}
 		select {
 		case <-b.freed:
 		case <-ctx.Done():
 		}
 	}
+}
+
+// tryGet is get without waiting; it returns nil instead.
+func (b *buffers) tryGet() *[]byte {
+	if !b.take() {
+		return nil
+	}
+	return b.memory.buffer(b.size)
 }
 
 func (b *buffers) take() bool {

@@ -33,16 +33,22 @@ func (p *partialObject) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	features := s.remote.fs.Features()
-	if features.Move != nil {
-		if _, err = features.Move(ctx, o, p.segment.object.Key); err == nil {
-			s.pruneEmpty(ctx, path.Dir(p.key))
+	moved := false
+	err = s.ask(ctx, func(r *remote) (err error) {
+		if features := r.fs.Features(); features.Move != nil {
+			moved = true
+			_, err = features.Move(ctx, o, p.segment.object.Key)
+		} else {
+			_, err = features.Copy(ctx, o, p.segment.object.Key)
 		}
 		return err
-	}
-	_, err = features.Copy(ctx, o, p.segment.object.Key)
+	})
 	if err != nil {
 		return err
+	}
+	if moved {
+		s.pruneEmpty(ctx, path.Dir(p.key))
+		return nil
 	}
 	if err := p.discard(ctx); err != nil {
 		// The object is complete; Sweep finds what was left.
@@ -64,8 +70,9 @@ func (p *partialObject) discard(ctx context.Context) error {
 // empty, on backends that have such a thing. One that is not empty ends it, and
 // what uploads have in common stays: another may be about to write there.
 func (s *Store) pruneEmpty(ctx context.Context, dir string) {
-	for s.remote.fs.Features().CanHaveEmptyDirectories && strings.HasPrefix(dir, partialPrefix) {
-		if err := s.remote.fs.Rmdir(ctx, dir); err != nil {
+	f := s.remote.Load().fs
+	for f.Features().CanHaveEmptyDirectories && strings.HasPrefix(dir, partialPrefix) {
+		if err := f.Rmdir(ctx, dir); err != nil {
 			s.log.Debug("keeping a directory", zap.String("key", dir), zap.Error(err))
 			return
 		}
@@ -75,7 +82,7 @@ func (s *Store) pruneEmpty(ctx context.Context, dir string) {
 
 // consumePartial streams r through rclone to private keys.
 func (u *upload) consumePartial(ctx context.Context, r io.Reader) (backup.Stored, error) {
-	source := &meter{ctx: ctx, upload: u, reader: bufio.NewReaderSize(r, 64<<10), whole: sha256.New()}
+	source := &meter{ctx: ctx, upload: u, reader: bufio.NewReaderSize(&pulled{upload: u, reader: r}, 64<<10), whole: sha256.New()}
 	for {
 		more, err := source.more()
 		if err != nil {
@@ -101,7 +108,8 @@ func (u *upload) putPartial(ctx context.Context, source *meter) error {
 	seg.hidden = &partialObject{segment: seg, key: key}
 	source.start(seg)
 	info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
-	o, err := s.remote.fs.Features().PutStream(ctx, source, info)
+	// Not by ask: it lasts as long as the stream, and its remote never changes.
+	o, err := s.remote.Load().fs.Features().PutStream(ctx, source, info)
 	// Waits for a read that a transport may still be in.
 	errSource := source.stop()
 	switch {
@@ -110,13 +118,28 @@ func (u *upload) putPartial(ctx context.Context, source *meter) error {
 	case ctx.Err() != nil:
 		return joinCause(context.Cause(ctx), err)
 	case err != nil:
-		return fmt.Errorf("part %d of %s: %w", len(seg.object.Parts)+1, seg.object.Key, err)
+		return fmt.Errorf("part %d of %s (after %d bytes of the stream): %w", max(len(seg.object.Parts), 1), seg.object.Key, source.total, err)
 	case !source.full():
 		return fmt.Errorf("%s: the store took %d bytes and did not read to the end", seg.object.Key, seg.object.Size)
 	case o.Size() != seg.object.Size:
 		return fmt.Errorf("%s: the store shows %d bytes, %d were sent", seg.object.Key, o.Size(), seg.object.Size)
 	}
 	return nil
+}
+
+// pulled tells what Consume waits for where rclone takes the bytes when it likes:
+// for the stream during a read of it, else for the store.
+type pulled struct {
+	upload *upload
+	reader io.Reader
+}
+
+// Read implements io.Reader.
+func (p *pulled) Read(b []byte) (int, error) {
+	p.upload.waitForStore(false)
+	n, err := p.reader.Read(b)
+	p.upload.waitForStore(true)
+	return n, err
 }
 
 // meter counts and hashes the bytes that rclone reads, and ends each segment
@@ -133,6 +156,7 @@ type meter struct {
 	// the part that is not full yet.
 	later, part hash.Hash
 	fill        int64
+	total       int64
 	ended       bool
 	err         error
 }
@@ -200,6 +224,7 @@ func (m *meter) count(data []byte) {
 		_, _ = m.later.Write(data)
 	}
 	m.fill += int64(len(data))
+	m.total += int64(len(data))
 	m.segment.object.Size += int64(len(data))
 	if m.fill == m.upload.partSize {
 		m.endPart()

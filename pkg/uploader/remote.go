@@ -42,6 +42,8 @@ type remote struct {
 	base fs.Fs
 	// chunks says which lane serves it.
 	chunks bool
+	// options are those of base.
+	options map[string]string
 }
 
 // openRemote opens the remote of cfg. It asks the store nothing for s3; other
@@ -57,7 +59,7 @@ func openRemote(ctx context.Context, cfg Config, root string) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{kind: cfg.Type, fs: base, base: base}
+	r := &remote{kind: cfg.Type, fs: base, base: base, options: cfg.Options}
 	if len(cfg.Crypt) > 0 {
 		if r.fs, err = openCrypt(ctx, cfg.Crypt, base); err != nil {
 			return nil, err
@@ -80,6 +82,10 @@ func openRemote(ctx context.Context, cfg Config, root string) (*remote, error) {
 func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	ctx, settings := fs.AddConfig(ctx)
 	settings.Timeout = fs.Duration(cfg.StallTimeout)
+	settings.ConnectTimeout = min(settings.ConnectTimeout, settings.Timeout)
+	// rclone would ask s3 for each object of a list when its source was
+	// modified, and outside of our look at the remote (backend/s3/s3.go, ModTime).
+	settings.UseServerModTime = true
 	// The sizes and our own SHA-256 are checked; without this crypt would read
 	// back what it has written.
 	settings.IgnoreChecksum = true

@@ -19,41 +19,155 @@ import (
 // shortPatience bounds the retries of what somebody waits for and may ask again.
 const shortPatience = 20 * time.Second
 
-// retry calls try until it succeeds, fails with an error that cannot pass, or
-// patience is over. operation is a metric label. When ctx ends it returns its
-// cause, joined to the last error.
+// errSilent ends an attempt that the store does not answer. It passes.
+var errSilent = errors.New("the store was silent")
+
+// task is something that the store is asked for, more than once if need be.
+type task struct {
+	// operation is a metric label.
+	operation string
+	// patience bounds the time from the first attempt to the start of the last.
+	patience time.Duration
+	// grace is how long other credentials are waited for when the store refuses
+	// those in use. With 0 the secrets are read again and that is all.
+	grace time.Duration
+	// trouble, when set, is told each error that is followed by another attempt,
+	// and nil when one of these has succeeded.
+	trouble func(error)
+}
+
+// retry runs a task of which no stream depends.
 func (s *Store) retry(ctx context.Context, operation string, patience time.Duration, try func(context.Context) error) error {
-	if retriesInside(s.remote.kind) {
+	return s.persist(ctx, task{operation: operation, patience: patience}, try)
+}
+
+// persist calls try until it succeeds, fails with an error that cannot pass, or
+// the patience of t is over. When ctx ends it returns its cause, joined to the
+// last error.
+func (s *Store) persist(ctx context.Context, t task, try func(context.Context) error) error {
+	if retriesInside(s.kind) {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, patience, fmt.Errorf("no success within %s", patience))
+		ctx, cancel = context.WithTimeoutCause(ctx, t.patience, fmt.Errorf("no success within %s", t.patience))
 		defer cancel()
 	}
-	var last error
+	a := &attempts{store: s, task: t, try: try}
 	policy := backoff.NewExponentialBackOff()
 	policy.InitialInterval = 200 * time.Millisecond
 	policy.MaxInterval = 15 * time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		if ctx.Err() != nil {
-			return struct{}{}, backoff.Permanent(context.Cause(ctx))
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, a.next(ctx) },
+		backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(t.patience), backoff.WithNotify(a.failed))
+	switch {
+	case err == nil:
+		if a.failures > 0 && t.trouble != nil {
+			t.trouble(nil)
 		}
-		last = try(ctx)
-		if last != nil && (ctx.Err() != nil || !mayPass(last)) {
-			return struct{}{}, backoff.Permanent(last)
+		return nil
+	case ctx.Err() != nil:
+		if cause := context.Cause(ctx); a.last == nil || !errors.Is(a.last, cause) {
+			return joinCause(cause, a.last)
 		}
-		return struct{}{}, last
-	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(patience),
-		backoff.WithNotify(func(err error, wait time.Duration) {
-			s.metrics.retries.WithLabelValues(operation).Inc()
-			s.log.Warn("the store failed, will try again",
-				zap.String("operation", operation), zap.Duration("wait", wait), zap.Error(err))
-		}))
-	if err == nil || ctx.Err() == nil {
+		return err
+	case a.final:
+		return err
+	default:
+		return fmt.Errorf("no success within %s: %w", t.patience, err)
+	}
+}
+
+// attempts are those of one task.
+type attempts struct {
+	task
+
+	store *Store
+	try   func(context.Context) error
+	// last is the error of the last attempt; failures counts those that were
+	// followed by another.
+	last     error
+	failures int
+	// refusedAt is when the store began to refuse the credentials in use.
+	refusedAt time.Time
+	// final is set when last cannot pass.
+	final bool
+}
+
+// next makes one attempt, and another at once whenever the credentials are new.
+func (a *attempts) next(ctx context.Context) error {
+	for ctx.Err() == nil {
+		used := a.store.secrets.generation.Load()
+		a.last = a.try(ctx)
+		switch {
+		case a.last == nil:
+			return nil
+		case ctx.Err() != nil:
+			return backoff.Permanent(a.last)
+		case refused(a.last):
+			if a.store.renew(ctx, used) {
+				a.refusedAt = time.Time{}
+				a.failed(a.last, 0)
+				continue
+			}
+			return a.wait()
+		case !mayPass(a.last):
+			a.final = true
+			return backoff.Permanent(a.last)
+		default:
+			return a.last
+		}
+	}
+	return backoff.Permanent(context.Cause(ctx))
+}
+
+// wait gives refused credentials their grace, or ends the task.
+func (a *attempts) wait() error {
+	if a.refusedAt.IsZero() {
+		a.refusedAt = time.Now()
+	}
+	grace := a.grace
+	if a.store.cfg.Refresh == nil {
+		grace = 0 // there will be no others
+	}
+	if grace > 0 && time.Since(a.refusedAt) < grace {
+		return a.last
+	}
+	a.final = true
+	if grace == 0 {
+		return backoff.Permanent(a.last)
+	}
+	return backoff.Permanent(fmt.Errorf("the credentials are refused and no others came within %s: %w", grace, a.last))
+}
+
+// failed notes that another attempt follows after pause.
+func (a *attempts) failed(err error, pause time.Duration) {
+	a.failures++
+	if a.trouble != nil {
+		a.trouble(err)
+	}
+	a.store.metrics.retries.WithLabelValues(a.operation).Inc()
+	a.store.log.Warn("the store failed, will try again",
+		zap.String("operation", a.operation), zap.Duration("wait", pause), zap.Error(err))
+}
+
+// within bounds one attempt by the store's silence, for requests that are
+// answered by a few bytes. Without it rclone, which sends a request that was not
+// answered twice (backend/s3/s3.go, SetRetries), would take twice the time.
+func (s *Store) within(ctx context.Context, request func(context.Context) error) error {
+	if retriesInside(s.kind) {
+		return request(ctx)
+	}
+	attempt, cancel := context.WithTimeoutCause(ctx, s.cfg.StallTimeout, errSilent)
+	defer cancel()
+	return s.because(ctx, attempt, request(attempt))
+}
+
+// because names the reason of err when attempt was ended before ctx.
+func (s *Store) because(ctx, attempt context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || attempt.Err() == nil {
 		return err
 	}
-	if cause := context.Cause(ctx); last == nil || !errors.Is(last, cause) {
-		return joinCause(cause, last)
+	if cause := context.Cause(attempt); !errors.Is(cause, errSilent) {
+		return cause
 	}
-	return err
+	return fmt.Errorf("%w for %s", errSilent, s.cfg.StallTimeout)
 }
 
 // joinCause puts the reason of the end first and keeps what was going wrong
@@ -88,7 +202,7 @@ func mayPass(err error) bool {
 		return true
 	}
 	for _, passing := range []error{
-		errNotShown, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
+		errNotShown, errSilent, errMakeRoom, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.ECONNABORTED,
 	} {
 		if errors.Is(err, passing) {

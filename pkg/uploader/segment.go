@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/rclone/rclone/fs"
+
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -26,6 +28,7 @@ var errNotShown = errors.New("the store does not show what it has acknowledged")
 // segment is one object of a stream.
 type segment struct {
 	store  *Store
+	upload *upload
 	object backup.Object
 	hidden hidden
 	// tried is set before the first complete: from then on an object at the
@@ -41,7 +44,7 @@ type segment struct {
 func (u *upload) addSegment() *segment {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	seg := &segment{store: u.store, object: backup.Object{Key: backup.SegmentKey(u.key, len(u.segments)+1)}}
+	seg := &segment{store: u.store, upload: u, object: backup.Object{Key: backup.SegmentKey(u.key, len(u.segments)+1)}}
 	u.segments = append(u.segments, seg)
 	return seg
 }
@@ -68,7 +71,7 @@ func (g *segment) commit(ctx context.Context) error {
 		return nil
 	}
 	if !g.visible {
-		if err := g.store.retry(ctx, "commit", g.store.cfg.OutageTolerance, g.complete); err != nil {
+		if err := g.store.persist(ctx, g.upload.task("commit"), g.complete); err != nil {
 			return err
 		}
 		g.visible = true
@@ -105,7 +108,9 @@ func (g *segment) complete(ctx context.Context) error {
 // checkSize compares what the store shows with what was sent. Some stores need
 // a moment to show what they have acknowledged.
 func (g *segment) checkSize(ctx context.Context) error {
-	return g.store.retry(ctx, "check", shortPatience, func(ctx context.Context) error {
+	t := g.upload.task("check")
+	t.patience = max(t.patience, shortPatience)
+	return g.store.persist(ctx, t, func(ctx context.Context) error {
 		o, err := g.store.find(ctx, g.object.Key)
 		if errors.Is(err, backup.ErrNotFound) {
 			return fmt.Errorf("%w: %w", errNotShown, err)
@@ -121,8 +126,11 @@ func (g *segment) checkSize(ctx context.Context) error {
 	})
 }
 
-// look tells whether there is an object at the key, and whether it is ours: of
-// the same size, and its last part has the checksum of our last part.
+// markName is the name of the metadata in which an object on s3 carries the id of
+// the upload that made it.
+const markName = "pipestreamer-upload"
+
+// look tells whether there is an object at the key, and whether it is ours.
 func (g *segment) look(ctx context.Context) (exists, ours bool, err error) {
 	o, err := g.store.find(ctx, g.object.Key)
 	if errors.Is(err, backup.ErrNotFound) {
@@ -134,23 +142,60 @@ func (g *segment) look(ctx context.Context) (exists, ours bool, err error) {
 	if !g.tried || o.Size() != g.object.Size {
 		return true, false, nil
 	}
-	last := g.object.Parts[len(g.object.Parts)-1]
-	body, err := g.store.openRange(ctx, o, g.object.Size-last.Size, last.Size)
+	if mark, err := g.mark(ctx, o); err != nil || mark != "" {
+		return true, mark == g.upload.id, err
+	}
+	ours, err = g.same(ctx, o)
 	if err != nil {
 		return true, false, fmt.Errorf("%s: %w", g.object.Key, err)
 	}
-	sum := sha256.New()
-	_, err = io.Copy(sum, body)
-	if err := errors.Join(err, body.Close()); err != nil {
-		return true, false, fmt.Errorf("%s: %w", g.object.Key, err)
-	}
-	return true, hex.EncodeToString(sum.Sum(nil)) == last.SHA256, nil
+	return true, ours, nil
 }
 
-// undo removes every trace of g.
+// mark returns the id of the upload that made o, or "" where it carries none.
+func (g *segment) mark(ctx context.Context, o fs.Object) (string, error) {
+	described, can := o.(fs.Metadataer)
+	if g.store.kind != "s3" || !can {
+		return "", nil
+	}
+	var metadata fs.Metadata
+	err := g.store.ask(ctx, func(*remote) (err error) {
+		metadata, err = described.Metadata(ctx)
+		return err
+	})
+	return metadata[markName], err
+}
+
+// same compares every part of o with what was sent. That an object has the size
+// of ours does not say so, nor its last bytes, which may be padding. It is
+// needed where an answer was lost and the object has no mark.
+func (g *segment) same(ctx context.Context, o fs.Object) (bool, error) {
+	body, err := g.store.openRange(ctx, o, 0, g.object.Size)
+	if err != nil {
+		return false, err
+	}
+	equal := true
+	for _, part := range g.object.Parts {
+		sum := sha256.New()
+		if _, err = io.CopyN(sum, body, part.Size); err != nil {
+			break
+		}
+		if equal = hex.EncodeToString(sum.Sum(nil)) == part.SHA256; !equal {
+			break
+		}
+	}
+	err = errors.Join(err, body.Close())
+	return equal && err == nil, err
+}
+
+// undo removes every trace of g. What is hidden goes first: after that, the
+// store cannot finish a completion any more whose answer was lost.
 func (g *segment) undo(ctx context.Context) error {
 	if g.gone {
 		return nil
+	}
+	if err := g.store.retry(ctx, "discard", shortPatience, g.hidden.discard); err != nil {
+		return err
 	}
 	ours := g.visible
 	if g.tried && !ours {
@@ -163,9 +208,6 @@ func (g *segment) undo(ctx context.Context) error {
 		if err := g.store.remove(ctx, g.object.Key); err != nil {
 			return err
 		}
-	}
-	if err := g.store.retry(ctx, "discard", shortPatience, g.hidden.discard); err != nil {
-		return err
 	}
 	g.gone = true
 	return nil

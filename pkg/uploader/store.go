@@ -27,13 +27,23 @@ var (
 
 // Store keeps objects at one rclone remote. Its methods may be called at once.
 type Store struct {
-	cfg     Config
-	remote  *remote
+	cfg Config
+	// kind and chunks are those of remote and never change.
+	kind    string
+	chunks  bool
+	remote  atomic.Pointer[remote]
+	secrets *secrets
 	memory  *memory
 	log     *zap.Logger
 	metrics *Metrics
+	// grace is credentialGrace.
+	grace time.Duration
 	// live holds the ids of uploads in the partial lane that Sweep leaves alone.
 	live sync.Map
+	// left holds the uploads whose Abort did not reach its end.
+	left sync.Map
+	// behind are requests that nobody waits for any more.
+	behind sync.WaitGroup
 	// conditional is set when Check has seen that the store honours
 	// If-None-Match; probed when it has looked.
 	conditional, probed atomic.Bool
@@ -58,13 +68,29 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 		return nil, err
 	}
 	metrics.budget.Set(float64(cfg.MemoryBudget))
-	return &Store{cfg: cfg, remote: r, memory: newMemory(cfg.MemoryBudget, metrics.memory), log: log, metrics: metrics}, nil
+	s := &Store{
+		cfg: cfg, kind: r.kind, chunks: r.chunks, secrets: newSecrets(), grace: credentialGrace,
+		memory: newMemory(cfg.MemoryBudget, metrics.memory), log: log, metrics: metrics,
+	}
+	s.remote.Store(r)
+	return s, nil
 }
 
 // Close gives back what the backend keeps open, for example ssh connections.
-// Uploads and readers are ended before.
+// Uploads and readers are ended before; it waits until ctx ends for requests
+// that those have left behind.
 func (s *Store) Close(ctx context.Context) error {
-	if shutdown := s.remote.base.Features().Shutdown; shutdown != nil {
+	ended := make(chan struct{})
+	go func() {
+		s.behind.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("close the store: requests are still on their way: %w", context.Cause(ctx))
+	}
+	if shutdown := s.remote.Load().base.Features().Shutdown; shutdown != nil {
 		return shutdown(ctx)
 	}
 	return nil
@@ -86,9 +112,12 @@ func (s *Store) Stat(ctx context.Context, key string) (backup.Object, error) {
 func (s *Store) find(ctx context.Context, key string) (fs.Object, error) {
 	var o fs.Object
 	err := s.retry(ctx, "stat", shortPatience, func(ctx context.Context) error {
-		var err error
-		o, err = s.remote.fs.NewObject(ctx, key)
-		return err
+		return s.ask(ctx, func(r *remote) error {
+			return s.within(ctx, func(ctx context.Context) (err error) {
+				o, err = r.fs.NewObject(ctx, key)
+				return err
+			})
+		})
 	})
 	switch {
 	case err == nil:
@@ -125,14 +154,16 @@ func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
 	var found []fs.Object
 	err := s.retry(ctx, "list", shortPatience, func(ctx context.Context) error {
 		found = nil
-		return walk.ListR(ctx, s.remote.fs, strings.TrimSuffix(prefix, "/"), true, -1, walk.ListObjects,
-			func(entries fs.DirEntries) error {
-				entries.ForObject(func(o fs.Object) { found = append(found, o) })
-				return nil
-			})
+		return s.ask(ctx, func(r *remote) error {
+			return walk.ListR(ctx, r.fs, strings.TrimSuffix(prefix, "/"), true, -1, walk.ListObjects,
+				func(entries fs.DirEntries) error {
+					entries.ForObject(func(o fs.Object) { found = append(found, o) })
+					return nil
+				})
+		})
 	})
 	// A bucket has no directories that could be missing: it is the bucket.
-	if errors.Is(err, fs.ErrorDirNotFound) && s.remote.base.Features().BucketBased {
+	if errors.Is(err, fs.ErrorDirNotFound) && s.remote.Load().base.Features().BucketBased {
 		return nil, fmt.Errorf("list %q: the bucket of root %q does not exist", prefix, s.cfg.Root)
 	}
 	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
@@ -156,7 +187,7 @@ func (s *Store) remove(ctx context.Context, key string) error {
 		if err != nil {
 			return err
 		}
-		return o.Remove(ctx)
+		return s.ask(ctx, func(*remote) error { return s.within(ctx, o.Remove) })
 	})
 	if err != nil && !errors.Is(err, backup.ErrNotFound) && !errors.Is(err, fs.ErrorObjectNotFound) {
 		return fmt.Errorf("remove %s: %w", key, err)
@@ -202,9 +233,10 @@ func (s *Store) openRange(ctx context.Context, o fs.Object, offset, length int64
 	defer late.Stop()
 	var body io.ReadCloser
 	err := s.retry(ctx, "open", shortPatience, func(context.Context) error {
-		var err error
-		body, err = o.Open(ctx, &fs.RangeOption{Start: offset, End: offset + there - 1})
-		return err
+		return s.ask(ctx, func(*remote) (err error) {
+			body, err = o.Open(ctx, &fs.RangeOption{Start: offset, End: offset + there - 1})
+			return err
+		})
 	})
 	if err != nil {
 		cancel(err)

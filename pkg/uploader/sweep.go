@@ -19,8 +19,9 @@ import (
 )
 
 // Sweep removes what uploads to keys below prefix have left behind and is older
-// than olderThan: partial objects, and multipart uploads on s3 and b2. Uploads of
-// this Store are left alone in the partial lane only: elsewhere olderThan has to
+// than olderThan: partial objects, and multipart uploads on s3 and b2. What an
+// Abort of this Store could not remove goes whatever its age. Its other uploads
+// are left alone in the partial lane only: elsewhere olderThan has to
 // exceed the longest upload that may still run, of any program under the root.
 // Below crypt the multipart uploads of the whole root are swept, because their
 // keys cannot be told apart. Azure drops uncommitted blocks after 7 days itself.
@@ -28,7 +29,7 @@ func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duratio
 	if err := checkPrefix(prefix); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	if err := errors.Join(s.sweepPartial(ctx, prefix, olderThan), s.sweepMultipart(ctx, prefix, olderThan)); err != nil {
+	if err := errors.Join(s.abortLeft(ctx, prefix), s.sweepPartial(ctx, prefix, olderThan), s.sweepMultipart(ctx, prefix, olderThan)); err != nil {
 		return fmt.Errorf("sweep %q: %w", prefix, err)
 	}
 	return nil
@@ -60,12 +61,22 @@ func (s *Store) sweepPartial(ctx context.Context, prefix string, olderThan time.
 // sweepMultipart uses the command "cleanup" of rclone's s3 and b2 backends,
 // which works on the root of a remote.
 func (s *Store) sweepMultipart(ctx context.Context, prefix string, olderThan time.Duration) error {
-	if s.remote.kind != "s3" && s.remote.kind != "b2" {
+	if s.kind != "s3" && s.kind != "b2" {
 		return nil
 	}
-	base := s.remote.base
-	if prefix != "" && s.remote.base == s.remote.fs {
-		below, err := openRemote(ctx, s.cfg, path.Join(s.cfg.Root, prefix))
+	return s.retry(ctx, "sweep", shortPatience, func(ctx context.Context) error {
+		return s.cleanup(ctx, prefix, olderThan)
+	})
+}
+
+func (s *Store) cleanup(ctx context.Context, prefix string, olderThan time.Duration) error {
+	r := s.remote.Load()
+	base := r.base
+	if base == r.fs {
+		// A remote of its own, which no change of the credentials has to wait for.
+		cfg := s.cfg
+		cfg.Options = r.options
+		below, err := openRemote(ctx, cfg, path.Join(cfg.Root, prefix))
 		if err != nil {
 			return err
 		}
@@ -76,7 +87,7 @@ func (s *Store) sweepMultipart(ctx context.Context, prefix string, olderThan tim
 	if _, err := command(ctx, "cleanup", nil, map[string]string{"max-age": age.String()}); err != nil {
 		return fmt.Errorf("multipart uploads: %w", err)
 	}
-	if s.remote.kind != "s3" {
+	if s.kind != "s3" {
 		return nil
 	}
 	// The command forgets its own errors (backend/s3/s3.go, cleanUp).
@@ -133,7 +144,7 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 func (s *Store) checkWrite(ctx context.Context, key string, content []byte) error {
-	if s.remote.kind != "s3" || !s.remote.chunks || s.probed.Load() {
+	if s.kind != "s3" || !s.chunks || s.probed.Load() {
 		_, err := s.write(ctx, key, content, s.conditional.Load())
 		return err
 	}

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rclone/rclone/lib/random"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -36,11 +38,16 @@ type upload struct {
 	partSize int64
 	// buffers is nil when the lane needs none.
 	buffers     *buffers
-	progress    func(int64)
+	options     backup.UploadOptions
 	conditional bool
 
+	// waits is what options.Waiting was told last.
+	waits bool
+	// away is set while the store does not do what it is asked for.
+	away atomic.Bool
+
 	// turn is held by Commit and Abort, one after the other.
-	turn sync.Mutex
+	turn *semaphore.Weighted
 
 	mu       sync.Mutex
 	stage    stage
@@ -61,14 +68,14 @@ func (s *Store) Begin(ctx context.Context, key string, options backup.UploadOpti
 
 func (s *Store) begin(ctx context.Context, key string, options backup.UploadOptions, conditional bool) (*upload, error) {
 	u := &upload{
-		store: s, key: key, id: random.String(20), progress: options.Progress,
+		store: s, key: key, id: random.String(20), options: options, turn: semaphore.NewWeighted(1),
 		partSize: s.cfg.partSize(options.EstimatedSize), conditional: conditional,
 	}
 	if err := u.reserve(ctx); err != nil {
 		return nil, fmt.Errorf("begin %s: %w", key, err)
 	}
 	s.live.Store(u.id, struct{}{})
-	if s.remote.chunks {
+	if s.chunks {
 		// Now, not at the first byte: rights that are missing are found before
 		// HANA is told to start.
 		if _, err := u.openChunks(ctx); err != nil {
@@ -83,8 +90,8 @@ func (s *Store) begin(ctx context.Context, key string, options backup.UploadOpti
 // reserve takes the memory that guarantees progress.
 func (u *upload) reserve(ctx context.Context) error {
 	s := u.store
-	if !s.remote.chunks {
-		if !buffersParts(s.remote.kind) {
+	if !s.chunks {
+		if !buffersParts(s.kind) {
 			return nil // rclone passes the bytes on as they come
 		}
 		u.partSize = s.cfg.largestPart()
@@ -115,7 +122,7 @@ func (u *upload) Consume(ctx context.Context, r io.Reader) (backup.Stored, error
 	}
 	var stored backup.Stored
 	var err error
-	if u.store.remote.chunks {
+	if u.store.chunks {
 		stored, err = u.consumeChunks(ctx, cancel, r)
 	} else {
 		stored, err = u.consumePartial(ctx, r)
@@ -142,6 +149,10 @@ func (u *upload) startConsume(cancel context.CancelCauseFunc) error {
 }
 
 func (u *upload) endConsume(err error) {
+	u.waitForStore(false)
+	if err != nil && mayPass(err) {
+		u.away.Store(true)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.free()
@@ -169,8 +180,10 @@ func (u *upload) stored(whole []byte) backup.Stored {
 
 // Commit implements [backup.Upload].
 func (u *upload) Commit(ctx context.Context) error {
-	u.turn.Lock()
-	defer u.turn.Unlock()
+	if err := u.turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("commit %s: %w", u.key, context.Cause(ctx))
+	}
+	defer u.turn.Release(1)
 	u.mu.Lock()
 	now, cause := u.stage, u.err
 	u.mu.Unlock()
@@ -204,53 +217,29 @@ func (u *upload) Commit(ctx context.Context) error {
 	return nil
 }
 
-// Abort implements [backup.Upload]. It ends a Consume that still runs and waits
-// for it until ctx ends.
-func (u *upload) Abort(ctx context.Context) error {
-	u.turn.Lock()
-	defer u.turn.Unlock()
-	if done := u.startAbort(); done != nil {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return fmt.Errorf("abort %s: waiting for its reader: %w", u.key, context.Cause(ctx))
-		}
-	}
-	u.mu.Lock()
-	was, segments := u.stage, u.segments
-	u.free()
-	u.mu.Unlock()
-	if was == aborted {
-		return nil
-	}
-	var faults []error
-	for _, seg := range segments {
-		if err := seg.undo(ctx); err != nil {
-			faults = append(faults, fmt.Errorf("abort %s: %w", seg.object.Key, err))
-		}
-	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
-	}
-	u.mu.Lock()
-	u.stage = aborted
-	u.mu.Unlock()
-	u.store.live.Delete(u.id)
-	u.store.metrics.uploads.WithLabelValues("aborted").Inc()
-	return nil
+// task is something that the stream of u depends on.
+func (u *upload) task(operation string) task {
+	patience := u.store.cfg.OutageTolerance
+	return task{operation: operation, patience: patience, grace: min(u.store.grace, patience), trouble: u.trouble}
 }
 
-// startAbort forbids everything else and returns what to wait for.
-func (u *upload) startAbort() <-chan struct{} {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.stage != aborted {
-		u.stage = aborting
+func (u *upload) trouble(err error) {
+	u.away.Store(err != nil)
+	if u.options.Trouble != nil {
+		u.options.Trouble(err)
 	}
-	if u.cancel != nil {
-		u.cancel(backup.ErrAborted)
+}
+
+// waitForStore tells a change of what Consume waits for. It is not called by two
+// goroutines at once.
+func (u *upload) waitForStore(waits bool) {
+	if u.waits == waits {
+		return
 	}
-	return u.done
+	u.waits = waits
+	if u.options.Waiting != nil {
+		u.options.Waiting(waits)
+	}
 }
 
 func hexSum(data []byte) string {

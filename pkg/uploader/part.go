@@ -1,0 +1,128 @@
+package uploader
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/rclone/rclone/fs"
+)
+
+// errMakeRoom ends an attempt because the credentials change. It passes.
+var errMakeRoom = errors.New("the credentials are being changed")
+
+// part is one piece of a multipart upload on its way.
+type part struct {
+	segment *segment
+	// number counts from 0.
+	number int
+	// offset is where it begins in the stream.
+	offset int64
+	data   []byte
+}
+
+func (p *part) String() string {
+	return fmt.Sprintf("part %d of %s (bytes %d-%d)", p.number+1, p.segment.object.Key, p.offset, p.offset+int64(len(p.data))-1)
+}
+
+// sendPart returns when the store has acknowledged p.
+func (u *upload) sendPart(ctx context.Context, p *part) error {
+	s := u.store
+	started := time.Now()
+	writer := p.segment.hidden.(*chunkObject).writer
+	err := s.persist(ctx, u.task("part"), func(ctx context.Context) error { return s.tryPart(ctx, writer, p) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	s.metrics.partTime.Observe(time.Since(started).Seconds())
+	s.metrics.parts.Inc()
+	u.acknowledge(int64(len(p.data)))
+	return nil
+}
+
+// tryPart makes one attempt. It is ended when nothing of the part has moved for
+// StallTimeout. When ctx ends it is left behind, without the data: rclone may be
+// waiting for the turn of a request, which no context ends (lib/pacer,
+// beginCall). After that the upload can only be aborted; a part is never sent
+// again beside an attempt of itself.
+func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) error {
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := &partBody{reader: bytes.NewReader(p.data)}
+	defer body.detach()
+	if !retriesInside(s.kind) {
+		silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
+		defer silence.Stop()
+		body.moved = func() { silence.Reset(s.cfg.StallTimeout) }
+	}
+	leave := *s.secrets.leave.Load()
+	done := make(chan error, 1)
+	s.behind.Go(func() {
+		done <- s.ask(attempt, func(*remote) error {
+			n, err := writer.WriteChunk(attempt, p.number, body)
+			if err == nil && n != int64(len(p.data)) {
+				return fmt.Errorf("the store took %d of %d bytes", n, len(p.data))
+			}
+			return err
+		})
+	})
+	for {
+		select {
+		case err := <-done:
+			return s.because(ctx, attempt, err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-leave:
+			cancel(errMakeRoom)
+			leave = nil
+		}
+	}
+}
+
+// partBody reads a part buffer until it is detached. An HTTP transport may read
+// a request's body for a moment after the request has failed, when the buffer
+// already holds the next part (net/http, RoundTripper).
+type partBody struct {
+	// moved, when set, is called for each read.
+	moved func()
+
+	mu     sync.Mutex
+	reader *bytes.Reader
+}
+
+var errDetached = errors.New("the part was given up")
+
+// Read implements io.Reader.
+func (b *partBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reader == nil {
+		return 0, errDetached
+	}
+	if b.moved != nil {
+		b.moved()
+	}
+	return b.reader.Read(p)
+}
+
+// Seek implements io.Seeker.
+func (b *partBody) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reader == nil {
+		return 0, errDetached
+	}
+	return b.reader.Seek(offset, whence)
+}
+
+func (b *partBody) detach() {
+	b.mu.Lock()
+	b.reader = nil
+	b.mu.Unlock()
+}
+
+var _ io.ReadSeeker = (*partBody)(nil)
