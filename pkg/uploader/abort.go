@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// abortPatience bounds the time in which Abort removes one object, and
-	// awayPatience the time to the first at a store that has not done what it
+	// abortPatience is how long Abort waits for the store to do something more,
+	// and awayPatience for the first of it at a store that has not done what it
 	// was asked for before: a job that failed has its end told soon, and what
 	// stays is nobody's hurry. After an outage rclone makes a request wait for
 	// up to 2 s (lib/pacer, NewS3), which has to fit.
@@ -46,14 +46,14 @@ func (u *upload) Abort(ctx context.Context) error {
 		patience = awayPatience
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	silence := time.AfterFunc(patience, func() { cancel(errLeft) })
+	u.silence = time.AfterFunc(patience, func() { cancel(errLeft) })
 	result := make(chan error, 1)
 	// rclone's request to abort takes no context (backend/s3/s3.go, Abort).
 	u.store.behind.Go(func() {
 		defer u.turn.Release(1)
 		defer cancel(nil)
-		defer silence.Stop()
-		result <- u.undo(ctx, func() { silence.Reset(abortPatience) })
+		defer u.silence.Stop()
+		result <- u.undo(ctx)
 	})
 	select {
 	case err := <-result:
@@ -82,8 +82,11 @@ func (u *upload) startAbort() <-chan struct{} {
 	return u.done
 }
 
-// undo removes what u has put into the store. It calls moved after each object.
-func (u *upload) undo(ctx context.Context, moved func()) error {
+// answered gives a store that does something time for more of it.
+func (u *upload) answered() { u.silence.Reset(abortPatience) }
+
+// undo removes what u has put into the store.
+func (u *upload) undo(ctx context.Context) error {
 	u.mu.Lock()
 	was, segments := u.stage, u.segments
 	u.free()
@@ -97,7 +100,7 @@ func (u *upload) undo(ctx context.Context, moved func()) error {
 			faults = append(faults, fmt.Errorf("abort %s: %w", seg.object.Key, err))
 			continue
 		}
-		moved()
+		u.answered()
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...)

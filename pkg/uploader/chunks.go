@@ -102,7 +102,10 @@ func (c *chunkObject) discard(ctx context.Context) error {
 func (c *chunkObject) abort(ctx context.Context) error {
 	err := c.segment.store.ask(ctx, func(*remote) error { return c.writer.Abort(ctx) })
 	if isStatus(err, http.StatusNotFound) {
-		return nil
+		err = nil
+	}
+	if err == nil {
+		c.segment.upload.answered()
 	}
 	return err
 }

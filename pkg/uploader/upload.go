@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rclone/rclone/lib/random"
 	"go.uber.org/zap"
@@ -48,6 +49,8 @@ type upload struct {
 
 	// turn is held by Commit and Abort, one after the other.
 	turn *semaphore.Weighted
+	// silence ends an Abort that does not come on.
+	silence *time.Timer
 
 	mu       sync.Mutex
 	stage    stage
