@@ -29,11 +29,6 @@ func (c source) Rows(ctx context.Context, schema, view string) ([][]any, error) 
 	if blind && strings.HasPrefix(view, "M_") && view != "M_DATABASE" {
 		return nil, nil
 	}
-	if strings.HasPrefix(view, "M_BACKUP_CATALOG") {
-		if err := c.readCatalog(ctx); err != nil {
-			return nil, err
-		}
-	}
 	if schema != views.AllDatabases {
 		return c.rows(view, c.database)
 	}
@@ -48,22 +43,6 @@ func (c source) Rows(ctx context.Context, schema, view string) ([][]any, error) 
 		}
 	}
 	return all, nil
-}
-
-// readCatalog fails, or hangs until the client gives up, when it was told to.
-func (c source) readCatalog(ctx context.Context) error {
-	shot, err := c.system.land.Snapshot(c.database)
-	if err != nil {
-		return err
-	}
-	switch shot.Settings.Catalog {
-	case landscape.CatalogError:
-		return failed("[8022830] ltt::exception caught while operating on IDBackupCatalog")
-	case landscape.CatalogHang:
-		<-ctx.Done()
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 func (c source) rows(view, database string) ([][]any, error) {

@@ -3,9 +3,11 @@ package hanasim
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/landscape"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/statement"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/views"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
@@ -80,10 +82,34 @@ func (c *session) Execute(ctx context.Context, text string, arguments []any) (wi
 	c.running(cancel)
 	defer c.running(nil)
 	if _, query := parsed.(statement.Query); query {
+		if err := c.readCatalog(ctx, text); err != nil {
+			return wire.Result{}, err
+		}
 		return c.engine().Query(ctx, c.reader, source{c}, text, arguments)
 	}
 	c.system.log.Info("statement", zap.String("database", c.database), zap.String("user", c.reader.User), zap.String("sql", text))
 	return wire.Result{}, c.run(ctx, parsed)
+}
+
+// readCatalog fails for a query of the backup catalog, or hangs until the client
+// gives up, when the simulator was told to. It comes before the views, which
+// serve one query at a time.
+func (c *session) readCatalog(ctx context.Context, query string) error {
+	if !strings.Contains(strings.ToUpper(query), "M_BACKUP_CATALOG") {
+		return nil
+	}
+	shot, err := c.system.land.Snapshot(c.database)
+	if err != nil {
+		return err
+	}
+	switch shot.Settings.Catalog {
+	case landscape.CatalogError:
+		return failed("[8022830] ltt::exception caught while operating on IDBackupCatalog")
+	case landscape.CatalogHang:
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 func (c *session) running(cancel context.CancelFunc) {
