@@ -274,6 +274,12 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	j.cancel(nil)
 	close(publishing)
 	publisher.Wait()
+	if v.state == StateRunning {
+		// The journal keeps it as it is.
+		c.log.Warn("an interrupted job is left to the next process", zap.String("job_id", j.snapshot().ID))
+		j.finish(func(*Record) {})
+		return
+	}
 
 	terminal := j.snapshot()
 	conclude(&terminal, v)

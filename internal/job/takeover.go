@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -99,7 +101,8 @@ func (c *Conductor) resume(e *entry) {
 // afterwards finds out what became of an interrupted backup: HANA is asked to
 // cancel it and then how it ended. It succeeded if its manifest was written,
 // which is the last step; otherwise its objects are removed, and it has failed,
-// or is lost if HANA believes in it.
+// or is lost if HANA believes in it. Told to stop before it knows, it leaves the
+// job as it is to the next process.
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
@@ -107,67 +110,98 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		Directory: c.config.Directory, Prefix: record.Prefix,
 	}
 	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}
+	c.cancelInterrupted(ctx, plan)
 	asking, cancel := context.WithTimeout(ctx, 3*c.config.AnswerTimeout)
 	defer cancel()
-	if err := c.parts.Trigger.Cancel(asking, plan); err != nil {
-		c.log.Warn("HANA could not be asked to cancel an interrupted backup", zap.String("job_id", record.ID), zap.Error(err))
-	}
 	entry, err := c.pollCatalog(asking, plan, 2*c.config.AnswerTimeout, nil)
 	if err != nil {
 		e.entryErr = err
 	} else {
 		e.entry = &entry
+		j.note(SideHANA, "its catalog calls backup %d %s", entry.BackupID, entry.State)
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })
-		if key, written := c.manifestOf(ctx, plan, entry.BackupID); written {
-			j.update(func(record *Record) { record.Manifest = key })
-			return verdict{state: StateSucceeded}
-		}
+	}
+	manifest, left := c.removeUnnamed(ctx, plan)
+	switch {
+	case ctx.Err() != nil:
+		return verdict{state: StateRunning}
+	case manifest != nil:
+		j.update(func(record *Record) {
+			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
+		})
+		return verdict{state: StateSucceeded}
 	}
 	v := judge(e)
-	if v.state == StateLost {
+	if left != nil {
+		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, left).Error())
+	} else if v.state == StateLost {
 		v.consequences = append(v.consequences, c.forget(ctx, j, plan, e.entry)...)
-	}
-	if err := c.removeObjects(ctx, plan); err != nil {
-		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, err).Error())
 	}
 	return v
 }
 
-// manifestOf looks for the manifest that this very job wrote.
-func (c *Conductor) manifestOf(ctx context.Context, plan backup.Plan, backupID int64) (key string, written bool) {
-	key = backup.ManifestKey(plan.SID, plan.Database, backupID)
-	m, err := readManifest(ctx, c.parts.Store, key)
-	if err != nil && !errors.Is(err, backup.ErrNotFound) {
-		c.log.Error("the manifest of an interrupted backup cannot be read", zap.String("job_id", plan.JobID), zap.Error(err))
+// cancelInterrupted asks HANA to end what nobody reads any more.
+func (c *Conductor) cancelInterrupted(ctx context.Context, plan backup.Plan) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.AnswerTimeout)
+	defer cancel()
+	if err := c.parts.Trigger.Cancel(ctx, plan); err != nil {
+		c.log.Warn("HANA could not be asked to cancel an interrupted backup", zap.String("job_id", plan.JobID), zap.Error(err))
 	}
-	return key, err == nil && m.JobID == plan.JobID
 }
 
-// removeObjects removes what a backup without a manifest made visible. Its
-// prefix was unused when it began. Objects that some manifest names stay,
-// whatever happened: nothing that can be restored is ever removed here.
-func (c *Conductor) removeObjects(ctx context.Context, plan backup.Plan) error {
-	manifests, err := c.parts.Store.List(ctx, backup.ManifestPrefix(plan.SID, plan.Database))
+// removeUnnamed removes what a backup made visible, unless a manifest names it:
+// then it returns that. While the store fails it is asked again for CleanTimeout;
+// the error says what may be left.
+func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backup.Manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
+	defer cancel()
+	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
+	manifest, err := backoff.Retry(ctx, func() (*backup.Manifest, error) {
+		objects, err := c.parts.Store.List(ctx, prefix)
+		if err != nil || len(objects) == 0 {
+			return nil, err
+		}
+		m, err := c.manifestFor(ctx, plan)
+		if m != nil && m.JobID != plan.JobID {
+			return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
+		}
+		if m != nil || err != nil {
+			return m, err
+		}
+		return nil, c.removeAll(ctx, objects)
+	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(0))
 	if err != nil {
-		return fmt.Errorf("list manifests: %w", err)
+		return nil, fmt.Errorf("what is below %s stays in the store: %w", prefix, err)
 	}
-	for _, object := range manifests {
+	return manifest, nil
+}
+
+// manifestFor looks for a manifest that names objects of plan, the newest ones
+// first. Its prefix was unused when the backup began, so that only its own job
+// can have written one. All manifests are read: nothing that can be restored
+// is ever removed.
+func (c *Conductor) manifestFor(ctx context.Context, plan backup.Plan) (*backup.Manifest, error) {
+	objects, err := c.parts.Store.List(ctx, backup.ManifestPrefix(plan.SID, plan.Database))
+	if err != nil {
+		return nil, fmt.Errorf("list manifests: %w", err)
+	}
+	for _, object := range slices.Backward(objects) {
 		m, err := readManifest(ctx, c.parts.Store, object.Key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if m.Prefix == plan.Prefix {
-			return fmt.Errorf("the objects of prefix %s stay: manifest %s names them", plan.Prefix, object.Key)
+			return m, nil
 		}
 	}
-	objects, err := c.parts.Store.List(ctx, backup.DataPrefix(plan.SID, plan.Database)+plan.Prefix+"/")
-	if err != nil {
-		return fmt.Errorf("list objects of prefix %s: %w", plan.Prefix, err)
-	}
-	var group errgroup.Group
+	return nil, nil
+}
+
+func (c *Conductor) removeAll(ctx context.Context, objects []backup.Object) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for _, object := range objects {
-		group.Go(func() error { return c.parts.Store.Remove(ctx, object.Key) })
+	for i := range objects {
+		group.Go(func() error { return c.parts.Store.Remove(ctx, objects[i].Key) })
 	}
 	return group.Wait()
 }

@@ -50,6 +50,7 @@ type streamEvidence struct {
 }
 
 // verdict is what HANA, its catalog, the streams and the store together say.
+// StateRunning stands for none yet: the next process has to find out.
 type verdict struct {
 	state        State
 	cause        *Error
