@@ -23,8 +23,10 @@ import (
 const (
 	// openPause is the time between attempts to open a store that is away.
 	openPause = 15 * time.Second
-	// sweepPause is the time between sweeps of what interrupted uploads left.
+	// sweepPause is the time between sweeps of what interrupted uploads left,
+	// and leftPause between those of what uploads of this daemon left.
 	sweepPause = 24 * time.Hour
+	leftPause  = 5 * time.Minute
 	// closeTimeout bounds closing the store.
 	closeTimeout = 10 * time.Second
 )
@@ -96,18 +98,25 @@ func (p *parts) ready(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes what interrupted uploads left in the store, now and daily.
+// sweep removes what interrupted uploads left in the store, now and daily, and
+// soon what this daemon could not remove while the store was away.
 func (p *parts) sweep(ctx context.Context, cfg *config.Config, log *zap.Logger) {
-	ticker := time.NewTicker(sweepPause)
-	defer ticker.Stop()
-	for {
-		if err := p.store.Sweep(ctx, p.sid+"/", cfg.Store.LeftoverAge); err != nil && ctx.Err() == nil {
+	daily, soon := time.NewTicker(sweepPause), time.NewTicker(leftPause)
+	defer daily.Stop()
+	defer soon.Stop()
+	everything := func() error { return p.store.Sweep(ctx, p.sid+"/", cfg.Store.LeftoverAge) }
+	own := func() error { return p.store.AbortLeft(ctx) }
+	for next := everything; ; {
+		if err := next(); err != nil && ctx.Err() == nil {
 			log.Warn("leftovers of interrupted uploads stay in the store", zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-daily.C:
+			next = everything
+		case <-soon.C:
+			next = own
 		}
 	}
 }
@@ -144,6 +153,7 @@ func storeConfig(c *config.Config) uploader.Config {
 	return uploader.Config{
 		Type: s.Type, Root: s.Root, Options: options, Crypt: crypt, MemoryBudget: int64(c.MemoryBudget), Streams: s.Streams,
 		Concurrency: s.Concurrency, MaxParts: s.MaxParts, PartSize: int64(s.PartSize), OutageTolerance: s.OutageTolerance, StallTimeout: s.StallTimeout,
+		Refresh: func() (map[string]string, error) { return readSecrets(s.Secrets) },
 	}
 }
 
