@@ -15,7 +15,8 @@ import (
 // O_DIRECT reaches the pipe and is then refused with EINVAL, so it is closed as
 // a writer but was never opened: IN_CLOSE_WRITE without IN_OPEN (seen on Linux
 // 6.18). Equal events that nobody has read yet are merged by the kernel, so
-// every count is "at least".
+// every count is "at least": an O_DIRECT at the very moment after another
+// closing is lost in it.
 //
 // What cannot be told apart: a writer that died before its first byte from one
 // that changed its mind; and O_DIRECT from an ordinary empty opening where the

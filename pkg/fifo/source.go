@@ -231,7 +231,8 @@ func (s *Source) Report() []backup.StreamReport {
 	reports := make([]backup.StreamReport, 0, len(s.streams))
 	for _, st := range s.streams {
 		r := st.report
-		r.Bytes, r.EmptyOpens = st.bytes.Load(), st.openings.empty
+		r.Bytes = st.bytes.Load()
+		r.EmptyOpens, r.DirectOpens = st.openings.empty, st.openings.direct
 		reports = append(reports, r)
 	}
 	return reports

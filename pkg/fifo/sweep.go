@@ -46,26 +46,10 @@ func Sweep(directory string, pipes []PipeID) (Swept, error) {
 			continue
 		}
 		done[p.Name] = true
-		ours := func(e entry) bool { return isJournaled(e, p.Name, pipes) }
-		e, err := d.look(p.Name)
-		if err != nil || !e.exists {
-			errs = append(errs, err)
-			continue
-		}
-		if !ours(e) {
-			swept.Left = append(swept.Left, p.Name)
-			continue
-		}
-		f, err := d.hold(p.Name)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		held = append(held, f)
-		removed, err := d.remove(p.Name, ours)
+		f, err := d.sweep(p.Name, pipes, &swept)
 		errs = append(errs, err)
-		if removed {
-			swept.Removed = append(swept.Removed, p.Name)
+		if f != nil {
+			held = append(held, f)
 		}
 	}
 	if len(held) > 0 {
@@ -75,6 +59,28 @@ func Sweep(directory string, pipes []PipeID) (Swept, error) {
 		errs = append(errs, f.Close())
 	}
 	return swept, errors.Join(append(errs, d.close())...)
+}
+
+// sweep removes the pipe at name, if it is one of pipes, and returns it open.
+func (d *directory) sweep(name string, pipes []PipeID, swept *Swept) (*os.File, error) {
+	ours := func(e entry) bool { return isJournaled(e, name, pipes) }
+	e, err := d.look(name)
+	if err != nil || !e.exists {
+		return nil, err
+	}
+	if !ours(e) {
+		swept.Left = append(swept.Left, name)
+		return nil, nil
+	}
+	f, err := d.hold(name)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := d.remove(name, ours)
+	if removed {
+		swept.Removed = append(swept.Removed, name)
+	}
+	return f, err
 }
 
 // checkNames refuses what no journal of ours holds: a name that leads out of the
