@@ -204,6 +204,8 @@ func TestJobs(t *testing.T) {
 		{name: "store fails", method: "GET", path: "/v1/backups", before: func() { a.jobs.SetBackups(io.ErrUnexpectedEOF) }, status: 500, want: "unexpected EOF"},
 		{name: "store is slow", method: "GET", path: "/v1/backups", before: func() { a.jobs.SetBackups(context.DeadlineExceeded) }, status: 504, want: "timeout"},
 		{name: "not the primary", method: "POST", path: "/v1/restores", body: `{"database":"HXE","backup":"latest"}`, before: func() { a.jobs.SetBackups(backup.ErrNotPrimary) }, status: 422, want: "unprocessable"},
+		{name: "to be lost", method: "POST", path: "/v1/backups", body: `{"database":"LOSER"}`, status: 202, want: `"job_id":"job-4"`},
+		{name: "delta of a lost base", method: "POST", path: "/v1/backups", body: `{"database":"LOSER","kind":"differential"}`, before: func() { a.jobs.Finish("job-4", job.StateLost) }, status: 409, want: "base_lost"},
 		{name: "draining", method: "POST", path: "/v1/backups", body: `{"database":"NEW"}`, before: a.jobs.Drain, status: 503, want: "draining"},
 		{name: "unknown path", method: "GET", path: "/v2/jobs", status: 404, want: "unknown_path"},
 		{name: "wrong method", method: "PUT", path: "/v1/jobs/job-1", status: 405, want: "DELETE, GET, HEAD"},

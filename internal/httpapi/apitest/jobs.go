@@ -86,6 +86,9 @@ func (j *Jobs) start(record job.Record, request string) (job.Record, error) {
 			}
 			return job.Record{}, &job.ConflictError{Key: record.IdempotencyKey, JobID: other.ID}
 		}
+		if other.Database == database && other.State == job.StateLost && record.Kind == backup.KindDifferential {
+			return job.Record{}, &job.LostError{Database: database, JobID: other.ID, BackupID: 1700000000000}
+		}
 		if other.Database == database && !other.State.Terminal() {
 			return job.Record{}, &job.BusyError{Database: database, JobID: other.ID}
 		}
