@@ -112,6 +112,8 @@ func TestSourceReceives(t *testing.T) {
 				must(t, receive(t, "the writer's end", writer))
 				same(t, got, data)
 
+				// Events are handled beside the stream.
+				eventually(t, "the count", func() bool { return s.Report()[0].DirectOpens >= wantDirect(name) })
 				r := s.Report()[0]
 				if r.OpenedAt.IsZero() || r.ClosedAt.Before(r.OpenedAt) {
 					t.Errorf("times: opened %v, closed %v", r.OpenedAt, r.ClosedAt)
