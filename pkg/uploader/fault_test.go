@@ -2,8 +2,6 @@ package uploader
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -300,65 +298,6 @@ func TestPermanentFaultFailsAtOnce(t *testing.T) {
 			t.Fatalf("error %v, want NoSuchBucket", err)
 		}
 	})
-}
-
-func TestOutageIsBounded(t *testing.T) {
-	server := startS3(t)
-	data := make([]byte, 2*smallestPart)
-	for _, test := range []struct {
-		name  string
-		serve http.HandlerFunc
-	}{
-		{"black hole", hole},
-		{"503 for ever", answer(http.StatusServiceUnavailable, "SlowDown")},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			store, _ := openS3(t, server, func(cfg *Config) {
-				cfg.OutageTolerance, cfg.StallTimeout = 2*time.Second, 500*time.Millisecond
-			})
-			server.faults.add(&fault{isPart(1), 1000, test.serve})
-			upload, err := store.Begin(t.Context(), "k", backup.UploadOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			started := time.Now()
-			_, err = upload.Consume(t.Context(), bytes.NewReader(data))
-			took := time.Since(started)
-			if err == nil || !strings.Contains(err.Error(), "part 1 of k") {
-				t.Errorf("error %v, want one that names part 1", err)
-			}
-			if took < time.Second || took > 15*time.Second {
-				t.Errorf("took %s, want about the 2s of the outage tolerance", took)
-			}
-			server.faults.clear()
-			if err := upload.Abort(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-}
-
-// A cancelled context ends what waits for a store that does not answer.
-func TestCancelInAnOutage(t *testing.T) {
-	server := startS3(t)
-	store, _ := openS3(t, server, nil)
-	upload, err := store.Begin(t.Context(), "k", backup.UploadOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
-	server.faults.add(&fault{isPart(1), 1000, func(w http.ResponseWriter, r *http.Request) {
-		cancel(errors.New("stopped by the test"))
-		hole(w, r)
-	}})
-	_, err = upload.Consume(ctx, bytes.NewReader(make([]byte, smallestPart)))
-	if err == nil || !strings.Contains(err.Error(), "stopped by the test") {
-		t.Errorf("error %v, want the cause of the cancellation", err)
-	}
-	if err := upload.Abort(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A read of a part that breaks off is repeated, the stream goes on.

@@ -69,6 +69,8 @@ func (s *Store) persist(ctx context.Context, t task, try func(context.Context) e
 		return err
 	case a.final:
 		return err
+	case a.said != nil && errors.Is(a.last, errSilent):
+		return fmt.Errorf("no success within %s: %w; before that: %w", t.patience, err, a.said)
 	default:
 		return fmt.Errorf("no success within %s: %w", t.patience, err)
 	}
@@ -84,6 +86,9 @@ type attempts struct {
 	// followed by another.
 	last     error
 	failures int
+	// said is the last error that is more than silence. rclone may keep a
+	// request back after others have failed, which looks like silence.
+	said error
 	// refusedAt is when the store began to refuse the credentials in use.
 	refusedAt time.Time
 	// final is set when last cannot pass.
@@ -111,6 +116,9 @@ func (a *attempts) next(ctx context.Context) error {
 			a.final = true
 			return backoff.Permanent(a.last)
 		default:
+			if !errors.Is(a.last, errSilent) {
+				a.said = a.last
+			}
 			return a.last
 		}
 	}

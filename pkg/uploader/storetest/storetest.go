@@ -70,6 +70,7 @@ func Run(t *testing.T, subject Subject) {
 		{"RoundTrip", testRoundTrip},
 		{"Segments", testSegments},
 		{"EmptyStream", testEmptyStream},
+		{"Waiting", testWaiting},
 		{"SourceFails", testSourceFails},
 		{"CancelledConsume", testCancelledConsume},
 		{"CancelledCommit", testCancelledCommit},
