@@ -136,7 +136,7 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 	case "CRASH":
 		return c.crash()
 	case "START":
-		err = c.system.Restart()
+		err = c.system.Restart() //nolint:contextcheck // clients outlive whoever starts a database
 	case "RECOVER SYSTEMDB":
 		if !c.control {
 			return refused("SIM RECOVER SYSTEMDB at the port of a database, which it would stop")

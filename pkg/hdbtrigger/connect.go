@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	hdb "github.com/SAP/go-hdb/driver"
@@ -61,7 +63,7 @@ func (c *connector) login(ctx context.Context, secret password) (sqldriver.Conn,
 	if err != nil {
 		return nil, err
 	}
-	dialer := &loginDialer{keepAlive: c.config.KeepAlive}
+	dialer := &loginDialer{keepAlive: c.config.KeepAlive, silence: c.config.silence()}
 	one := hdb.NewBasicAuthConnector(c.config.address(), c.config.User, string(secret))
 	one.SetTimeout(c.timeout)
 	one.SetTLSConfig(tlsConfig)
@@ -87,15 +89,19 @@ func (c *connector) login(ctx context.Context, secret password) (sqldriver.Conn,
 // go-hdb itself does not look at ctx once TCP is up, and without a timeout a
 // login at a server that accepts and stays silent would hang for ever.
 type loginDialer struct {
-	keepAlive time.Duration
-	stop      func() bool
+	keepAlive, silence time.Duration
+	stop               func() bool
 }
 
-// DialContext dials with TCP keep-alive.
+// DialContext dials with TCP keep-alive. That alone notices a silent host only
+// while nothing is on its way: a statement that nobody acknowledges is sent
+// again for about 15 minutes (tcp_retries2, tcp(7)), unless TCP_USER_TIMEOUT
+// ends it.
 func (d *loginDialer) DialContext(ctx context.Context, address string, _ dial.DialerOptions) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: d.keepAlive, Interval: d.keepAlive, Count: 3,
-	}}
+	dialer := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: d.keepAlive, Interval: d.keepAlive, Count: keepAliveProbes},
+		Control:         d.limitSilence,
+	}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -105,6 +111,16 @@ func (d *loginDialer) DialContext(ctx context.Context, address string, _ dial.Di
 		_ = conn.Close()
 	})
 	return conn, nil
+}
+
+// limitSilence sets TCP_USER_TIMEOUT.
+func (d *loginDialer) limitSilence(_, _ string, raw syscall.RawConn) error {
+	const tcpUserTimeout = 18 // linux/tcp.h; in milliseconds
+	var errSet error
+	err := raw.Control(func(fd uintptr) {
+		errSet = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.silence.Milliseconds()))
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", errSet))
 }
 
 // release ends the watch over ctx and reports whether it has left the

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/SAP/go-hdb/driver/dial"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -184,33 +183,6 @@ func TestStatementAfterCloseIsNotSent(t *testing.T) {
 	}
 	if n := accepted.Load(); n != 0 {
 		t.Errorf("%d connections, expected none", n)
-	}
-}
-
-func TestConnectionsHaveKeepAlive(t *testing.T) {
-	port, _ := listen(t, silence)
-	dialer := loginDialer{keepAlive: 17 * time.Second}
-	address := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String()
-	conn, err := dialer.DialContext(t.Context(), address, dial.DialerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeQuietly(conn)
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var on, idle int
-	var errOn, errIdle error
-	err = raw.Control(func(fd uintptr) {
-		on, errOn = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
-		idle, errIdle = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE)
-	})
-	if err := errors.Join(err, errOn, errIdle); err != nil {
-		t.Fatal(err)
-	}
-	if on != 1 || idle != 17 {
-		t.Errorf("keep-alive %d after %d s, expected 1 after 17 s", on, idle)
 	}
 }
 

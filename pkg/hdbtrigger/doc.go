@@ -10,8 +10,9 @@
 //
 //   - Statements that change something (BACKUP, RECOVER, ALTER SYSTEM, CANCEL)
 //     run on a fresh connection of their own. It has no read time limit,
-//     because a backup says nothing until it is done, and TCP keep-alive
-//     instead. Such a statement is sent once: go-hdb reports a lost connection
+//     because a backup says nothing until it is done, and TCP keep-alive and
+//     TCP_USER_TIMEOUT instead: a host that vanishes without a word is noticed
+//     after 75 s. Such a statement is sent once: go-hdb reports a lost connection
 //     as driver.ErrBadConn, for which database/sql sends a statement again, up
 //     to three times, everywhere but on a *sql.Conn.
 //   - SELECTs run on a small pool with a time limit and may be sent again.

@@ -2,7 +2,6 @@ package hdbtrigger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -10,7 +9,8 @@ import (
 
 // Entry returns the catalog's row and files of the backup that carries plan's
 // job id as its comment, or backup.ErrNotFound. Without CATALOG READ the
-// catalog looks empty.
+// catalog looks empty. A row that cannot be right is an error that names the
+// column.
 func (t *Trigger) Entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
 	entry, err := t.entry(ctx, plan)
 	if err != nil {
@@ -32,12 +32,12 @@ func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEn
 	}
 	var entries []backup.CatalogEntry
 	err := t.query(ctx, selectEntry, func(scan func(...any) error) error {
-		var e backup.CatalogEntry
-		var message, comment sql.Null[string]
-		var started, ended sql.NullTime // a running backup has no end
-		err := scan(&e.EntryID, &e.BackupID, &e.EntryType, &e.State, &message, &comment, &started, &ended)
-		e.Message, e.Comment, e.StartedAt, e.EndedAt = message.V, comment.V, started.Time, ended.Time
-		entries = append(entries, e)
+		var row entryRow
+		if err := row.scan(scan); err != nil {
+			return err
+		}
+		entry, err := row.entry()
+		entries = append(entries, entry)
 		return err
 	}, plan.Database, plan.JobID)
 	switch {
@@ -55,13 +55,12 @@ func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEn
 func (t *Trigger) files(ctx context.Context, database string, entryID int64) ([]backup.CatalogFile, error) {
 	files := []backup.CatalogFile{}
 	err := t.query(ctx, selectFiles, func(scan func(...any) error) error {
-		var volume, size sql.Null[int64]
-		var source, service, host, destination, path sql.Null[string]
-		err := scan(&volume, &source, &service, &host, &size, &destination, &path)
-		files = append(files, backup.CatalogFile{
-			VolumeID: int(volume.V), SourceType: source.V, Service: service.V, Host: host.V,
-			Size: size.V, DestinationType: destination.V, Path: path.V,
-		})
+		var row fileRow
+		if err := row.scan(scan); err != nil {
+			return err
+		}
+		file, err := row.file()
+		files = append(files, file)
 		return err
 	}, database, entryID)
 	if err != nil {

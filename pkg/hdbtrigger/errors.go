@@ -13,6 +13,7 @@ import (
 
 // HANA's outer codes.
 const (
+	codeGeneral        = 2
 	codeAuthentication = 10
 	codeSyntax         = 257
 	codePrivilege      = 258
@@ -23,6 +24,11 @@ const (
 	codeBackup         = 447
 	codeRecovery       = 448
 	codeStrategy       = 449
+
+	// Of SAP's own clients, as users quote them; go-hdb reports the operating
+	// system's error instead.
+	codeClientConnect = -10709
+	codeClientKey     = -10104
 )
 
 // innerCode finds the codes that HANA nests into a text: "[2000008] Error
@@ -58,5 +64,19 @@ func translate(statement string, err error) error {
 			Code: answer.Code(), Inner: innerCodes(answer.Code(), text), Text: text, Statement: statement,
 		}
 	}
-	return fmt.Errorf("%s: no answer from HANA: %w", statement, err)
+	return &lostError{statement, err}
 }
+
+// lostError is a statement that may have reached HANA, without an answer.
+type lostError struct {
+	statement string
+	err       error
+}
+
+// Error names the statement.
+func (e *lostError) Error() string {
+	return fmt.Sprintf("%s: no answer from HANA: %v", e.statement, e.err)
+}
+
+// Unwrap gives what happened to the connection.
+func (e *lostError) Unwrap() error { return e.err }

@@ -1,15 +1,12 @@
 package hdbtrigger
 
 import (
-	"context"
-	"crypto/x509"
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
-	"net"
-	"os"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,56 +46,6 @@ func TestInnerCodes(t *testing.T) {
 	}
 }
 
-func TestHint(t *testing.T) {
-	refused := &connectError{"localhost:39013", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}}
-	hana := func(code int, inner ...int) error {
-		return fmt.Errorf("stage: %w", &backup.HANAError{Code: code, Inner: inner, Statement: kindBackup})
-	}
-	tests := []struct {
-		name string
-		err  error
-		want string // a part of it; "" for none
-	}{
-		{"wrong password", hana(10), "password file"},
-		{"privilege", hana(258), "CATALOG READ"},
-		{"forced change", hana(414), "NO FORCE_FIRST_PASSWORD_CHANGE"},
-		{"locked", hana(416), "RESET CONNECT ATTEMPTS"},
-		{"inner code knows more than the outer", hana(447, 2000008), "reader of a pipe"},
-		{"the first known inner code counts", hana(447, 99, 2000004), "O_DIRECT"},
-		{"unknown inner code", hana(447, 99), "backup.log"},
-		{"recovery", hana(448), "tenant is down"},
-		{"strategy", hana(449, 111014), "right system"},
-		{"strategy alone", hana(449), "catalog and backups"},
-		{"refused connection", refused, "secondary site"},
-		{"certificate", &connectError{"h:1", x509.UnknownAuthorityError{}}, "root CA file"},
-		{"unknown code", hana(2048), ""},
-		{"cancelled", context.Canceled, ""},
-		{"busy has its own words", backup.ErrBusy, ""},
-		{"nil", nil, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got := Hint(tt.err)
-			if (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) {
-				t.Errorf("%q, expected %q in it", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestEveryHintIsOneSentenceAndUnique(t *testing.T) {
-	seen := map[int]bool{}
-	for _, h := range append(innerHints(), outerHints()...) {
-		if seen[h.code] {
-			t.Errorf("code %d appears twice", h.code)
-		}
-		seen[h.code] = true
-		if !strings.HasSuffix(h.text, ".") || strings.Contains(h.text, ". ") {
-			t.Errorf("code %d: not one sentence: %s", h.code, h.text)
-		}
-	}
-}
-
 func TestConnectErrorHidesWhatMakesDatabaseSQLTryAgain(t *testing.T) {
 	cause := errors.New("cause")
 	err := error(&connectError{"h:1", fmt.Errorf("%w: %w", sqldriver.ErrBadConn, cause)})
@@ -108,4 +55,39 @@ func TestConnectErrorHidesWhatMakesDatabaseSQLTryAgain(t *testing.T) {
 	if !errors.Is(err, cause) {
 		t.Error("the cause is not visible")
 	}
+}
+
+// FuzzInnerCodes: whatever HANA says, the codes found stand in its text in
+// brackets and in this order, and the hint is one line.
+func FuzzInnerCodes(f *testing.F) {
+	f.Add(447, "[447] backup could not be completed, [2000008] Error during asynchronous file transfer (io_getevents), rc=28: No space left on device; $fileCallback$=[W]")
+	f.Add(449, "recovery strategy could not be determined: [111014] The backup with backup id '1660627536506' cannot be used for recovery")
+	f.Add(-10709, "Connection failed (RTE:[89006] System call 'connect' failed, rc=111")
+	f.Add(448, "[1768621511068][00012]\x00 [999999999],[9999999999] [\xff10]\n[٣٣]")
+	f.Fuzz(func(t *testing.T, outer int, text string) {
+		codes := innerCodes(outer, text)
+		rest := text
+		for _, code := range codes {
+			if code == outer || code < 0 {
+				t.Errorf("code %d", code)
+			}
+			found := -1
+			for _, digits := range []string{"%d", "%02d", "%03d", "%04d", "%05d", "%06d", "%07d", "%08d", "%09d"} {
+				if i := strings.Index(rest, "["+fmt.Sprintf(digits, code)+"]"); i >= 0 && (found < 0 || i < found) {
+					found = i
+				}
+			}
+			if found < 0 {
+				t.Fatalf("code %d of %v is not in the rest of the text, %q", code, codes, rest)
+			}
+			rest = rest[found+1:]
+		}
+		hint := Hint(&backup.HANAError{Code: outer, Inner: codes, Text: text, Statement: kindBackup})
+		known := slices.ContainsFunc(KnownCodes(), func(k KnownCode) bool {
+			return (!k.Inner && k.Code == outer) || (k.Inner && slices.Contains(codes, k.Code))
+		})
+		if (hint != "") != known || strings.Contains(hint, "\n") {
+			t.Errorf("hint %q for %s", hint, strconv.Itoa(outer))
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package hdbtrigger
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -73,6 +74,18 @@ func TestStatementsAreBuilt(t *testing.T) {
 			func() (statement, error) { return cancelStatement(1755519941920) },
 			statement{kindCancel, `BACKUP CANCEL 1755519941920`},
 		},
+		{
+			"delete a tenant's",
+			func() (statement, error) { return deleteStatement(samplePlan(nil), 1755519941920) },
+			statement{kindDelete, `BACKUP CATALOG DELETE FOR "HXE" BACKUP_ID 1755519941920`},
+		},
+		{
+			"delete SYSTEMDB's",
+			func() (statement, error) {
+				return deleteStatement(samplePlan(func(p *backup.Plan) { p.Database = backup.SystemDB }), 1755519941920)
+			},
+			statement{kindDelete, `BACKUP CATALOG DELETE BACKUP_ID 1755519941920`},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,6 +134,14 @@ func TestStatementsAreRefused(t *testing.T) {
 		},
 		{"stop SYSTEMDB", func() (statement, error) { return databaseStatement(kindStop, "SYSTEMDB") }, "SYSTEMDB"},
 		{"cancel nothing", func() (statement, error) { return cancelStatement(0) }, "backup id 0"},
+		{"delete nothing", func() (statement, error) { return deleteStatement(samplePlan(nil), -1) }, "backup id -1"},
+		{
+			"delete in no database",
+			func() (statement, error) {
+				return deleteStatement(samplePlan(func(p *backup.Plan) { p.Database = `X" ALL BEFORE` }), 1)
+			},
+			"database",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,9 +195,15 @@ func FuzzStatements(f *testing.F) {
 			expectTokens(t, s.text, []string{"ALTER", "SYSTEM", "STOP", "DATABASE", `"` + database})
 		}
 		if s, err := cancelStatement(id); err == nil {
-			if got := tokens(t, s.text); len(got) != 3 || strings.Trim(got[2], "0123456789") != "" {
-				t.Errorf("%q", got)
+			expectTokens(t, s.text, []string{"BACKUP", "CANCEL", strconv.FormatInt(id, 10)})
+		}
+		if s, err := deleteStatement(plan, id); err == nil {
+			want := []string{"BACKUP", "CATALOG", "DELETE"}
+			if database != backup.SystemDB {
+				want = append(want, "FOR", `"`+database)
 			}
+			// Never ALL BEFORE, and never COMPLETE, which removes files.
+			expectTokens(t, s.text, append(want, "BACKUP_ID", strconv.FormatInt(id, 10)))
 		}
 		// Quoting alone must hold too, should a grammar ever become wider.
 		expectTokens(t, identifier(database)+literal(prefix), []string{`"` + database, "'" + prefix})

@@ -111,9 +111,18 @@ func (t *Trigger) Cancel(ctx context.Context, plan backup.Plan) error {
 	return cancelErr
 }
 
-// Delete removes one backup from the catalog of plan's database; files are not
-// touched. It is sent once, as everything that changes something.
+// Delete removes the backup with backupID from the catalog of plan's database;
+// files are not touched. Only one that carries plan's job id is removed: a wrong
+// id must not cost anybody a good backup. It is sent once, as everything that
+// changes something.
 func (t *Trigger) Delete(ctx context.Context, plan backup.Plan, backupID int64) error {
+	entry, err := t.entry(ctx, plan)
+	if err == nil && entry.BackupID != backupID {
+		err = fmt.Errorf("it is not the backup of job %s, which has the backup id %d", plan.JobID, entry.BackupID)
+	}
+	if err != nil {
+		return fmt.Errorf("delete backup %d from the catalog: %w: %w", backupID, backup.ErrNotSent, err)
+	}
 	remove, err := deleteStatement(plan, backupID)
 	if err != nil {
 		return err

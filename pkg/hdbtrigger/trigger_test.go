@@ -231,7 +231,7 @@ func TestEntryThatIsNotThere(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	hana.set("SYS_DATABASES.M_BACKUP_CATALOG",
-		catalogRow("HXE", plan.JobID, "successful", "complete data backup", 1755519941920, nil),
+		catalogRow("HXE", plan.JobID, "successful", "complete data backup", 1755519941920, time.UnixMilli(1755519941921).UTC()),
 		catalogRow("HXE", plan.JobID, "running", "complete data backup", 1755519941999, nil))
 	_, err := trigger.Entry(t.Context(), plan)
 	if err == nil || errors.Is(err, backup.ErrNotFound) || !strings.Contains(err.Error(), "1755519941920") || !strings.Contains(err.Error(), "1755519941999") {
@@ -273,7 +273,8 @@ func TestCancelThatHANARefuses(t *testing.T) {
 		t.Run("then "+after, func(t *testing.T) {
 			hana, config := startScripted(t, nil)
 			row := func(state string) {
-				hana.set("SYS_DATABASES.M_BACKUP_CATALOG", catalogRow("HXE", plan.JobID, state, "complete data backup", 1755519941920, nil))
+				ended := time.UnixMilli(1755519941921).UTC()
+				hana.set("SYS_DATABASES.M_BACKUP_CATALOG", catalogRow("HXE", plan.JobID, state, "complete data backup", 1755519941920, ended))
 			}
 			row("running")
 			hana.execute = func(context.Context, string) error {

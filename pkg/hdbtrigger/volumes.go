@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -33,18 +34,24 @@ func (t *Trigger) volumes(ctx context.Context, database string) ([]volume, error
 	var volumes []volume
 	err := t.query(ctx, selectVolumes, func(scan func(...any) error) error {
 		var v volume
+		var id sql.Null[int64]
 		var status, coordinator sql.Null[string]
-		if err := scan(&v.id, &v.host, &v.port, &v.service, &status, &coordinator); err != nil {
+		if err := scan(&id, &v.host, &v.port, &v.service, &status, &coordinator); err != nil {
 			return err
 		}
+		volumeID, err := number("VOLUME_ID", id, 0, math.MaxInt32)
+		if err != nil {
+			return err
+		}
+		v.id = int(volumeID)
 		if status.V != active {
 			return fmt.Errorf("service %s at %s:%d with volume %d is not active (ACTIVE_STATUS %q), so HANA cannot back up %s",
 				v.service, v.host, v.port, v.id, status.V, database)
 		}
 		v.master = coordinator.V == "MASTER"
 		// A data volume may have several partitions, but one backup file.
-		known := slices.ContainsFunc(volumes, func(other volume) bool { return other.id == v.id })
-		if !known && v.id != backup.TopologyVolume {
+		listed := slices.ContainsFunc(volumes, func(other volume) bool { return other.id == v.id })
+		if !listed && v.id != backup.TopologyVolume {
 			volumes = append(volumes, v)
 		}
 		return nil
