@@ -170,13 +170,13 @@ var storeFaults = []modelFault{
 		}
 	}},
 	{"an upload fails", []string{CodeUpload}, storeFaultOf(opConsume, func(d draw, _ *modelSchedule, f *storeFault) {
-		f.at = d.IntN(40_000)
+		f.at = d.IntN(18_000)
 		if d.often(50) {
 			f.stall = d.upTo(5 * time.Second)
 		}
 	})},
 	{"the store is away for a while", []string{CodeUnfinished, CodeUnopened, CodeAnswerUnknown}, storeFaultOf(opConsume, func(d draw, _ *modelSchedule, f *storeFault) {
-		f.at, f.stall, f.recovers = d.IntN(40_000), d.upTo(10*time.Second), true
+		f.at, f.stall, f.recovers = d.IntN(18_000), d.upTo(10*time.Second), true
 	})},
 	{"a commit fails", []string{CodeCommit}, storeFaultOf(opCommit, func(d draw, _ *modelSchedule, f *storeFault) {
 		f.hangs, f.after, f.at = d.often(20), d.often(60), d.IntN(3)

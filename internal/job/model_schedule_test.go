@@ -20,12 +20,16 @@ type modelSchedule struct {
 	door    doorSpec
 	store   storeSpec
 	outside outsideSpec
+	crash   crashSpec
 }
 
 func (s *modelSchedule) String() string {
 	faults := strings.Join(s.faults, ", ")
 	if faults == "" {
 		faults = "none"
+	}
+	if s.crash.after != nil && len(s.crash.after.faults) > 0 {
+		faults += "; after that: " + strings.Join(s.crash.after.faults, ", ")
 	}
 	return fmt.Sprintf("seed %d: %d streams; faults: %s", s.seed, len(s.sizes), faults)
 }
@@ -188,7 +192,7 @@ func drawSchedule(seed uint64) *modelSchedule {
 	d := draw{rand.New(rand.NewPCG(seed, 3))}
 	s := &modelSchedule{seed: seed, sizes: make([]int, 1+d.IntN(6))}
 	for i := range s.sizes {
-		s.sizes[i] = 4097 + d.IntN(30_000)
+		s.sizes[i] = 4097 + d.IntN(12_000)
 	}
 	s.draw(d)
 	for range d.faults() {
@@ -196,6 +200,9 @@ func drawSchedule(seed uint64) *modelSchedule {
 		f.draw(d, s)
 		s.faults = append(s.faults, f.name)
 		s.codes = append(s.codes, f.codes...)
+	}
+	if d.often(25) {
+		drawCrash(s)
 	}
 	return s
 }
@@ -231,6 +238,6 @@ func (s *modelSchedule) draw(d draw) {
 		s.store.delays[op] = d.upTo(40 * time.Millisecond)
 	}
 	if d.often(30) {
-		s.store.segment = 5000 + d.IntN(10_000)
+		s.store.segment = 3000 + d.IntN(5_000)
 	}
 }

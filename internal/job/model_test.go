@@ -1,7 +1,9 @@
 package job
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,8 +18,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestModel runs the conductor in a world that is all fake: HANA, pipes, store
@@ -41,7 +41,7 @@ const (
 	// modelLimit is the fake time in which every job has to end.
 	modelLimit = 5 * time.Minute
 	// modelFailures is after how many bad schedules the test gives up.
-	modelFailures = 10
+	modelFailures = 100
 )
 
 func TestModel(t *testing.T) {
@@ -74,15 +74,15 @@ func TestModel(t *testing.T) {
 
 // modelRoot is a directory in memory, where there is one: a journal is synced
 // at every step.
-func modelRoot(t *testing.T) string {
-	t.Helper()
+func modelRoot(tb testing.TB) string {
+	tb.Helper()
 	root, err := os.MkdirTemp("/dev/shm", "model") //nolint:usetesting // t.TempDir is on a disk
 	if err != nil {
-		return t.TempDir()
+		return tb.TempDir()
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := os.RemoveAll(root); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return root
@@ -103,7 +103,7 @@ func runSchedule(t *testing.T, results *modelResults, root string, seed uint64) 
 		w = newModelWorld(s, state)
 		w.play(results)
 	})
-	if err := os.RemoveAll(state); err != nil {
+	if err := errors.Join(os.RemoveAll(state), os.RemoveAll(state+".after")); err != nil {
 		t.Error(err)
 	}
 	if len(w.violations) > 0 {
@@ -129,6 +129,7 @@ func (w *modelWorld) play(results *modelResults) {
 	var outside sync.WaitGroup
 	ended := make(chan struct{})
 	w.meddle(c, record.ID, ended, &outside)
+	next := w.live(c, record.ID)
 	record = w.await(c, record.ID)
 	results.count(record, time.Since(w.born))
 	synctest.Wait()
@@ -142,8 +143,37 @@ func (w *modelWorld) play(results *modelResults) {
 	}
 	c.Close()
 	w.restart(c)
-	close(w.over)
+	w.end()
+	if next != nil {
+		next.playOn(&w.s.crash, record.ID)
+		w.violations = append(w.violations, next.violations...)
+	}
+}
+
+// end lets go of whoever waits for ever.
+func (w *modelWorld) end() {
+	if !isClosed(w.over) {
+		close(w.over)
+	}
 	w.actors.Wait()
+}
+
+// live waits until a job has ended or the daemon is killed; then it gives the
+// world that is left.
+func (w *modelWorld) live(c *Conductor, id string) (next *modelWorld) {
+	if w.s.crash.at == 0 {
+		return nil
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.await(c, id)
+	}()
+	if w.sleep(w.s.crash.at, ended) {
+		next = w.crash()
+	}
+	<-ended
+	return next
 }
 
 // await returns the terminal record of a job, which has to come in time.
@@ -165,7 +195,12 @@ func (w *modelWorld) await(c *Conductor, id string) Record {
 			}
 			last = record
 		case <-limit.C:
-			panic(fmt.Sprintf("%s: the job has not ended in %s: %+v", w.s, modelLimit, last))
+			if isClosed(w.over) {
+				panic(fmt.Sprintf("%s: a job never ends: %+v", w.s, last))
+			}
+			w.violate("job %s has not ended in %s; stage %s", id, modelLimit, last.Stage)
+			close(w.over)
+			limit.Reset(modelLimit)
 		}
 	}
 }
@@ -230,9 +265,11 @@ func (w *modelWorld) restart(c *Conductor) {
 		return
 	}
 	defer restarted.Close()
-	ignoreErr := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Err" }, cmp.Ignore())
-	if diff := cmp.Diff(c.Jobs(), restarted.Jobs(), ignoreErr); diff != "" {
-		w.violate("the jobs changed by a restart (-before +after):\n%s", diff)
+	before, after := c.Jobs(), restarted.Jobs()
+	textBefore, errBefore := json.Marshal(before)
+	textAfter, errAfter := json.Marshal(after)
+	if err := errors.Join(errBefore, errAfter); err != nil || !bytes.Equal(textBefore, textAfter) {
+		w.violate("the jobs changed by a restart (%v)\nbefore: %s\nafter:  %s", err, textBefore, textAfter)
 	}
 }
 
