@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/errors.md")
@@ -25,6 +27,18 @@ func TestErrorsDocument(t *testing.T) {
 		"| code | meaning | likely reason | what to do |\n|---|---|---|---|\n")
 	for _, info := range Codes() {
 		fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", info.Code, info.Meaning, info.Reason, info.Action)
+	}
+	want.WriteString("\n## HANA's codes\n\n" +
+		"HANA nests codes: `[447] backup could not be completed: [2000008] Error during asynchronous file transfer …`. The outer one is\n" +
+		"`hana_code`, the inner ones are `hana_inner`. What is known of them (*seen*: in output of a real HANA; *remembered*: without a\n" +
+		"public source):\n\n" +
+		"| code | | HANA says | what to do | basis |\n|---|---|---|---|---|\n")
+	for _, known := range hdbtrigger.KnownCodes() {
+		place := "outer"
+		if known.Inner {
+			place = "inner"
+		}
+		fmt.Fprintf(&want, "| %d | %s | `%s` | %s | %s |\n", known.Code, place, known.Text, known.Hint, known.Basis)
 	}
 	if *update {
 		if err := os.WriteFile(path, []byte(want.String()), 0o600); err != nil {

@@ -212,7 +212,7 @@ func fileMismatches(e evidence) []*Error {
 		s := &e.streams[i]
 		streams[e.plan.Directory+"/"+e.plan.FileName(s.stream.StreamID)] = s
 	}
-	if len(streams) != len(e.plan.Streams) || len(e.streams) != len(e.plan.Streams) {
+	if len(e.plan.Streams) == 0 || len(streams) != len(e.plan.Streams) || len(e.streams) != len(e.plan.Streams) {
 		found = append(found, newError(StageSettle, CodeStream,
 			fmt.Errorf("%d streams were seen, %d were planned", len(e.streams), len(e.plan.Streams))))
 	}
@@ -252,7 +252,7 @@ func streamMismatch(s *streamEvidence) error {
 		return errors.New(r.Intrusion)
 	case r.Opens == 0:
 		return errors.New("HANA never wrote to it")
-	case r.Opens > 1:
+	case r.Opens != 1:
 		return fmt.Errorf("HANA opened it %d times", r.Opens)
 	case r.Complete != 1:
 		return fmt.Errorf("its end was seen %d times", r.Complete)
