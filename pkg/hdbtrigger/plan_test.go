@@ -102,6 +102,14 @@ func TestPlanIsRefused(t *testing.T) {
 		{"nothing visible", func(h *scripted) {
 			h.set("SYS_DATABASES.M_VOLUMES")
 		}, "HXE", backup.KindComplete, nil, []string{"CATALOG READ", "M_VOLUMES"}},
+		{"a volume that cannot be", func(h *scripted) {
+			h.set("SYS_DATABASES.M_VOLUMES", volumeRow("HXE", "host1", 30040, "indexserver", -1))
+		}, "HXE", backup.KindComplete, nil, []string{"column VOLUME_ID", "-1"}},
+		{"a volume without an id", func(h *scripted) {
+			row := volumeRow("HXE", "host1", 30040, "indexserver", 3)
+			row[4] = nil
+			h.set("SYS_DATABASES.M_VOLUMES", row)
+		}, "HXE", backup.KindComplete, nil, []string{"column VOLUME_ID is NULL"}},
 		{"service down", func(h *scripted) {
 			h.set("SYS_DATABASES.M_SERVICES", serviceRow("HXE", "host1", 30040, "indexserver", "NO", "MASTER"))
 		}, "HXE", backup.KindComplete, nil, []string{"xsengine at host1:30043", "not active"}},
