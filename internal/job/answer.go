@@ -136,7 +136,7 @@ func (r *backupRun) lastWord(ctx context.Context, answer <-chan error, abandon c
 			return err
 		}
 	}
-	entry, errCatalog := r.pollCatalog(ctx, r.plan, r.config.AnswerTimeout, nil)
+	entry, errCatalog := r.finalEntry(ctx, r.config.AnswerTimeout, nil)
 	switch {
 	case errCatalog != nil:
 		return fmt.Errorf("it is not known whether HANA has ended: %w", errors.Join(err, errCatalog))

@@ -62,8 +62,9 @@ type backupRun struct {
 
 	mu       sync.Mutex
 	failures []*Error
-	answered bool // HANA has reported success
-	deaf     bool // the connection on which HANA would answer is lost
+	answered bool                 // HANA has reported success
+	final    *backup.CatalogEntry // of the ended backup, as soon as it was read
+	deaf     bool                 // the connection on which HANA would answer is lost
 }
 
 // backup plans, arms, triggers and streams, and commits only if the verdict

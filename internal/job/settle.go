@@ -53,7 +53,7 @@ func (r *backupRun) askCatalog(ctx context.Context, missing error, ended <-chan 
 			return ended != nil
 		}
 	}
-	entry, err := r.pollCatalog(ctx, r.plan, r.config.AnswerTimeout, moving)
+	entry, err := r.finalEntry(ctx, r.config.AnswerTimeout, moving)
 	switch {
 	case ctx.Err() != nil:
 		return newError(StageTrigger, CodeAnswerUnknown, context.Cause(ctx))
@@ -65,6 +65,21 @@ func (r *backupRun) askCatalog(ctx context.Context, missing error, ended <-chan 
 	return nil
 }
 
+// finalEntry polls the catalog and remembers what it says at last: that does
+// not change any more, also if the catalog cannot be asked again.
+func (r *backupRun) finalEntry(ctx context.Context, patience time.Duration, busy func() bool) (backup.CatalogEntry, error) {
+	entry, err := r.pollCatalog(ctx, r.plan, patience, busy)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.final = &entry
+	}
+	if r.final == nil {
+		return backup.CatalogEntry{}, err
+	}
+	return *r.final, nil
+}
+
 // awaitEntry reads the final catalog entry. After a failure it only has to
 // tell whether HANA believes in the backup, so it hardly waits for a row, least
 // of all for one of a backup that HANA refused before it wrote anything.
@@ -72,14 +87,14 @@ func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.C
 	clean, cancel := cleanContext(ctx, 2*r.config.AnswerTimeout)
 	defer cancel()
 	if len(failures) == 0 {
-		return r.pollCatalog(clean, r.plan, r.config.AnswerTimeout, nil)
+		return r.finalEntry(clean, r.config.AnswerTimeout, nil)
 	}
 	patience := 5 * time.Second
 	refused := slices.ContainsFunc(failures, func(f *Error) bool { return f.HANACode != 0 || errors.Is(f, backup.ErrNotSent) })
 	if refused && !slices.ContainsFunc(r.uploads, func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
 		patience = 500 * time.Millisecond
 	}
-	return r.pollCatalog(clean, r.plan, min(r.config.AnswerTimeout, patience), func() bool { return true })
+	return r.finalEntry(clean, min(r.config.AnswerTimeout, patience), func() bool { return true })
 }
 
 // copyRate in bytes/s is what a store is trusted to move inside itself, for
