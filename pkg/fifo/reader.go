@@ -35,7 +35,8 @@ func newReader(ctx context.Context, s *Source, st *sourceStream) *reader {
 		source: s, stream: st, pipe: p,
 		cause: func() error { return context.Cause(ctx) },
 		stop: context.AfterFunc(ctx, func() {
-			if err := ignoreClosed(p.file.SetReadDeadline(time.Unix(1, 0))); err != nil {
+			// A closed file, for which os has an error of its own, needs none.
+			if err := p.file.SetReadDeadline(time.Unix(1, 0)); errors.Is(err, os.ErrNoDeadline) {
 				s.log.Error("a read cannot be interrupted", zap.String("pipe", p.id.Name), zap.Error(err))
 			}
 		}),

@@ -126,7 +126,8 @@ func (s *Sink) tryOpen(st *sinkStream) (*os.File, error) {
 func (s *Sink) serve(ctx context.Context, st *sinkStream, w *os.File, open openFunc) (err error) {
 	defer func() { err = errors.Join(err, w.Close()) }()
 	stop := context.AfterFunc(ctx, func() {
-		if err := ignoreClosed(w.SetWriteDeadline(time.Unix(1, 0))); err != nil {
+		// A closed file, for which os has an error of its own, needs none.
+		if err := w.SetWriteDeadline(time.Unix(1, 0)); errors.Is(err, os.ErrNoDeadline) {
 			s.log.Error("a write cannot be interrupted", zap.String("pipe", w.Name()), zap.Error(err))
 		}
 	})
