@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -40,6 +41,9 @@ func openLocal(t *testing.T) *depot {
 const (
 	s3Access = "e2e-access"
 	s3Secret = "e2e-secret-access-key"
+	// The S3 server knows another key, with the same rights.
+	s3SecondAccess = "e2e-second-access"
+	s3SecondSecret = "e2e-second-secret-access-key"
 )
 
 // openS3 starts versitygw on a directory.
@@ -50,12 +54,17 @@ func openS3(t *testing.T) *depot {
 	if err := os.Mkdir(filepath.Join(base, "bucket"), 0o750); err != nil {
 		t.Fatal(err)
 	}
+	accounts := directory(t)
+	users := fmt.Sprintf(`{"accessAccounts":{%q:{"access":%q,"secret":%q,"role":"admin"}}}`, s3SecondAccess, s3SecondAccess, s3SecondSecret)
+	if err := os.WriteFile(filepath.Join(accounts, "users.json"), []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var log tail
 	log.showOnFailure(t, "versitygw")
 	env := []string{"ROOT_ACCESS_KEY=" + s3Access, "ROOT_SECRET_KEY=" + s3Secret}
 	for range 5 {
 		address := freeAddress(t)
-		p := startProcess(t, "versitygw", &log, env, program, "--port", address, "--quiet", "posix", base)
+		p := startProcess(t, "versitygw", &log, env, program, "--port", address, "--quiet", "--iam-dir", accounts, "posix", base)
 		if p.awaitStart(func() bool { return accepts(address) }) {
 			url := "http://" + address
 			return &depot{settings: s3Settings(t, url), server: url, base: filepath.Join(base, "bucket"), root: "path/to"}

@@ -39,7 +39,8 @@ func (c *faultCase) uploads() []multipartUpload {
 }
 
 // removeLeftovers does what the job asks of the operator: what it says that it
-// has left in the store is removed. Anything else there is an error.
+// may have left in the store is removed. Anything else there is an error. An
+// answer that got lost may have been a good one, so nothing has to be there.
 func (c *faultCase) removeLeftovers(record job.Record) {
 	c.t.Helper()
 	said := strings.Join(record.Consequences, "\n")
@@ -47,9 +48,6 @@ func (c *faultCase) removeLeftovers(record job.Record) {
 	objects := slices.DeleteFunc(slices.Collect(maps.Keys(c.depot.objects(c.t))), func(key string) bool {
 		return strings.HasPrefix(key, "/.sgwtmp/") // parts of an upload
 	})
-	if len(uploads)+len(objects) == 0 {
-		c.t.Errorf("nothing is left in the store, although the outcome says so (consequences: %q)", record.Consequences)
-	}
 	for _, upload := range uploads {
 		c.expectNamed(said, strings.TrimPrefix(upload.Key, c.depot.root+"/"))
 		if status, text := c.askServer(http.MethodDelete, "/bucket/"+upload.Key, url.Values{"uploadId": {upload.ID}}); status != http.StatusNoContent {

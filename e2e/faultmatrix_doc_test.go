@@ -80,7 +80,7 @@ the compiled daemon, a real S3 server and a **simulated** HANA (` + "`e2e/hanasi
 | first bytes | HANA has begun to write; the store has no part of the large stream |
 | middle | the store has taken a part of a stream that HANA still writes |
 | after EOF | every stream has ended, HANA's catalog says successful, and its answer is still to come |
-| during commit | the verdict is good, and the first object is about to be completed |
+| during commit | the verdict is good, and every object is about to be completed |
 `
 
 // describeFaults gives the document.
@@ -97,8 +97,33 @@ func describeFaults(rows []faultRow) string {
 			describeRow(&text, &there[i])
 		}
 	}
+	text.WriteString(restoresHeading)
+	restores := restoreFaults()
+	for i := range restores {
+		row := &restores[i]
+		verdict, code, sees := row.outcome.describe()
+		switch {
+		case row.outcome.code == "":
+			sees = "every byte is restored"
+		case row.untouched:
+			sees += "; the tenant was not touched"
+		default:
+			sees += "; the tenant stays stopped"
+		}
+		fmt.Fprintf(&text, "| %s | %s | %s | %s | %s |\n", row.fault, row.where, verdict, code, sees)
+	}
 	return text.String()
 }
+
+const restoresHeading = `
+## In a restore
+
+HANA gets every byte as it was backed up, or the restore fails. Once the fault is over, a restore of the same backup
+succeeds.
+
+| fault | in | verdict | code | what the operator sees |
+|---|---|---|---|---|
+`
 
 // describeRow writes one line for all phases that follow each other with the
 // same outcome.

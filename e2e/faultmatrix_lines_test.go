@@ -77,7 +77,10 @@ func (l *line) enable(enabled bool) {
 }
 
 // resetPeers resets every connection, now and from now on.
-func (l *line) resetPeers() { l.t.Helper(); l.poison("reset_peer", "downstream", map[string]any{"timeout": 0}) }
+func (l *line) resetPeers() {
+	l.t.Helper()
+	l.poison("reset_peer", "downstream", map[string]any{"timeout": 0})
+}
 
 // swallow keeps every connection open and lets nothing pass.
 func (l *line) swallow() {
@@ -107,11 +110,15 @@ func (l *line) poison(kind, direction string, attributes map[string]any) {
 	}, nil)
 }
 
-// mend ends everything that was done to the line.
+// mend ends everything that was done to the line, and the connections to which
+// it was done.
 func (l *line) mend() {
 	l.t.Helper()
 	var toxics []struct{ Name string }
 	l.ask(http.MethodGet, "/proxies/"+l.name+"/toxics", nil, &toxics)
+	if len(toxics) > 0 {
+		l.cut()
+	}
 	for _, toxic := range toxics {
 		l.ask(http.MethodDelete, "/proxies/"+l.name+"/toxics/"+toxic.Name, nil, nil)
 	}

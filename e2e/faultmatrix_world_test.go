@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +21,11 @@ import (
 const (
 	// tolerance is store.outageTolerance in the matrix.
 	tolerance = 2 * time.Second
-	// largeVolume is the one whose stream has several parts.
+	// largeVolume is the one whose stream has several parts of 5 MiB,
+	// and more than the daemon may keep in memory, so that HANA has to wait for
+	// the store.
 	largeVolume     = 2
-	largeVolumeSize = 24 * mebibyte
+	largeVolumeSize = 20 * mebibyte
 )
 
 // faultCase is a world with something between its parts that can be broken:
@@ -40,6 +45,10 @@ type faultCase struct {
 	rules []*faultys3.Rule
 	// held keeps the commit back in the phase duringCommit.
 	held *faultys3.Rule
+	// secrets is the directory with the keys of the store.
+	secrets string
+	// stalls is how many of HANA's threads wait in the phase.
+	stalls int
 	// job is the id of the job, known once a phase is reached.
 	job string
 }
@@ -76,15 +85,54 @@ func (c *faultCase) settings() map[string]any {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.secrets = directory(c.t)
+	c.putSecrets("first", s3Access, s3Secret)
+	for _, name := range []string{accessFile, secretFile} {
+		if err := os.Symlink(filepath.Join(currentSecrets, name), filepath.Join(c.secrets, name)); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.depot.settings = map[string]any{
+		"type": "s3", "root": "bucket/" + c.depot.root,
+		"options": map[string]any{"provider": "Other", "endpoint": "http://" + c.storeLine.address},
+		"secrets": map[string]any{
+			"access_key_id":     filepath.Join(c.secrets, accessFile),
+			"secret_access_key": filepath.Join(c.secrets, secretFile),
+		},
+	}
 	return map[string]any{
 		"hana": map[string]any{"host": host, "port": port},
 		"store": map[string]any{
-			"options":         map[string]any{"endpoint": "http://" + c.storeLine.address},
-			"outageTolerance": tolerance.String(), "stallTimeout": "2s", "streams": 4,
+			"outageTolerance": tolerance.String(), "stallTimeout": "5s", "streams": 4, "concurrency": 1,
 		},
-		"memoryBudget":  "64MiB",
+		"memoryBudget":  "48MiB",
 		"shutdownGrace": "1s",
-		"timeouts":      map[string]any{"open": "5s", "answer": "5s", "end": "1s", "commit": "6s", "clean": "3s"},
+		"timeouts":      map[string]any{"open": "5s", "answer": "5s", "end": "1s", "commit": "20s", "clean": "20s"},
+	}
+}
+
+// The files of a secret, and the link that leads to those that hold now.
+const (
+	accessFile     = "access-key"
+	secretFile     = "secret-key"
+	currentSecrets = "..data"
+)
+
+// putSecrets gives the daemon other keys, all at once, as kubelet does with a
+// mounted secret.
+func (c *faultCase) putSecrets(version, access, secret string) {
+	c.t.Helper()
+	dir := filepath.Join(c.secrets, version)
+	link := filepath.Join(c.secrets, "..next")
+	err := errors.Join(
+		os.Mkdir(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, accessFile), []byte(access+"\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, secretFile), []byte(secret+"\n"), 0o600),
+		os.Symlink(version, link),
+		os.Rename(link, filepath.Join(c.secrets, currentSecrets)),
+	)
+	if err != nil {
+		c.t.Fatal(err)
 	}
 }
 
@@ -109,17 +157,29 @@ func (c *faultCase) add(match faultys3.Match, answer faultys3.Answer) *faultys3.
 	return rule
 }
 
-// pace makes HANA slow where the phase is, and holds the commit back for the
-// last one.
-func (c *faultCase) pace() {
+// pause makes HANA wait where the phase begins; the last one holds the commit
+// back instead.
+func (c *faultCase) pause() {
 	c.t.Helper()
 	switch c.phase {
+	case atPlan:
 	case beforeOpen:
-		c.hana.set("delay-open", "1500ms")
-	case firstBytes, middle:
-		c.hana.set("delay-write", "20ms")
+		for _, volume := range []string{"0", "2", "3"} {
+			c.hana.set("fail", "stall-open:"+volume)
+		}
+		c.stalls = 3
+	case firstBytes:
+		for _, volume := range []string{"0", "2", "3"} {
+			c.hana.set("fail", "stall:"+volume+":8KiB")
+		}
+		c.stalls = 3
+	case middle:
+		// One part is full; what is missing is more than two.
+		c.hana.set("fail", "stall:2:6MiB")
+		c.stalls = 1
 	case afterEOF:
-		c.hana.set("delay-answer", "1500ms")
+		c.hana.set("fail", "stall-answer")
+		c.stalls = 1
 	case duringCommit:
 		c.held = c.store.Hold(faultys3.Match{Kinds: []faultys3.Kind{faultys3.Complete}, Key: "/data/"})
 	}
@@ -130,11 +190,12 @@ func (c *faultCase) reach() {
 	c.t.Helper()
 	c.job = c.awaitJob(c.client)
 	if c.phase == duringCommit {
-		select {
-		case <-c.held.Reached():
-		case <-time.After(patience):
-			c.t.Fatal("nothing is committed")
+		await(c.t, "the commit begins", c.held.Reached())
+		record, err := c.client.Job(c.t.Context(), c.job)
+		if err != nil {
+			c.t.Fatal(err)
 		}
+		eventually(c.t, "every object is about to be completed", func() bool { return c.held.Hits() == len(record.Streams) })
 		return
 	}
 	eventually(c.t, "the phase "+string(c.phase), func() bool {
@@ -145,66 +206,43 @@ func (c *faultCase) reach() {
 		if record.State.Terminal() {
 			c.t.Fatalf("the job ended %s before the phase was reached: %+v", record.State, record.Error)
 		}
-		reached, missed := c.phase.of(&record, c.hanaRuns)
-		if missed {
-			c.t.Fatalf("the phase has passed unseen: %+v", record)
-		}
-		return reached
+		return c.hana.Stalled() == c.stalls && c.phase.reached(&record)
 	})
 }
 
-// of tells whether a job that runs has reached the phase, or is beyond it.
-func (p phase) of(record *job.Record, hanaRuns func() bool) (reached, missed bool) {
-	var bytes int64
+// reached tells whether a job is in the phase, once HANA waits there.
+func (p phase) reached(record *job.Record) bool {
 	ended := 0
-	var large job.Progress
 	for i := range record.Streams {
 		s := &record.Streams[i]
-		bytes += s.Bytes
-		if s.Done {
+		switch {
+		case p == firstBytes && s.Bytes == 0:
+			return false
+		case p == middle && s.VolumeID == largeVolume && s.Stored == 0:
+			return false
+		case s.Done:
 			ended++
 		}
-		if s.VolumeID == largeVolume {
-			large = *s
-		}
 	}
-	switch p {
-	case beforeOpen:
-		return bytes == 0 && hanaRuns(), bytes > 0
-	case firstBytes:
-		return bytes > 0, large.Stored > 0
-	case middle:
-		return large.Stored > 0, large.Done
-	case afterEOF:
-		return len(record.Streams) > 0 && ended == len(record.Streams), false
-	default:
-		return true, false
-	}
+	return len(record.Streams) > 0 && (p != afterEOF || ended == len(record.Streams))
 }
 
-// hanaRuns tells whether HANA has taken the statement.
-func (c *faultCase) hanaRuns() bool {
-	for _, row := range c.hana.catalog("HXE") {
-		if row.State == "running" {
-			return true
-		}
-	}
-	return false
-}
-
-// proceed lets a commit go on that was held back.
+// proceed lets go of what waits.
 func (c *faultCase) proceed() {
+	c.t.Helper()
 	if c.held != nil {
 		c.held.Remove()
+		return
 	}
+	c.hana.set("resume", "")
 }
 
 // end ends the fault and makes sure that there was one.
 func (c *faultCase) end(row *faultRow) {
 	c.t.Helper()
-	for _, rule := range c.rules {
+	for i, rule := range c.rules {
 		if rule.Hits() == 0 {
-			c.t.Error("the fault did not happen: no request met it")
+			c.t.Errorf("the fault did not happen: no request met rule %d", i+1)
 		}
 	}
 	c.store.Clear()
@@ -237,5 +275,46 @@ func (c *faultCase) expectHANAIdle() {
 		if err == nil && strings.HasPrefix(name, c.backups+"/") {
 			c.t.Errorf("HANA still has %s open", name)
 		}
+	}
+}
+
+// retries is how often the daemon has asked the store once more.
+func (c *faultCase) retries() float64 {
+	c.t.Helper()
+	_, text, err := c.get("/metrics")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var sum float64
+	for _, match := range retried.FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseFloat(match[1], 64)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+var retried = regexp.MustCompile(`(?m)^pipestreamer_store_retries_total\{[^}]*\} (\S+)$`)
+
+// forAWhile breaks the connection to the store until the daemon has noticed.
+func forAWhile(breakIt func(*line)) func(*faultCase) {
+	return func(c *faultCase) {
+		before := c.retries()
+		breakIt(c.storeLine)
+		c.proceed()
+		eventually(c.t, "the daemon asks the store once more", func() bool { return c.retries() > before })
+		c.storeLine.mend()
+	}
+}
+
+// await waits until something has happened.
+func await(t *testing.T, what string, happened <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-happened:
+	case <-time.After(patience):
+		t.Fatalf("waited %s in vain: %s", patience, what)
 	}
 }

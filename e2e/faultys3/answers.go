@@ -24,8 +24,8 @@ func Refuse(status int, code string) Answer {
 	}
 }
 
-// RefuseWhile refuses the requests whose credentials refused names; others are
-// forwarded.
+// RefuseWhile refuses the requests that are signed with an access key for which
+// refused is true; others are forwarded.
 func RefuseWhile(refused func(accessKey string) bool, status int, code string) Answer {
 	refuse := Refuse(status, code)
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
@@ -37,7 +37,7 @@ func RefuseWhile(refused func(accessKey string) bool, status int, code string) A
 	}
 }
 
-// AccessKey is the access key with which a request is signed (SigV4).
+// AccessKey is the one with which a request is signed (SigV4).
 func AccessKey(r *http.Request) string {
 	_, after, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	key, _, _ := strings.Cut(after, "/")
@@ -135,6 +135,20 @@ func Damage(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 	})(w, r, forward)
 }
 
+// DamageRequest flips a bit in the body of the request.
+func DamageRequest(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if len(body) > 0 {
+		body[len(body)/2] ^= 1
+	}
+	changed := r.Clone(r.Context())
+	changed.Body = io.NopCloser(bytes.NewReader(body))
+	forward.ServeHTTP(w, changed)
+}
+
 // Alter passes on what change makes of the server's answer.
 func Alter(change func(header http.Header, body []byte) []byte) Answer {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
@@ -142,7 +156,9 @@ func Alter(change func(header http.Header, body []byte) []byte) Answer {
 		forward.ServeHTTP(kept, r)
 		body := change(kept.header, kept.body.Bytes())
 		kept.body = *bytes.NewBuffer(body)
-		kept.header.Set("Content-Length", strconv.Itoa(len(body)))
+		if r.Method != http.MethodHead {
+			kept.header.Set("Content-Length", strconv.Itoa(len(body)))
+		}
 		kept.pass(w)
 	}
 }
