@@ -56,7 +56,7 @@ func outerCodes() []KnownCode {
 func innerKnown() []KnownCode {
 	return []KnownCode{
 		{2000004, true, "Cannot open file …", Seen, "HANA could not open a backup file: rc=13 means that the pipe's owner or mode is wrong, rc=22 that this HANA insists on O_DIRECT, which pipes refuse, rc=28 that the volume is full."},
-		{2000008, true, "Error during asynchronous file transfer (io_getevents), rc=…", Seen, "HANA could not go on writing: rc=32 means that the reader of a pipe went away, so look for the first failed stream of this job; rc=28 means that HANA wrote to a full volume instead of a pipe."},
+		{2000008, true, "Error during asynchronous file transfer (io_getevents), rc=…", Seen, "HANA could not go on writing: rc=32 means that the reader of a pipe went away, so look for the first failed stream of this job; rc=28 means that HANA wrote to a full volume instead of a pipe, rc=2 that somebody removed the pipe under HANA."},
 		{89006, true, "System call 'connect' failed, rc=…", Seen, refusedHint},
 		{110088, true, "Error read…", Seen, "HANA could not read a backup file, or what it read is damaged: verify the backup, and look at the streams of this job."},
 		{110203, true, "Not all data could be written: Expected … but transferred …", Seen, "HANA could write only a part of its data: the reader of a pipe went away, so look for the first failed stream of this job."},
