@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -33,6 +34,13 @@ func (h *modelHANA) entry(ctx context.Context, r *modelRun, spec *hanaSpec) (bac
 		return backup.CatalogEntry{}, errModelRefused
 	}
 	return r.row(time.Now())
+}
+
+// remains says whether the catalog has shown a success, and shows it still.
+func (r *modelRun) remains() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.told, backup.CatalogSuccessful) && r.deleted == 0
 }
 
 // row is what the catalog shows of a run at one moment.

@@ -21,6 +21,8 @@ func (w *modelWorld) checkEnded(record Record, faults bool) {
 	w.checkBelief(record, run)
 	w.checkDoor(record, run)
 	w.checkStore(record)
+	w.checkDeleted(record, run)
+	w.checkForeign()
 	if record.State == StateSucceeded {
 		w.checkGood(record, run)
 	}
@@ -41,6 +43,9 @@ func (w *modelWorld) checkRecord(r Record) {
 	}
 	if r.FinishedAt.Before(r.StartedAt) {
 		w.violate("the job ended at %s, before its start", r.FinishedAt)
+	}
+	if e := r.Error; e != nil && e.Code == CodeMemory && e.Stage != StageArm {
+		w.violate("memory was missing in stage %s, after HANA was told to start", e.Stage)
 	}
 	if e := r.Error; e != nil && (e.Message == "" || e.Hint == "" || e.Stage == "" || hintFor(e.Code) == "") {
 		w.violate("the cause is not explained: %+v", *e)
@@ -93,7 +98,7 @@ func (w *modelWorld) checkBelief(record Record, run *modelRun) {
 	// What HANA could have said for a long time has to be known.
 	readable := run.truth == backup.CatalogSuccessful && !run.spec.rowNever &&
 		time.Since(run.endedAt) > run.spec.rowSettles+knowable && time.Since(run.beganAt) > run.spec.rowAppears+knowable &&
-		!away.has(time.Since(w.born)) && !away.has(time.Since(w.born)-knowable)
+		(time.Since(w.born) < away.from || time.Since(w.born) > away.to+knowable)
 	if readable && record.State != StateSucceeded && record.State != StateLost {
 		w.violate("state %s, but the catalog shows a successful backup for more than %s", record.State, knowable)
 	}
@@ -133,7 +138,7 @@ func (w *modelWorld) checkDoor(record Record, run *modelRun) {
 // checkStore demands that what is not good leaves nothing, or is told.
 func (w *modelWorld) checkStore(record Record) {
 	told := strings.Join(record.Consequences, "\n")
-	visible := w.store.below(backup.DataPrefix(modelSID, modelDatabase) + record.Prefix + "/")
+	visible := slices.DeleteFunc(w.store.below(backup.DataPrefix(modelSID, record.Database)+record.Prefix+"/"), isForeign)
 	stay := record.State == StateLost && record.Error.Code == CodeManifest && strings.Contains(told, "the objects stay")
 	if record.State != StateSucceeded && !stay {
 		for _, key := range visible {
@@ -148,6 +153,9 @@ func (w *modelWorld) checkStore(record Record) {
 		w.violate("%d of the store's memory stay reserved", held)
 	}
 	for _, u := range w.store.uploads {
+		if !strings.HasPrefix(u.key, modelSID+"/"+record.Database+"/") {
+			continue
+		}
 		if !strings.Contains(u.key, "/"+record.Prefix+"/") && !strings.HasSuffix(u.key, fmt.Sprintf("/%d.json", record.BackupID)) {
 			continue // of another job
 		}
@@ -155,6 +163,36 @@ func (w *modelWorld) checkStore(record Record) {
 		if u.open() && !stay && !strings.Contains(told, "stream "+name+": not removed") && (record.Error == nil || !strings.Contains(record.Error.Message, name)) {
 			w.violate("the upload of %s is neither committed nor aborted; told: %q", u.key, told)
 		}
+	}
+}
+
+// foreignKey is an object that is not of any job, below a prefix that a request
+// may name.
+const foreignKey = modelSID + "/" + modelDatabase + "/data/MONDAY/9_1"
+
+func isForeign(key string) bool { return key == foreignKey }
+
+// checkForeign demands that nothing is removed that was there before.
+func (w *modelWorld) checkForeign() {
+	if w.s.prefix != "" && len(w.store.below(foreignKey)) == 0 {
+		w.violate("the object %s was removed", foreignKey)
+	}
+}
+
+// checkDeleted is about onLost: only what is lost, all that is lost, and nothing
+// whose objects stay.
+func (w *modelWorld) checkDeleted(record Record, run *modelRun) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	told := strings.Join(record.Consequences, "\n")
+	known := slices.Contains(run.told, backup.CatalogSuccessful)
+	switch {
+	case run.deleted == 0 && (record.State != StateLost || !w.s.deleteLost || !known):
+	case run.deleted == 0 && !strings.Contains(told, "stays in HANA's catalog") && !strings.Contains(told, "the objects stay"):
+		w.violate("a lost backup was not deleted from HANA's catalog; told: %q", told)
+	case run.deleted == 0:
+	case record.State != StateLost || !w.s.deleteLost || run.deleted != run.id || strings.Contains(told, "the objects stay"):
+		w.violate("backup %d was deleted from HANA's catalog in state %s; told: %q", run.deleted, record.State, told)
 	}
 }
 

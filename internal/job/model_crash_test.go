@@ -46,6 +46,7 @@ func drawCrash(s *modelSchedule) {
 		s.crash.takes = d.upTo(12 * time.Second)
 	}
 	after := drawHealthy(s)
+	after.deleteLost, after.prefix = s.deleteLost, s.prefix
 	for range []int{0, 0, 1, 1, 2}[d.IntN(5)] {
 		f := aftermathFaults[d.IntN(len(aftermathFaults))]
 		f.draw(d, after)
@@ -211,12 +212,13 @@ func (w *modelWorld) checkTakenOver(record Record, written string) {
 	w.checkRecord(record)
 	w.checkHANA(run)
 	w.checkBelief(record, run)
+	w.checkForeign()
 	unreadable := slices.ContainsFunc(w.s.store.faults, func(f *storeFault) bool { return f.manifest && len(record.Consequences) > 0 })
 	if (record.State == StateSucceeded) != (written != "") && !unreadable {
 		w.violate("state %s because of %v with manifest %q in the store", record.State, record.Error, written)
 	}
 	told := strings.Join(record.Consequences, "\n")
-	visible := w.store.below(backup.DataPrefix(modelSID, modelDatabase) + record.Prefix + "/")
+	visible := slices.DeleteFunc(w.store.below(backup.DataPrefix(modelSID, modelDatabase)+record.Prefix+"/"), isForeign)
 	if record.State != StateSucceeded && len(visible) > 0 && !strings.Contains(told, record.Prefix) && !strings.Contains(told, filepath.Base(visible[0])) {
 		w.violate("visible in state %s: %q; told: %q", record.State, visible, told)
 	}

@@ -52,6 +52,24 @@ func (d *modelDoors) openForWriting(plan backup.Plan, id backup.StreamID) *model
 	return door.openForWriting(id)
 }
 
+// openDirect is what HANA does with O_DIRECT: a pipe refuses it.
+func (d *modelDoors) openDirect(plan backup.Plan, id backup.StreamID) {
+	d.mu.Lock()
+	door := d.byPrefix[plan.Prefix]
+	d.mu.Unlock()
+	if door == nil {
+		return
+	}
+	door.mu.Lock()
+	defer door.mu.Unlock()
+	for _, s := range door.streams {
+		if s.report.StreamID == id {
+			s.report.EmptyOpens++
+			s.report.DirectOpens++
+		}
+	}
+}
+
 // modelDoor is a Source.
 type modelDoor struct {
 	doors *modelDoors

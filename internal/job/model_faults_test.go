@@ -109,6 +109,7 @@ var streamFaults = []modelFault{
 		oneWriter(writeTwice)(d, s)
 		s.door.seesSecond = d.often(50)
 	}},
+	{"HANA insists on O_DIRECT", []string{CodeDirect}, oneWriter(writeDirect)},
 	{"a stream has no end", []string{CodeUnfinished}, oneWriter(writeNoEnd)},
 	{"a stream has another header", []string{CodeHeader}, oneWriter(writeNoHeader, writeOtherID, writeOtherVolume)},
 	{"a stream is shorter than a header", []string{CodeCatalog}, oneWriter(writeTiny)},
@@ -163,11 +164,15 @@ var storeFaults = []modelFault{
 		storeFaultOf([]string{opCheck, opList}[d.IntN(2)], func(d draw, _ *modelSchedule, f *storeFault) { f.hangs = d.often(30) })(d, s)
 	}},
 	{"an upload cannot begin", []string{CodeStoreUnusable}, storeFaultOf(opBegin, func(d draw, _ *modelSchedule, f *storeFault) { f.hangs = d.often(30) })},
-	{"memory is short", []string{CodeMemory}, func(d draw, s *modelSchedule) {
+	{"memory is short", []string{CodeMemory, CodeStoreUnusable}, func(d draw, s *modelSchedule) {
 		s.store.taken = modelBudget - modelReserve*d.IntN(4)
 		if d.often(60) {
 			s.store.takenFor = d.upTo(8 * time.Second)
 		}
+	}},
+	{"memory for one backup only", []string{CodeMemory, CodeStoreUnusable}, func(d draw, s *modelSchedule) {
+		s.store.budget = modelReserve * (len(s.sizes) + d.IntN(3))
+		s.outside.otherAt, s.hana.otherPause = d.upTo(2*time.Second), d.upTo(5*time.Second)
 	}},
 	{"an upload fails", []string{CodeUpload}, storeFaultOf(opConsume, func(d draw, _ *modelSchedule, f *storeFault) {
 		f.at = d.IntN(18_000)
@@ -203,5 +208,9 @@ var outsideFaults = []modelFault{
 	{"the daemon drains", []string{CodeCanceled}, func(d draw, s *modelSchedule) {
 		s.outside.drainAt, s.outside.grace = d.upTo(3*time.Second), d.upTo(4*time.Second)
 	}},
+	{"a backup of another database", []string{CodeMemory, CodeStoreUnusable}, func(d draw, s *modelSchedule) { s.outside.otherAt = d.upTo(2 * time.Second) }},
+	{"the prefix was used before", []string{CodePrefixUsed}, func(_ draw, s *modelSchedule) { s.prefix = "MONDAY" }},
+	{"the state directory is full", []string{CodeState}, func(d draw, s *modelSchedule) { s.outside.fullAt = d.upTo(time.Second) }},
+	{"lost backups are deleted from the catalog", nil, func(_ draw, s *modelSchedule) { s.deleteLost = true }},
 	{"a second request", nil, func(d draw, s *modelSchedule) { s.outside.secondAt = d.upTo(2 * time.Second) }},
 }

@@ -84,12 +84,12 @@ func (h *modelHANA) now() *hanaSpec {
 	return h.spec
 }
 
-// busy reports whether HANA runs any backup.
-func (h *modelHANA) busy() bool {
+// busy reports whether HANA backs up a database.
+func (h *modelHANA) busy(database string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.runs {
-		if r.running() {
+		if r.plan.Database == database && r.running() {
 			return true
 		}
 	}
@@ -104,7 +104,7 @@ func (h *modelHANA) Plan(ctx context.Context, database string, kind backup.Kind)
 	if spec.planErr != nil {
 		return backup.Plan{}, spec.planErr
 	}
-	if h.busy() {
+	if h.busy(database) {
 		return backup.Plan{}, fmt.Errorf("backup of %s: %w", database, backup.ErrBusy)
 	}
 	plan := backup.Plan{SID: modelSID, Database: database, Kind: kind, HANAVersion: "2.00.088"}
@@ -262,6 +262,10 @@ func (r *modelRun) write(i int) bool {
 	hash := sha256.Sum256(content)
 	r.files[i] = modelFile{bytes: int64(len(content)), sha256: hex.EncodeToString(hash[:])}
 	r.mu.Unlock()
+	if spec.kind == writeDirect {
+		r.w.doors.openDirect(r.plan, id)
+		return false
+	}
 	pipe := r.openPipe(id)
 	switch spec.kind {
 	case writeEmpty:
@@ -327,6 +331,9 @@ func (r *modelRun) send(pipe *modelPipe, content []byte, spec *writerSpec) error
 		pause := spec.chunk
 		if spec.kind == writeStalls && n == spec.chunks/2 {
 			pause = spec.stall
+		}
+		if r.plan.Database == modelOther {
+			pause += r.spec.otherPause
 		}
 		if !r.w.sleep(pause, r.canceled, r.broken) {
 			return syscall.ECANCELED

@@ -21,6 +21,9 @@ type modelSchedule struct {
 	store   storeSpec
 	outside outsideSpec
 	crash   crashSpec
+	// deleteLost is the configuration's onLost; prefix is that of the request.
+	deleteLost bool
+	prefix     string
 }
 
 func (s *modelSchedule) String() string {
@@ -59,6 +62,8 @@ type hanaSpec struct {
 	send  time.Duration // from the call to HANA
 	start startKind
 	begin time.Duration // from the statement to the first service
+	// otherPause is how much longer each piece of the other database takes.
+	otherPause time.Duration
 	// finish is from the last file to the end, spread from one service's
 	// failure to the others'.
 	finish, spread time.Duration
@@ -101,6 +106,7 @@ const (
 	writeShort
 	writeLong
 	writeStalls
+	writeDirect
 )
 
 // writerSpec is how one service writes its file.
@@ -137,6 +143,7 @@ type storeSpec struct {
 	delays   map[string]time.Duration
 	readSize int
 	segment  int
+	budget   int // memory
 	taken    int // memory that others hold
 	takenFor time.Duration
 	faults   []*storeFault
@@ -175,6 +182,8 @@ type outsideSpec struct {
 	drainAt  time.Duration
 	grace    time.Duration
 	secondAt time.Duration
+	otherAt  time.Duration // a backup of another database
+	fullAt   time.Duration // the state directory cannot be written from then on
 }
 
 // draw is the random source of a schedule.
@@ -201,7 +210,7 @@ func drawSchedule(seed uint64) *modelSchedule {
 		s.faults = append(s.faults, f.name)
 		s.codes = append(s.codes, f.codes...)
 	}
-	if d.often(25) {
+	if d.often(25) && s.outside.fullAt == 0 {
 		drawCrash(s)
 	}
 	return s
@@ -233,7 +242,7 @@ func (s *modelSchedule) draw(d draw) {
 		})
 	}
 	s.door = doorSpec{capacity: d.IntN(3), prepareDelay: d.upTo(50 * time.Millisecond), closeDelay: d.upTo(30 * time.Millisecond)}
-	s.store = storeSpec{delays: make(map[string]time.Duration), readSize: 1 << (10 + d.IntN(6))}
+	s.store = storeSpec{delays: make(map[string]time.Duration), readSize: 1 << (10 + d.IntN(6)), budget: modelBudget}
 	for _, op := range []string{opCheck, opList, opStat, opRemove, opOpen, opBegin, opConsume, opCommit, opAbort} {
 		s.store.delays[op] = d.upTo(40 * time.Millisecond)
 	}

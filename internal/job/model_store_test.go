@@ -83,7 +83,7 @@ func (s *modelStore) heal(spec *storeSpec) {
 	s.mu.Lock()
 	s.spec = spec
 	s.mu.Unlock()
-	s.releaseOthers()
+	s.releaseOthers() // and whoever waits looks again
 }
 
 // fault finds what is to go wrong with a call, and counts it.
@@ -208,7 +208,7 @@ func (s *modelStore) Begin(ctx context.Context, key string, options backup.Uploa
 	}
 	for {
 		s.mu.Lock()
-		if s.reserved+modelReserve <= modelBudget {
+		if s.reserved+modelReserve <= s.spec.budget {
 			u := &modelUpload{store: s, key: key, options: options, holds: true}
 			s.reserved += modelReserve
 			s.uploads = append(s.uploads, u)

@@ -25,6 +25,7 @@ var (
 const (
 	modelSID      = "HXE"
 	modelDatabase = "HXE"
+	modelOther    = "SYSTEMDB"
 )
 
 // modelWorld is everything around one conductor: HANA, pipes and a store, all
@@ -60,7 +61,7 @@ func (w *modelWorld) config() Config {
 		Tool: "model", SID: modelSID, Directory: filepath.Join(w.state, "pipes"), StateDirectory: w.state,
 		ReserveTimeout: 5 * time.Second, OpenTimeout: 9 * time.Second, AnswerTimeout: 4 * time.Second,
 		EndTimeout: 2 * time.Second, CommitTimeout: 6 * time.Second, CleanTimeout: 3 * time.Second,
-		StallTimeout: 3 * time.Second, IdleTimeout: 7 * time.Second, StoreTimeout: 11 * time.Second,
+		DeleteLost: w.s.deleteLost, StallTimeout: 3 * time.Second, IdleTimeout: 7 * time.Second, StoreTimeout: 11 * time.Second,
 	}
 }
 
@@ -81,6 +82,7 @@ func (w *modelWorld) heal() {
 	w.hana.heal(&healthy.hana)
 	w.doors.heal(&healthy.door)
 	w.store.heal(&healthy.store)
+	w.rename("jobs.away", "jobs")
 }
 
 func (w *modelWorld) violate(format string, args ...any) {
