@@ -61,7 +61,7 @@ func Codes() []CodeInfo {
 		{CodeInterrupted, "The daemon ended while the job ran.", "The container was killed or restarted.", "Start a new backup; nothing of this one can be used."},
 		{CodePlan, "HANA did not allow the backup to be planned.", "The database is stopped or unknown, a privilege is missing, or HANA is not reachable.", "Read the message: it names what HANA lacks."},
 		{CodeNotPrimary, "This system is the secondary site of a system replication.", "A takeover happened, or the job was sent to the wrong site.", "Send the request to the primary site."},
-		{CodeBackupRunning, "HANA already runs a data backup of this database.", "Another tool or an operator started one.", "Wait until it has ended; HANA allows one at a time."},
+		{CodeBackupRunning, "HANA already runs a data backup of this database.", "Another tool or an operator started one.", "Wait until it has ended; HANA allows one at a time. An entry that a crash of HANA left running in M_BACKUP_CATALOG has to be removed there (BACKUP CANCEL, BACKUP CATALOG DELETE)."},
 		{CodeWrongSystem, "The system that answers is not the one in the configuration.", "hana.host or hana.sid is wrong.", "Compare hana.sid with the system behind hana.host."},
 		{CodePrefixUsed, "The store already holds objects under this prefix.", "The prefix was used before; objects are never overwritten.", "Leave the prefix out, or choose another."},
 		{CodeUnreachable, "A statement could not be sent to HANA.", "HANA is down, the port or the password is wrong, or the user is locked.", "Look at the message; nothing was started in HANA."},
@@ -123,10 +123,12 @@ func newError(stage Stage, code string, err error) *Error {
 	}
 	e := &Error{At: time.Now().UTC(), Stage: stage, Code: code, Message: err.Error(), Hint: hintFor(code), Err: err}
 	hana, answered := errors.AsType[*backup.HANAError](err)
+	if answered {
+		e.HANACode, e.HANAInner = hana.Code, hana.Inner
+	}
 	switch {
-	case answered:
-		e.Code, e.HANACode, e.HANAInner = CodeHANA, hana.Code, hana.Inner
-		e.Hint = hintFor(CodeHANA)
+	case answered && !hdbtrigger.IsQuery(hana): // a query that fails says nothing about the backup
+		e.Code, e.Hint = CodeHANA, hintFor(CodeHANA)
 	case errors.Is(err, backup.ErrNotPrimary):
 		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
 	case errors.Is(err, backup.ErrBusy):

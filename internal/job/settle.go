@@ -15,8 +15,11 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-// errStillRunning makes a poll of the catalog go on.
-var errStillRunning = errors.New("the catalog says that the backup is still running")
+// What makes a poll of the catalog go on.
+var (
+	errStillRunning = errors.New("the catalog says that the backup is still running")
+	errFilesMissing = errors.New("the catalog does not list all files of the backup")
+)
 
 // pollCatalog asks for the entry of plan until it has ended. It gives up after
 // patience; each answer while busy says so (nil: never) starts it anew.
@@ -37,9 +40,13 @@ func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience 
 		}
 		return entry, err
 	}
+	return backoff.Retry(ctx, ask, backoff.WithBackOff(catalogPolicy()), backoff.WithMaxElapsedTime(0))
+}
+
+func catalogPolicy() *backoff.ExponentialBackOff {
 	policy := backoff.NewExponentialBackOff()
 	policy.InitialInterval, policy.MaxInterval = 20*time.Millisecond, 5*time.Second
-	return backoff.Retry(ctx, ask, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0))
+	return policy
 }
 
 // askCatalog finds out how a backup ended whose answer is missing. While its
@@ -80,6 +87,28 @@ func (r *backupRun) finalEntry(ctx context.Context, patience time.Duration, busy
 	return *r.final, nil
 }
 
+// listedEntry waits until the catalog lists the files of a successful backup,
+// too; they may come later than its row. After AnswerTimeout it returns what
+// there is.
+func (r *backupRun) listedEntry(ctx context.Context) (backup.CatalogEntry, error) {
+	var entry backup.CatalogEntry
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		var err error
+		if entry, err = r.finalEntry(ctx, r.config.AnswerTimeout, nil); err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		files := slices.DeleteFunc(slices.Clone(entry.Files), func(f backup.CatalogFile) bool { return f.SourceType == backup.SourceCatalog })
+		if entry.State == backup.CatalogSuccessful && len(files) < len(r.plan.Streams) {
+			return struct{}{}, errFilesMissing
+		}
+		return struct{}{}, nil
+	}, backoff.WithBackOff(catalogPolicy()), backoff.WithMaxElapsedTime(r.config.AnswerTimeout))
+	if errors.Is(err, errFilesMissing) {
+		return entry, nil
+	}
+	return entry, err
+}
+
 // awaitEntry reads the final catalog entry. After a failure it only has to
 // tell whether HANA believes in the backup, so it hardly waits for a row, least
 // of all for one of a backup that HANA refused before it wrote anything.
@@ -87,7 +116,7 @@ func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.C
 	clean, cancel := cleanContext(ctx, 2*r.config.AnswerTimeout)
 	defer cancel()
 	if len(failures) == 0 {
-		return r.finalEntry(clean, r.config.AnswerTimeout, nil)
+		return r.listedEntry(clean)
 	}
 	patience := 5 * time.Second
 	refused := slices.ContainsFunc(failures, func(f *Error) bool { return f.HANACode != 0 || errors.Is(f, backup.ErrNotSent) })

@@ -49,6 +49,10 @@ func innerCodes(outer int, text string) []int {
 	return codes
 }
 
+// IsQuery reports whether HANA refused to answer a question, as opposed to a
+// statement that changes something.
+func IsQuery(err *backup.HANAError) bool { return err.Statement == kindSelect }
+
 // translate turns what go-hdb returned for a statement into a
 // *backup.HANAError, if HANA has answered, or wraps it.
 func translate(statement string, err error) error {
