@@ -67,7 +67,7 @@ func (c *chunkObject) complete(ctx context.Context) error {
 }
 
 func (c *chunkObject) discard(ctx context.Context) error {
-	if c.segment.visible {
+	if c.segment.shown {
 		return nil // completed: no multipart upload is left
 	}
 	if c.segment.store.kind == "azureblob" {

@@ -3,6 +3,7 @@ package uploader
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -192,20 +193,23 @@ func TestMemory(t *testing.T) {
 
 func TestMayPass(t *testing.T) {
 	for err, want := range map[error]bool{
-		io.ErrUnexpectedEOF:                       true,
-		fmt.Errorf("wrapped: %w", errNotShown):    true,
-		backup.ErrCorrupt:                         false,
-		backup.ErrExists:                          false,
-		errors.New("something nobody has seen"):   false,
-		&statusError{403}:                         false,
-		&statusError{404}:                         false,
-		&statusError{412}:                         false,
-		&statusError{501}:                         false,
-		&statusError{408}:                         true,
-		&statusError{429}:                         true,
-		&statusError{500}:                         true,
-		&statusError{502}:                         true,
-		fmt.Errorf("deep: %w", &statusError{503}): true,
+		io.ErrUnexpectedEOF:                                  true,
+		fmt.Errorf("wrapped: %w", errNotShown):               true,
+		backup.ErrCorrupt:                                    false,
+		backup.ErrExists:                                     false,
+		errors.Join(backup.ErrExists, io.ErrUnexpectedEOF):   false,
+		fmt.Errorf("%w: %w", errNotShown, &statusError{404}): true,
+		fmt.Errorf("answer: %w", &xml.SyntaxError{}):         true,
+		errors.New("something nobody has seen"):              false,
+		&statusError{403}:                                    false,
+		&statusError{404}:                                    false,
+		&statusError{412}:                                    false,
+		&statusError{501}:                                    false,
+		&statusError{408}:                                    true,
+		&statusError{429}:                                    true,
+		&statusError{500}:                                    true,
+		&statusError{502}:                                    true,
+		fmt.Errorf("deep: %w", &statusError{503}):            true,
 	} {
 		if got := mayPass(err); got != want {
 			t.Errorf("mayPass(%v) = %v, want %v", err, got, want)

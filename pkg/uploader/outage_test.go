@@ -46,17 +46,23 @@ func (d *diary) wantOver(t *testing.T) {
 	}
 }
 
-// marked yields data and closes reached before the byte at offset.
+// marked yields data; when rest bytes were read it closes reached and calls then.
 type marked struct {
 	io.Reader
 	rest    int
 	reached chan struct{}
+	then    func()
 	once    sync.Once
 }
 
 func (s *marked) Read(p []byte) (int, error) {
 	if s.rest <= 0 {
-		s.once.Do(func() { close(s.reached) })
+		s.once.Do(func() {
+			close(s.reached)
+			if s.then != nil {
+				s.then()
+			}
+		})
 	}
 	n, err := s.Reader.Read(p)
 	s.rest -= n

@@ -96,6 +96,8 @@ func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	case chunkLane(cfg.Type) && len(cfg.Crypt) == 0:
 		// SDK and pacer multiply; our own retries are around them.
 		settings.LowLevelRetries = 1
+		// We end a silent attempt, before rclone does and sends it again.
+		settings.Timeout += settings.Timeout / 8
 	default:
 		// In the partial lane there is no retry but rclone's.
 		settings.LowLevelRetries = 10

@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/rclone/rclone/fs/fserrors"
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // shortPatience bounds the retries of what somebody waits for and may ask again.
@@ -191,6 +194,15 @@ func joinCause(cause, last error) error {
 // to pass fails at once: a wrong "permanent" costs one backup, a wrong
 // "transient" makes HANA wait for the whole outage tolerance.
 func mayPass(err error) bool {
+	switch {
+	case errors.Is(err, backup.ErrExists), errors.Is(err, backup.ErrCorrupt):
+		return false // whatever came before
+	case errors.Is(err, errNotShown):
+		return true
+	}
+	if _, cut := errors.AsType[*xml.SyntaxError](err); cut {
+		return true // half of an answer
+	}
 	// Implemented by the errors of the AWS SDK.
 	var status interface{ HTTPStatusCode() int }
 	var code interface{ ErrorCode() string }
@@ -210,7 +222,7 @@ func mayPass(err error) bool {
 		return true
 	}
 	for _, passing := range []error{
-		errNotShown, errSilent, errMakeRoom, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
+		errSilent, errMakeRoom, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.ECONNABORTED,
 	} {
 		if errors.Is(err, passing) {

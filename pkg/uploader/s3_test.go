@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -22,10 +23,17 @@ type s3Server struct {
 	*httptest.Server
 	faults faults
 	proxy  http.Handler
+	// completed is set once a multipart upload was completed.
+	completed atomic.Bool
 }
 
 // pass hands a request on to the server.
-func (s *s3Server) pass(w http.ResponseWriter, r *http.Request) { s.proxy.ServeHTTP(w, r) }
+func (s *s3Server) pass(w http.ResponseWriter, r *http.Request) {
+	s.proxy.ServeHTTP(w, r)
+	if isComplete(r) {
+		s.completed.Store(true)
+	}
+}
 
 // forward hands a request on and loses the answer.
 func (s *s3Server) forward(t *testing.T, r *http.Request) {
@@ -34,6 +42,9 @@ func (s *s3Server) forward(t *testing.T, r *http.Request) {
 	s.pass(recorder, r)
 	t.Logf("lost answer: %d", recorder.Code)
 }
+
+// The server knows a second user beside "access".
+const secondKey, secondSecret = "second-user", "canary-second"
 
 // startS3 starts a server with one bucket, "bucket", that ends with t.
 func startS3(tb testing.TB) *s3Server {
@@ -44,13 +55,17 @@ func startS3(tb testing.TB) *s3Server {
 		tb.Fatal(err)
 	}
 	run := tb.TempDir()
+	users := `{"accessAccounts": {"` + secondKey + `": {"access": "` + secondKey + `", "secret": "` + secondSecret + `", "role": "admin"}}}`
+	if err := os.WriteFile(filepath.Join(run, "users.json"), []byte(users), 0o600); err != nil {
+		tb.Fatal(err)
+	}
 	socket := filepath.Join(run, "s")
 	log, err := os.Create(filepath.Join(run, "log"))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(binary, "--access", "access", "--secret", "secret", "--port", socket,
-		"--quiet", "--keep-alive", "--health", "/health", "posix", dir)
+		"--quiet", "--keep-alive", "--health", "/health", "--iam-dir", run, "posix", dir)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = run, log, log
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -79,7 +94,7 @@ func startS3(tb testing.TB) *s3Server {
 	server.proxy = proxy
 	server.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !server.faults.apply(w, r) {
-			proxy.ServeHTTP(w, r)
+			server.pass(w, r)
 		}
 	}))
 	tb.Cleanup(func() {

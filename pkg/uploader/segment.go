@@ -34,8 +34,8 @@ type segment struct {
 	// tried is set before the first complete: from then on an object at the
 	// key may be ours. visible is set when it is known to be.
 	tried, visible bool
-	// checked is set when the store has shown the right size.
-	checked bool
+	// shown is set when the store has shown it, checked when of the right size.
+	shown, checked bool
 	// gone is set when nothing is left.
 	gone bool
 }
@@ -83,8 +83,12 @@ func (g *segment) commit(ctx context.Context) error {
 // then the object is there and ours.
 func (g *segment) complete(ctx context.Context) error {
 	if g.tried {
-		if _, ours, err := g.look(ctx); err != nil || ours {
+		exists, ours, err := g.look(ctx)
+		switch {
+		case err != nil || ours:
 			return err
+		case exists:
+			return backup.ErrExists
 		}
 	}
 	g.tried = true
@@ -113,11 +117,15 @@ func (g *segment) checkSize(ctx context.Context) error {
 	return g.store.persist(ctx, t, func(ctx context.Context) error {
 		o, err := g.store.find(ctx, g.object.Key)
 		if errors.Is(err, backup.ErrNotFound) {
-			return fmt.Errorf("%w: %w", errNotShown, err)
+			// It may also be that something on the way has answered in the
+			// store's place: then it has to be asked once more.
+			again := g.complete(ctx)
+			return fmt.Errorf("%w: %w (asked again: %v)", errNotShown, err, again) //nolint:errorlint // what was answered to the second question does not say whether the first will pass
 		}
 		if err != nil {
 			return err
 		}
+		g.shown = true
 		if o.Size() != g.object.Size {
 			return fmt.Errorf("%w: the store shows %d bytes, %d were sent", backup.ErrCorrupt, o.Size(), g.object.Size)
 		}

@@ -78,16 +78,30 @@ func (s *Store) begin(ctx context.Context, key string, options backup.UploadOpti
 		return nil, fmt.Errorf("begin %s: %w", key, err)
 	}
 	s.live.Store(u.id, struct{}{})
-	if s.chunks {
-		// Now, not at the first byte: rights that are missing are found before
-		// HANA is told to start.
-		if _, err := u.openChunks(ctx); err != nil {
-			u.free()
-			s.live.Delete(u.id)
-			return nil, fmt.Errorf("begin %s: %w", key, err)
-		}
+	if err := u.open(ctx); err != nil {
+		u.free()
+		s.live.Delete(u.id)
+		return nil, fmt.Errorf("begin %s: %w", key, err)
 	}
 	return u, nil
+}
+
+// open asks the store now, not at the first byte: rights that are missing are
+// found before HANA is told to start. In the partial lane credentials can be
+// renewed before a stream only.
+func (u *upload) open(ctx context.Context) error {
+	if u.store.chunks {
+		_, err := u.openChunks(ctx)
+		return err
+	}
+	if u.store.kind != "s3" {
+		return nil
+	}
+	_, err := u.store.find(ctx, u.key)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // reserve takes the memory that guarantees progress.
