@@ -54,9 +54,14 @@ func (w *modelWorld) checkRecord(r Record) {
 
 // checkCause demands that something which was injected explains the cause.
 func (w *modelWorld) checkCause(r Record) {
-	codes := w.s.codes
-	if len(w.s.faults) > 1 { // a kill is of another world, but a few more causes do no harm
-		codes = slices.Concat(codes, modelCompany)
+	w.explain(r, w.s.codes, len(w.s.faults), modelCompany)
+}
+
+// explain looks for the cause among those of the faults, and of faults that come
+// together.
+func (w *modelWorld) explain(r Record, codes []string, faults int, company []string) {
+	if faults > 1 { // a kill is of another world, but a few more causes do no harm
+		codes = slices.Concat(codes, company)
 	}
 	if r.Error != nil && !slices.Contains(codes, r.Error.Code) {
 		w.violate("no fault explains the cause %s (%s)", r.Error.Code, r.Error.Error())

@@ -49,7 +49,7 @@ func (w *modelWorld) play(results *modelResults) {
 	w.sleep(time.Second) // HANA ends what it still ran
 	if w.s.outside.drainAt == 0 {
 		w.checkDelta(c, record)
-		w.again(c)
+		w.goOn(c, w.again(c), results)
 	}
 	c.Close()
 	w.restart(c)
@@ -192,16 +192,17 @@ func (w *modelWorld) second(c *Conductor, id string) {
 }
 
 // again demands that the next backup succeeds.
-func (w *modelWorld) again(c *Conductor) {
+func (w *modelWorld) again(c *Conductor) Record {
 	record, err := c.StartBackup(context.Background(), BackupRequest{Database: modelDatabase}, "again")
 	if err != nil {
 		w.violate("the next backup does not start: %v", err)
-		return
+		return Record{}
 	}
 	if record = w.await(c, record.ID); record.State != StateSucceeded {
 		w.violate("the next backup: %s because of %+v", record.State, record.Error)
 	}
 	w.checkEnded(record, false)
+	return record
 }
 
 // restart demands that a new conductor remembers every job as it was.

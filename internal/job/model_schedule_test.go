@@ -21,6 +21,7 @@ type modelSchedule struct {
 	store   storeSpec
 	outside outsideSpec
 	crash   crashSpec
+	restore restoreSpec
 	// deleteLost is the configuration's onLost; prefix is that of the request.
 	deleteLost bool
 	prefix     string
@@ -30,6 +31,9 @@ func (s *modelSchedule) String() string {
 	faults := strings.Join(s.faults, ", ")
 	if faults == "" {
 		faults = "none"
+	}
+	if len(s.restore.faults) > 0 && s.restore.wanted {
+		faults += "; at the restore: " + strings.Join(s.restore.faults, ", ")
 	}
 	if s.crash.after != nil && len(s.crash.after.faults) > 0 {
 		faults += "; after that: " + strings.Join(s.crash.after.faults, ", ")
@@ -213,6 +217,7 @@ func drawSchedule(seed uint64) *modelSchedule {
 	if d.often(25) && s.outside.fullAt == 0 {
 		drawCrash(s)
 	}
+	s.restore = drawRestore(seed)
 	return s
 }
 

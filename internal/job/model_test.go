@@ -100,7 +100,7 @@ func runSchedule(t *testing.T, results *modelResults, root string, seed uint64) 
 		w = newModelWorld(s, state)
 		w.play(results)
 	})
-	if err := errors.Join(os.RemoveAll(state), os.RemoveAll(state+".after")); err != nil {
+	if err := errors.Join(os.RemoveAll(state), os.RemoveAll(state+".after"), os.RemoveAll(state+".killed")); err != nil {
 		t.Error(err)
 	}
 	if len(w.violations) > 0 {

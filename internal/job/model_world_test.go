@@ -37,6 +37,8 @@ type modelWorld struct {
 	hana  *modelHANA
 	doors *modelDoors
 	store *modelStore
+	// tenant is the database as a restore sees it.
+	tenant *modelTenant
 	// over is closed when the world ends: whoever waits for ever lets go.
 	over chan struct{}
 	// actors are HANA's threads.
@@ -51,6 +53,7 @@ func newModelWorld(s *modelSchedule, state string) *modelWorld {
 	w.hana = &modelHANA{w: w, spec: &s.hana, runs: make(map[string]*modelRun)}
 	w.doors = &modelDoors{w: w, spec: &s.door, byPrefix: make(map[string]*modelDoor)}
 	w.store = newModelStore(w, &s.store)
+	w.tenant = &modelTenant{w: w, spec: &s.restore}
 	return w
 }
 
@@ -67,8 +70,9 @@ func (w *modelWorld) config() Config {
 
 func (w *modelWorld) parts() Parts {
 	return Parts{
-		Store: w.store, Trigger: w.hana,
+		Store: w.store, Trigger: w.hana, Recoverer: w.tenant,
 		NewSource: func() Source { return w.doors.open() },
+		NewSink:   func() Sink { return w.tenant.sink() },
 	}
 }
 
