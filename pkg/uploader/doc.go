@@ -44,6 +44,39 @@
 // lane over s3, azureblob and b2 (that is, below crypt) rclone's own two buffers
 // of one part each are what Begin reserves.
 //
+// # Outages
+//
+// A part, a further segment and a completion are asked for again, with every
+// part kept, while the store refuses connections, breaks them, answers 5xx,
+// swallows requests, or its name is unknown. The last attempt begins within
+// OutageTolerance and ends when nothing has moved for StallTimeout, so the error
+// comes within the sum of both; rclone's own pauses of up to 2 s for each request
+// that waits (lib/pacer) are on top. It names the part, its bytes in the stream,
+// the time, and what failed last. What Begin and the others ask that no stream
+// depends on is tried for 20 s. azureblob repeats inside rclone: its attempts
+// end with OutageTolerance, and UploadOptions.Trouble is not told of them.
+//
+// When its context ends, Consume returns without waiting for the store. Abort
+// waits for a store that does nothing for at most 5 s, or 2.5 s after trouble;
+// then it returns an error, and AbortLeft and Sweep remove what stays.
+//
+// After an answer to a completion was lost, an object at the key is ours if it
+// has the size and, on s3, the id of the upload in its metadata
+// ("pipestreamer-upload"); where it has none, every part is read and compared.
+//
+// # Credentials
+//
+// When a store of type s3 refuses its credentials, Config.Refresh is asked for
+// those of now. If access_key_id, secret_access_key or session_token are others,
+// the request is made again with them and nothing of a stream is lost. If not, a
+// stream waits for up to 3 minutes, but never longer than OutageTolerance; what
+// no stream depends on fails at once. Credentials that the SDK finds by itself
+// (env_auth, web identity) it also refreshes by itself.
+//
+// Below crypt the credentials are looked at before a stream; one that is on its
+// way when they are refused fails. Every other type of store keeps the secrets
+// with which it was opened: restart the daemon after a change.
+//
 // # What was tested
 //
 // The suite in storetest passes on local, s3 (versitygw), azureblob (azurite),

@@ -200,22 +200,8 @@ func mayPass(err error) bool {
 	case errors.Is(err, errNotShown):
 		return true
 	}
-	if _, cut := errors.AsType[*xml.SyntaxError](err); cut {
-		return true // half of an answer
-	}
-	// Implemented by the errors of the AWS SDK.
-	var status interface{ HTTPStatusCode() int }
-	var code interface{ ErrorCode() string }
-	if errors.As(err, &code) && slices.Contains([]string{
-		"RequestTimeout", "RequestTimeoutException", "BadDigest", "IncompleteBody", "InternalError",
-		"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "ServiceUnavailable",
-	}, code.ErrorCode()) {
-		return true
-	}
-	if errors.As(err, &status) && status.HTTPStatusCode() >= http.StatusBadRequest {
-		n := status.HTTPStatusCode()
-		return n == http.StatusRequestTimeout || n == http.StatusTooManyRequests ||
-			n >= http.StatusInternalServerError && n != http.StatusNotImplemented
+	if pass, known := answerMayPass(err); known {
+		return pass
 	}
 	if _, unknown := errors.AsType[*net.DNSError](err); unknown {
 		// A name may be unknown while a cluster's name server restarts.
@@ -230,4 +216,26 @@ func mayPass(err error) bool {
 		}
 	}
 	return fserrors.IsRetryError(err) || fserrors.ShouldRetry(err)
+}
+
+// answerMayPass judges what the store has answered, if it has.
+func answerMayPass(err error) (pass, known bool) {
+	if _, cut := errors.AsType[*xml.SyntaxError](err); cut {
+		return true, true // half of an answer
+	}
+	// Implemented by the errors of the AWS SDK.
+	var status interface{ HTTPStatusCode() int }
+	var code interface{ ErrorCode() string }
+	if errors.As(err, &code) && slices.Contains([]string{
+		"RequestTimeout", "RequestTimeoutException", "BadDigest", "IncompleteBody", "InternalError",
+		"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "ServiceUnavailable",
+	}, code.ErrorCode()) {
+		return true, true
+	}
+	if errors.As(err, &status) && status.HTTPStatusCode() >= http.StatusBadRequest {
+		n := status.HTTPStatusCode()
+		return n == http.StatusRequestTimeout || n == http.StatusTooManyRequests ||
+			n >= http.StatusInternalServerError && n != http.StatusNotImplemented, true
+	}
+	return false, false
 }

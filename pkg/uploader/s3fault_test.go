@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -21,9 +22,7 @@ func (s *s3Server) rewrite(change func(*httptest.ResponseRecorder)) http.Handler
 		recorder := httptest.NewRecorder()
 		s.pass(recorder, r)
 		change(recorder)
-		for name, values := range recorder.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), recorder.Header())
 		w.WriteHeader(recorder.Code)
 		_, _ = w.Write(recorder.Body.Bytes())
 	}
@@ -245,7 +244,7 @@ func TestAbortOfALateCompletion(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		late = r.Clone(context.Background())
+		late = r.Clone(context.WithoutCancel(r.Context()))
 		late.Body = io.NopCloser(bytes.NewReader(body))
 		answer(http.StatusBadRequest, "Injected")(w, r)
 	}})
@@ -324,9 +323,7 @@ func TestSlowBody(t *testing.T) {
 		return func(w http.ResponseWriter, r *http.Request) {
 			recorder := httptest.NewRecorder()
 			server.pass(recorder, r)
-			for name, values := range recorder.Header() {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), recorder.Header())
 			w.WriteHeader(recorder.Code)
 			half := recorder.Body.Len() / 2
 			for range 6 {

@@ -1,0 +1,48 @@
+package uploader
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+// FuzzCheckLeft gives checkLeft whatever a list of multipart uploads may be. It
+// never lets an old one pass.
+func FuzzCheckLeft(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `null`, `[]`, `{"bucket": []}`, `{"bucket": null}`, `{"bucket": [{"Key": "a/b"}]}`,
+		`{"bucket": [{"Key": "a/b", "Initiated": "2026-01-02T03:04:05Z", "UploadId": "x"}]}`,
+		`{"bucket": [{"Key": "a/b", "Initiated": "2999-01-02T03:04:05Z"}], "other": [{"Initiated": "0001-01-01T00:00:00Z"}]}`,
+		`{"bucket": [{"Initiated": "yesterday"}]}`, `{"bucket": {"Key": 1}}`,
+	} {
+		f.Add(text, int64(time.Hour))
+	}
+	f.Fuzz(func(t *testing.T, text string, age int64) {
+		var uploads any
+		if json.Unmarshal([]byte(text), &uploads) != nil {
+			return
+		}
+		limit := time.Duration(age % int64(1000*time.Hour))
+		err := checkLeft(uploads, limit)
+		if err == nil && oldest(uploads).Before(time.Now().Add(-limit-2*time.Minute)) {
+			t.Errorf("%s: an upload older than %s has passed", text, limit)
+		}
+	})
+}
+
+// oldest returns when the oldest of uploads began, now if there is none.
+func oldest(uploads any) time.Time {
+	result := time.Now()
+	buckets, _ := uploads.(map[string]any)
+	for _, list := range buckets {
+		entries, _ := list.([]any)
+		for _, entry := range entries {
+			fields, _ := entry.(map[string]any)
+			text, _ := fields["Initiated"].(string)
+			if began, err := time.Parse(time.RFC3339, text); err == nil && began.Before(result) {
+				result = began
+			}
+		}
+	}
+	return result
+}
