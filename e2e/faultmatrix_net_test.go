@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strings"
+	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
@@ -13,6 +14,17 @@ func storeLineFaults() []faultRow {
 			fault: "connections are refused until a request was tried again", where: onStoreLine,
 			inject:   forAWhile((*line).cut),
 			outcomes: everyPhase(absorbed(), beforeOpen, firstBytes, middle, afterEOF, duringCommit),
+		},
+		{
+			fault: "connections are refused for 25 s, with `store.outageTolerance: 1m`", where: onStoreLine,
+			config: patient(),
+			inject: func(c *faultCase) {
+				c.storeLine.cut()
+				c.proceed()
+				time.Sleep(25 * time.Second)
+				c.storeLine.mend()
+			},
+			outcomes: everyPhase(absorbed(), middle, afterEOF, duringCommit),
 		},
 		{
 			fault: "connections are refused for longer than `store.outageTolerance`", where: onStoreLine,

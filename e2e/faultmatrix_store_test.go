@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/pipestreamer/pipestreamer/e2e/faultys3"
 	"github.com/pipestreamer/pipestreamer/internal/job"
@@ -113,9 +114,27 @@ func storms() []faultRow {
 		},
 		{
 			fault: "each answer takes 300 ms", where: atStore,
-			inject:   answer(anything, faultys3.Delay(300_000_000)),
+			inject:   answer(anything, faultys3.Delay(300*time.Millisecond)),
 			outcomes: everyPhase(absorbed(), atPlan, middle),
 		},
+	}
+}
+
+// patient lets the daemon wait for a store that comes back.
+func patient() map[string]any {
+	return map[string]any{"store": map[string]any{"outageTolerance": "1m"}, "timeouts": map[string]any{"commit": "1m"}}
+}
+
+// rotate makes the store refuse the key in use, and gives the daemon another
+// one some time after that was noticed.
+func rotate(status int, after time.Duration) func(*faultCase) {
+	return func(c *faultCase) {
+		expired := func(accessKey string) bool { return accessKey == s3Access }
+		rule := c.add(anything, faultys3.RefuseWhile(expired, status, "ExpiredToken"))
+		c.proceed()
+		await(c.t, "the store refuses the credentials", rule.Reached())
+		time.Sleep(after)
+		c.putSecrets("second", s3SecondAccess, s3SecondSecret)
 	}
 }
 
@@ -125,16 +144,16 @@ func refusals() []faultRow {
 	quota := faultys3.Refuse(http.StatusForbidden, "QuotaExceeded")
 	return []faultRow{
 		{
-			fault: "`400 ExpiredToken` until the secret is replaced", where: atStore,
-			config: map[string]any{"store": map[string]any{"outageTolerance": "20s"}, "timeouts": map[string]any{"commit": "30s"}},
-			inject: func(c *faultCase) {
-				expired := func(accessKey string) bool { return accessKey == s3Access }
-				rule := c.add(anything, faultys3.RefuseWhile(expired, http.StatusBadRequest, "ExpiredToken"))
-				c.proceed()
-				await(c.t, "the store refuses the credentials", rule.Reached())
-				c.putSecrets("second", s3SecondAccess, s3SecondSecret)
-			},
+			fault: "`400 ExpiredToken`, and the secret is replaced at once", where: atStore,
+			config:   patient(),
+			inject:   rotate(http.StatusBadRequest, 0),
 			outcomes: everyPhase(absorbed(), beforeOpen, firstBytes, middle, afterEOF, duringCommit),
+		},
+		{
+			fault: "`403 ExpiredToken`, and the secret is replaced 5 s later", where: atStore,
+			config:   patient(),
+			inject:   rotate(http.StatusForbidden, 5*time.Second),
+			outcomes: everyPhase(absorbed(), middle, afterEOF, duringCommit),
 		},
 		{
 			fault: "`403 ExpiredToken`, and no new credentials come", where: atStore,

@@ -226,6 +226,9 @@ func (c *faultCase) expectInvariants(record job.Record, expected outcome) {
 	c.expectHANAIdle()
 	if record.State == job.StateSucceeded {
 		c.expectAgreement(record)
+		if uploads := c.uploads(); len(uploads) > 0 {
+			c.t.Errorf("multipart uploads are left: %v", uploads)
+		}
 		c.destroyAndRestore(record)
 		return
 	}
