@@ -1,8 +1,7 @@
 package e2e
 
 import (
-	"errors"
-	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +24,7 @@ func TestSecondSignal(t *testing.T) {
 			id := w.awaitJob(client)
 			w.streaming(client, id, 6*mebibyte)
 			w.daemon.signal(syscall.SIGTERM)
-			eventually(t, "the daemon refuses new jobs", func() bool { return w.refuses(client) })
+			eventually(t, "the daemon refuses new jobs", w.drains)
 			if record, err := client.Job(t.Context(), id); err != nil || record.State.Terminal() {
 				t.Fatalf("within its grace the job is %s because of %+v, %v", record.State, record.Error, err)
 			}
@@ -56,12 +55,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-func (w *world) refuses(client *httpapi.Client) bool {
-	w.t.Helper()
-	_, err := client.StartBackup(w.t.Context(), job.BackupRequest{Database: "SYSTEMDB"}, "")
-	problem, is := errors.AsType[*httpapi.Problem](err)
-	return is && problem.Status == http.StatusServiceUnavailable
-}
+// drains reports whether the daemon takes no new job any more.
+func (w *world) drains() bool { return strings.Contains(w.log.String(), "shutting down: no new jobs") }
 
 // newSlowWorldWith is newSlowWorld with changes of the configuration.
 func newSlowWorldWith(t *testing.T, d *depot, changes map[string]any) *world {

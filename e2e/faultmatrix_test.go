@@ -111,6 +111,7 @@ func faultRows() []faultRow {
 		storeFaults(),
 		storeLineFaults(),
 		hanaLineFaults(),
+		hanaFaults(),
 	)
 }
 
