@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
 )
 
 func TestReadSecrets(t *testing.T) {
@@ -19,9 +21,11 @@ func TestReadSecrets(t *testing.T) {
 		return path
 	}
 	files := map[string]string{"access_key_id": write("id", "one\n"), "secret_access_key": write("key", "canary-1\n")}
+	// As the store of a daemon does it.
+	refresh := storeConfig(&config.Config{Store: config.Store{Secrets: files}}).Refresh
 	read := func(want map[string]string) {
 		t.Helper()
-		got, err := readSecrets(files)
+		got, err := refresh()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +39,7 @@ func TestReadSecrets(t *testing.T) {
 
 	refused := func(want ...string) {
 		t.Helper()
-		got, err := readSecrets(files)
+		got, err := refresh()
 		if err == nil || got != nil {
 			t.Fatalf("%v, %v; want an error and no values", got, err)
 		}
