@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -170,122 +169,6 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 		return failures
 	}
 	return r.consumed()
-}
-
-// recover returns when HANA has recovered or failed. A tenant that was stopped
-// but not touched, because serving has ended meanwhile, is started again.
-func (r *restoreRun) recover(serving context.Context) error {
-	if r.plan.Database == backup.SystemDB {
-		return r.awaitReaders(serving)
-	}
-	r.job.note(SideDaemon, "asks HANA to stop the tenant")
-	if err := r.parts.Recoverer.Stop(serving, r.plan); err != nil {
-		return err
-	}
-	r.job.note(SideHANA, "has stopped the tenant")
-	r.job.update(func(record *Record) { record.TenantStopped = true })
-	if serving.Err() == nil {
-		if err := r.awaitRecovery(serving); err != nil {
-			return err
-		}
-	}
-	clean, cancel := cleanContext(serving, r.config.AnswerTimeout)
-	defer cancel()
-	if err := r.start(clean); err != nil {
-		return err
-	}
-	r.job.note(SideHANA, "runs the tenant again")
-	r.job.update(func(record *Record) { record.TenantStopped = false })
-	return nil
-}
-
-// start starts the tenant. Where HANA does not answer it is asked again: what
-// counts is whether the tenant runs at last, and to start one that runs is no
-// error.
-func (r *restoreRun) start(ctx context.Context) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := r.parts.Recoverer.Start(ctx, r.plan)
-		if _, refused := errors.AsType[*backup.HANAError](err); refused && !r.deaf {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(0))
-	return err
-}
-
-// awaitRecovery issues RECOVER and waits for the answer. When serving ends
-// first, the pipes are closed and HANA gets AnswerTimeout to say what it makes
-// of it. When the answer gets lost, HANA is served on.
-func (r *restoreRun) awaitRecovery(serving context.Context) error {
-	waiting, abandon := context.WithCancel(context.WithoutCancel(serving))
-	defer abandon()
-	answer := make(chan error, 1)
-	r.job.note(SideDaemon, "sends RECOVER DATA to HANA")
-	go func() { answer <- r.parts.Recoverer.Recover(waiting, r.plan) }()
-	select {
-	case err := <-answer:
-		return r.recovered(serving, err)
-	case <-serving.Done():
-	}
-	if err := r.sink.Close(); err != nil {
-		r.log.Error("pipes could not be removed", zap.Error(err))
-	}
-	timer := time.NewTimer(r.config.AnswerTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-answer:
-		return err
-	case <-timer.C:
-		abandon()
-		if err := <-answer; err != nil {
-			return fmt.Errorf("HANA gave no answer within %s: %w", r.config.AnswerTimeout, err)
-		}
-		return nil
-	}
-}
-
-// recovered takes the answer to RECOVER. One that got lost, with the connection,
-// says nothing about the recovery: HANA may read on. It has recovered when it
-// has read every stream to its end and then runs the tenant; that a real HANA
-// goes on without its client was tried with the simulator only.
-func (r *restoreRun) recovered(serving context.Context, answer error) error {
-	if answer == nil || isFinal(answer) {
-		return answer
-	}
-	r.deaf = true
-	r.log.Warn("HANA's answer got lost; it is served on while it reads", zap.Error(answer))
-	r.job.note(SideHANA, "its answer got lost, it is served on while it reads: %v", answer)
-	reading, cancel := context.WithCancelCause(serving)
-	defer cancel(nil)
-	var group sync.WaitGroup
-	group.Go(func() { r.watchReading(reading, func() { cancel(answer) }) })
-	err := r.awaitReaders(reading)
-	cancel(nil)
-	group.Wait()
-	return err
-}
-
-// watchReading calls quit when nothing was read for AnswerTimeout.
-func (r *restoreRun) watchReading(ctx context.Context, quit func()) {
-	const looks = 20
-	ticker := time.NewTicker(r.config.AnswerTimeout / looks)
-	defer ticker.Stop()
-	var last int64
-	for still := 0; still < looks; still++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		var sum int64
-		for _, c := range r.counters {
-			sum += c.read.Load()
-		}
-		if sum != last {
-			still, last = 0, sum
-		}
-	}
-	quit()
 }
 
 // open starts a stream from byte 0 and counts what HANA takes of it.
