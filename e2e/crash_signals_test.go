@@ -68,8 +68,9 @@ func newSlowWorldWith(t *testing.T, d *depot, changes map[string]any) *world {
 	return w
 }
 
-// TestStopped stops the whole daemon for longer than any of its patience lasts:
-// a sleeping machine or a debugger. Nothing has failed, so the backup goes on.
+// TestStopped stops the whole daemon for longer than its patience with HANA
+// lasts: a sleeping machine or a debugger. Nothing has failed, so the backup goes
+// on. store.outageTolerance is a time on the clock and has to be longer.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	const asleep = 6 * time.Second
@@ -91,7 +92,7 @@ func TestStopped(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newSlowWorldWith(t, openS3(t), map[string]any{
-				"store": map[string]any{"stallTimeout": "2s", "outageTolerance": "3s"},
+				"store": map[string]any{"stallTimeout": "2s", "outageTolerance": "1m"},
 				"timeouts": map[string]any{
 					"open": "3s", "stall": "2s", "idle": "3s", "answer": "4s", "end": "2s", "commit": "4s", "clean": "4s",
 				},
