@@ -201,16 +201,18 @@ func (s *modelStore) OpenStream(ctx context.Context, objects []backup.Object) (i
 	return io.NopCloser(bytes.NewReader(whole)), nil
 }
 
-// Begin waits for memory.
+// Begin waits for memory, but for an object whose bytes are there already.
 func (s *modelStore) Begin(ctx context.Context, key string, options backup.UploadOptions) (backup.Upload, error) {
 	if err := s.pass(ctx, opBegin, key); err != nil {
 		return nil, err
 	}
 	for {
 		s.mu.Lock()
-		if s.reserved+modelReserve <= s.spec.budget {
-			u := &modelUpload{store: s, key: key, options: options, holds: true}
-			s.reserved += modelReserve
+		if options.AtHand || s.reserved+modelReserve <= s.spec.budget {
+			u := &modelUpload{store: s, key: key, options: options, holds: !options.AtHand}
+			if u.holds {
+				s.reserved += modelReserve
+			}
 			s.uploads = append(s.uploads, u)
 			s.mu.Unlock()
 			return u, nil

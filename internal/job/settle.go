@@ -233,7 +233,7 @@ func (r *backupRun) manifest(e evidence) *backup.Manifest {
 
 // writeObject stores a small object, all or nothing.
 func writeObject(ctx context.Context, store backup.Store, key string, text []byte, cleanTimeout time.Duration) error {
-	upload, err := store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: int64(len(text))})
+	upload, err := store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: int64(len(text)), AtHand: true})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}

@@ -125,6 +125,10 @@ type UploadOptions struct {
 	// EstimatedSize in bytes sizes the parts; 0 means unknown. A wrong
 	// estimate costs efficiency, never the upload.
 	EstimatedSize int64
+	// AtHand says that all bytes are there already, so that the upload ends
+	// soon. Its memory comes from a reserve of its own: it waits for others of
+	// its kind and never for a stream.
+	AtHand bool
 	// Progress, when set, is called with the number of bytes that the store
 	// has newly acknowledged. It must not block.
 	Progress func(bytes int64)

@@ -84,3 +84,41 @@ func finish(t *testing.T, r io.Reader, want []byte) {
 		t.Error("no progress beside readers that were left alone")
 	}
 }
+
+// TestManifestBesideStreams takes the whole budget for streams: an object whose
+// bytes are there already is written all the same.
+func TestManifestBesideStreams(t *testing.T) {
+	const streams, part = 4, 5 << 20
+	cfg := startS3(t).config()
+	cfg.PartSize, cfg.Streams, cfg.MemoryBudget = part, streams, 2*streams*part
+	store, err := New(t.Context(), cfg, zaptest.NewLogger(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range streams {
+		u, err := store.Begin(t.Context(), fmt.Sprintf("stream/%d", i), backup.UploadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := u.Abort(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	content := bytes.Repeat([]byte("manifest"), 3*part/16)
+	for i := range 2 {
+		u, err := store.Begin(ctx, fmt.Sprintf("manifest/%d", i), backup.UploadOptions{EstimatedSize: int64(len(content)), AtHand: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Consume(ctx, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		if err := u.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -34,6 +34,8 @@ type Store struct {
 	remote  atomic.Pointer[remote]
 	secrets *secrets
 	memory  *memory
+	// atHand is for uploads whose bytes are there already, one at a time.
+	atHand  *memory
 	log     *zap.Logger
 	metrics *Metrics
 	// grace is credentialGrace.
@@ -70,7 +72,7 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 	metrics.budget.Set(float64(cfg.MemoryBudget))
 	s := &Store{
 		cfg: cfg, kind: r.kind, chunks: r.chunks, secrets: newSecrets(), grace: credentialGrace,
-		memory: newMemory(cfg.MemoryBudget, metrics.memory), log: log, metrics: metrics,
+		memory: newMemory(cfg.MemoryBudget, metrics.memory), atHand: newMemory(2*cfg.largestPart(), metrics.memory), log: log, metrics: metrics,
 	}
 	s.remote.Store(r)
 	return s, nil

@@ -163,7 +163,7 @@ func (s *Store) checkWrite(ctx context.Context, key string, content []byte) erro
 
 // probe tries to overwrite the object at key and notes whether that is refused.
 func (s *Store) probe(ctx context.Context, key string, content []byte) error {
-	second, err := s.begin(ctx, key, backup.UploadOptions{EstimatedSize: 1}, true)
+	second, err := s.begin(ctx, key, backup.UploadOptions{EstimatedSize: 1, AtHand: true}, true)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (s *Store) probe(ctx context.Context, key string, content []byte) error {
 }
 
 func (s *Store) write(ctx context.Context, key string, content []byte, conditional bool) (*upload, error) {
-	u, err := s.begin(ctx, key, backup.UploadOptions{EstimatedSize: 1}, conditional)
+	u, err := s.begin(ctx, key, backup.UploadOptions{EstimatedSize: 1, AtHand: true}, conditional)
 	if err != nil {
 		return nil, err
 	}

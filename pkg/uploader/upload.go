@@ -113,11 +113,15 @@ func (u *upload) reserve(ctx context.Context) error {
 		}
 		u.partSize = s.cfg.largestPart()
 	}
-	if s.memory.used.Load()+2*u.partSize > s.memory.size {
+	memory, most := s.memory, s.cfg.Concurrency+1
+	if u.options.AtHand {
+		memory, most = s.atHand, 2
+	}
+	if memory.used.Load()+2*u.partSize > memory.size {
 		s.log.Info("waiting for memory", zap.String("key", u.key), zap.Int64("bytes", 2*u.partSize))
 	}
 	var err error
-	u.buffers, err = s.memory.reserve(ctx, u.partSize, 2, s.cfg.Concurrency+1)
+	u.buffers, err = memory.reserve(ctx, u.partSize, 2, most)
 	return err
 }
 
