@@ -152,7 +152,8 @@ func must(c *faultCase, err error) {
 // cancellations are asked for by DELETE /v1/jobs/{id}.
 func cancellations() []faultRow {
 	cancel := func(c *faultCase) { must(c, c.client.Cancel(c.t.Context(), c.job)) }
-	canceled := outcome{state: job.StateCanceled, code: job.CodeCanceled}
+	canceled := outcome{state: job.StateCanceled, code: job.CodeCanceled, words: "cancelled on request"}
+	drained := outcome{state: job.StateCanceled, code: job.CodeCanceled, words: "the daemon is shutting down"}
 	return []faultRow{
 		{
 			fault: "the job is cancelled", where: inDaemon,
@@ -172,7 +173,7 @@ func cancellations() []faultRow {
 		{
 			fault: "the job is cancelled when HANA has ended", where: inDaemon,
 			inject:   cancel,
-			outcomes: with(everyPhase(absorbed(), duringCommit), afterEOF, lost(job.CodeCanceled, "")),
+			outcomes: with(everyPhase(absorbed(), duringCommit), afterEOF, lost(job.CodeCanceled, "cancelled on request")),
 		},
 		{
 			fault: "`SIGTERM`, and the backup takes longer than `shutdownGrace`", where: inDaemon,
@@ -181,7 +182,7 @@ func cancellations() []faultRow {
 				eventually(c.t, "the job has ended", func() bool { return c.daemon.hasEnded() })
 			},
 			lift:     func(c *faultCase) { c.startDaemon() },
-			outcomes: everyPhase(canceled, beforeOpen, firstBytes, middle),
+			outcomes: everyPhase(drained, beforeOpen, firstBytes, middle),
 		},
 		{
 			fault: "`SIGTERM`, and the backup ends within `shutdownGrace`", where: inDaemon,
@@ -200,7 +201,7 @@ func cancellations() []faultRow {
 				fault("ignore-epipe:0", "ignore-epipe:2", "ignore-epipe:3")(c)
 			},
 			inject: cancel, lift: setting("cancel", "accept"),
-			outcomes: everyPhase(lost(job.CodeCanceled, ""), firstBytes, middle),
+			outcomes: everyPhase(lost(job.CodeCanceled, "cancelled on request"), firstBytes, middle),
 		},
 	}
 }

@@ -69,7 +69,7 @@ func servicesThatFail() []faultRow {
 		{
 			fault: "a service dies, and HANA does not notice", where: inHANA,
 			arrange: inFile("vanish"), inject: whenReached,
-			outcomes: everyPhase(failed(job.CodeAnswerUnknown, ""), firstBytes, middle),
+			outcomes: everyPhase(failed(job.CodeAnswerUnknown, "the catalog says that the backup is still running"), firstBytes, middle),
 		},
 		{
 			fault: "a service cannot open its file", where: inHANA,
@@ -120,7 +120,7 @@ func servicesThatWait() []faultRow {
 		{
 			fault: "a service never opens its file, and HANA calls the backup successful", where: inHANA,
 			arrange:  fault("skip:3"),
-			outcomes: everyPhase(lost(job.CodeUnopened, ""), atPlan),
+			outcomes: everyPhase(lost(job.CodeUnopened, "HANA has answered but never wrote to it"), atPlan),
 		},
 		{
 			fault: "services open their files late", where: inHANA,
@@ -147,7 +147,7 @@ func servicesThatWait() []faultRow {
 		{
 			fault: "all files are closed, and HANA does not end", where: inHANA,
 			arrange:  fault("stall-end"),
-			outcomes: everyPhase(failed(job.CodeAnswerUnknown, ""), atPlan),
+			outcomes: everyPhase(failed(job.CodeAnswerUnknown, "the catalog says that the backup is still running"), atPlan),
 		},
 	}
 }
@@ -168,13 +168,13 @@ func crashes() []faultRow {
 		{
 			fault: "the whole of HANA crashes and comes back", where: inHANA,
 			inject:   func(c *faultCase) { crash(c); restart(c) },
-			outcomes: everyPhase(failed(job.CodeCatalog, ""), beforeOpen, firstBytes, middle),
+			outcomes: everyPhase(failed(job.CodeCatalog, "the database crashed"), beforeOpen, firstBytes, middle),
 		},
 		{
 			fault: "the whole of HANA crashes and stays down", where: inHANA,
 			config: map[string]any{"timeouts": map[string]any{"open": "20s"}},
 			inject: crash, lift: restart,
-			outcomes: everyPhase(failed(job.CodeAnswerUnknown, ""), beforeOpen, firstBytes, middle),
+			outcomes: everyPhase(failed(job.CodeAnswerUnknown, "no answer from HANA"), beforeOpen, firstBytes, middle),
 		},
 		{
 			fault: "the whole of HANA crashes after it has called the backup successful", where: inHANA,
@@ -200,7 +200,7 @@ func answersThatDiffer() []faultRow {
 		{
 			fault: "success, and the catalog says `failed`", where: inHANA,
 			arrange:  fault("catalog-failed"),
-			outcomes: everyPhase(failed(job.CodeCatalog, ""), atPlan),
+			outcomes: everyPhase(failed(job.CodeCatalog, "8022830"), atPlan),
 		},
 		{
 			fault: "the connection is cut instead of an answer", where: inHANA,
@@ -215,12 +215,12 @@ func answersThatDiffer() []faultRow {
 		{
 			fault: "a file is shorter than the catalog says", where: inHANA,
 			arrange:  fault("truncate:2:1MiB"),
-			outcomes: everyPhase(lost(job.CodeCatalog, ""), atPlan),
+			outcomes: everyPhase(lost(job.CodeCatalog, "the store has 1048576"), atPlan),
 		},
 		{
 			fault: "a file has the header of another backup", where: inHANA,
 			arrange:  fault("header:2"),
-			outcomes: everyPhase(lost(job.CodeHeader, ""), atPlan),
+			outcomes: everyPhase(lost(job.CodeHeader, "its header carries backup id"), atPlan),
 		},
 		{
 			fault: "HANA refuses the backup", where: inHANA,
@@ -241,7 +241,7 @@ func lateCatalogs() []faultRow {
 	}
 	tooLate := late("late-row")
 	tooLate.fault, tooLate.arrange = "the catalog has no row for longer than `timeouts.answer`", setting("late-row", "20s")
-	tooLate.outcomes = everyPhase(lost(job.CodeCatalogMissing, ""), atPlan)
+	tooLate.outcomes = everyPhase(lost(job.CodeCatalogMissing, "not found"), atPlan)
 	broken := faultRow{
 		fault: "the catalog cannot be read once the answer has come", where: inHANA,
 		inject: setting("catalog", "error"), lift: setting("catalog", "ok"),
@@ -250,7 +250,7 @@ func lateCatalogs() []faultRow {
 	silent := faultRow{
 		fault: "the catalog does not answer", where: inHANA,
 		inject: setting("catalog", "hang"), lift: setting("catalog", "ok"),
-		outcomes: everyPhase(lost(job.CodeCatalogMissing, ""), afterEOF),
+		outcomes: everyPhase(lost(job.CodeCatalogMissing, "no answer from HANA"), afterEOF),
 	}
 	return []faultRow{late("late-row"), late("late-state"), late("late-files"), tooLate, broken, silent}
 }
@@ -332,7 +332,7 @@ func strayFiles() []faultRow {
 			fault: "files replace the pipes", where: inHANA,
 			arrange:  setting("profile", string(hanasim.Replace), "write-size", "64KiB", "delay-write", "20ms"),
 			lift:     setting("profile", string(hanasim.Dotname)),
-			outcomes: everyPhase(outcome{state: job.StateFailed, code: job.CodeIntrusion, files: []string{"_0_1", "_2_1", "_3_1"}}, atPlan),
+			outcomes: everyPhase(outcome{state: job.StateFailed, code: job.CodeIntrusion, words: "_databackup_", files: []string{"_0_1", "_2_1", "_3_1"}}, atPlan),
 		},
 	}
 }
