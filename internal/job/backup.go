@@ -276,11 +276,12 @@ func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 	if r.source != nil {
 		r.closeSource()
 	}
-	if keep {
-		return nil
-	}
 	clean, cancel := cleanContext(ctx, r.config.CleanTimeout)
 	defer cancel()
+	if keep {
+		r.sweep(clean, r.plan)
+		return nil
+	}
 	left := make([]string, len(r.uploads))
 	var group sync.WaitGroup
 	for i, t := range r.uploads {
@@ -291,7 +292,23 @@ func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 		})
 	}
 	group.Wait()
-	return slices.DeleteFunc(left, func(what string) bool { return what == "" })
+	left = slices.DeleteFunc(left, func(what string) bool { return what == "" })
+	if len(left) == 0 && len(r.uploads) > 0 { // the store works
+		r.sweep(clean, r.plan)
+	}
+	return left
+}
+
+// sweep removes what the uploads of an ended backup left without anybody's
+// knowledge: a store may have begun one whose answer got lost, or that of a
+// process that is gone. What stays is invisible, and swept again when it is old.
+func (c *Conductor) sweep(ctx context.Context, plan backup.Plan) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
+	defer cancel()
+	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
+	if err := c.parts.Store.Sweep(ctx, prefix, 0); err != nil {
+		c.log.Warn("unfinished uploads may stay in the store", zap.String("job_id", plan.JobID), zap.String("prefix", prefix), zap.Error(err))
+	}
 }
 
 // causeOf prefers the reason for which ctx ended over what it made fail.

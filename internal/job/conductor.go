@@ -85,6 +85,9 @@ type Store interface {
 	backup.StreamOpener
 	// Check proves that the store can be written, read and cleaned.
 	Check(ctx context.Context) error
+	// Sweep removes what uploads to keys below prefix have left behind, invisible,
+	// and is older than olderThan. Nothing may be on its way there.
+	Sweep(ctx context.Context, prefix string, olderThan time.Duration) error
 }
 
 // Parts are what the conductor brings together. They stay the caller's to

@@ -235,6 +235,11 @@ func (s *modelStore) release(n int) {
 	s.freed = make(chan struct{})
 }
 
+// Sweep has nothing to do: what is invisible here belongs to an upload.
+func (s *modelStore) Sweep(ctx context.Context, prefix string, _ time.Duration) error {
+	return s.pass(ctx, opList, prefix)
+}
+
 // below lists the visible keys with a prefix.
 func (s *modelStore) below(prefix string) []string {
 	s.mu.Lock()

@@ -122,6 +122,9 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
 	manifest, left := c.removeUnnamed(ctx, plan)
+	if left == nil {
+		c.sweep(ctx, plan)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return verdict{state: StateRunning}

@@ -88,7 +88,8 @@
 //	           Azure drops them after 7 days. rclone repeats a failed part
 //	           itself, from the tenth part on after any error: a right that is
 //	           withdrawn then fails the upload after OutageTolerance.
-//	crypt/s3   Sweep cannot tell the multipart uploads of a prefix apart.
+//	crypt/s3   With encrypted names, Sweep cannot tell the multipart uploads of a
+//	           prefix apart.
 //	webdav     rclone streams to the vendors fastmail, owncloud and rclone only.
 //	swift      storage_policy has to be given.
 //	local      A commit is a rename and nothing is flushed to the disk.

@@ -23,8 +23,8 @@ import (
 // Abort of this Store could not remove goes whatever its age. Its other uploads
 // are left alone in the partial lane only: elsewhere olderThan has to
 // exceed the longest upload that may still run, of any program under the root.
-// Below crypt the multipart uploads of the whole root are swept, because their
-// keys cannot be told apart. Azure drops uncommitted blocks after 7 days itself.
+// Where crypt hides the names, the multipart uploads of the whole root are swept,
+// if olderThan is at least an hour: they cannot be told apart. Azure drops uncommitted blocks after 7 days itself.
 func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
 	if err := checkPrefix(prefix); err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -69,19 +69,31 @@ func (s *Store) sweepMultipart(ctx context.Context, prefix string, olderThan tim
 	})
 }
 
+// hiddenAge is the least age of a multipart upload that may be swept without
+// looking at its key.
+const hiddenAge = time.Hour
+
+// hidesNames says whether the keys below crypt differ from those above.
+func hidesNames(crypt map[string]string) bool {
+	return len(crypt) > 0 && (crypt["filename_encryption"] != "off" || crypt["directory_name_encryption"] != "false")
+}
+
 func (s *Store) cleanup(ctx context.Context, prefix string, olderThan time.Duration) error {
-	r := s.remote.Load()
-	base := r.base
-	if base == r.fs {
-		// A remote of its own, which no change of the credentials has to wait for.
-		cfg := s.cfg
-		cfg.Options = r.options
-		below, err := openRemote(ctx, cfg, path.Join(cfg.Root, prefix))
-		if err != nil {
-			return err
+	// A remote of its own, which no change of the credentials has to wait for.
+	cfg := s.cfg
+	cfg.Options, cfg.Crypt = s.remote.Load().options, nil
+	root := path.Join(cfg.Root, prefix)
+	if hidesNames(s.cfg.Crypt) {
+		if olderThan < hiddenAge {
+			return nil
 		}
-		base = below.base
+		root = cfg.Root
 	}
+	below, err := openRemote(ctx, cfg, root)
+	if err != nil {
+		return err
+	}
+	base := below.base
 	command := base.Features().Command
 	age := olderThan.Round(time.Millisecond)
 	if _, err := command(ctx, "cleanup", nil, map[string]string{"max-age": age.String()}); err != nil {
