@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 )
 
 // transfer carries one stream from HANA into the store.
@@ -100,7 +101,11 @@ func (t *transfer) refuse(ctx context.Context, source backup.Source) {
 // failure tells whether the pipe or the store made Consume fail.
 func (t *transfer) failure(err error) *Error {
 	code := CodeUpload
-	if t.readError != nil {
+	switch {
+	case t.readError == nil:
+	case errors.Is(t.readError, fifo.ErrIntrusion):
+		code, err = CodeIntrusion, t.readError
+	default:
 		code, err = CodePipe, t.readError
 	}
 	return streamError(StageStream, t.stream.StreamID, code, fmt.Errorf("after %d bytes: %w", t.counter.bytes.Load(), err))
