@@ -97,10 +97,11 @@ func (u *upload) open(ctx context.Context) error {
 	if u.store.kind != "s3" {
 		return nil
 	}
-	_, err := u.store.find(ctx, u.key)
-	if errors.Is(err, backup.ErrNotFound) {
-		return nil
+	if _, err := u.store.find(ctx, u.key); !refused(err) {
+		return nil // anything else is for the stream, or Commit, to meet
 	}
+	// The answer to a HEAD does not say why; that to a list does.
+	_, err := u.store.list(ctx, privatePrefix+"none/")
 	return err
 }
 
