@@ -130,6 +130,7 @@ func (w *modelWorld) checkDoor(record Record, run *modelRun) {
 		w.violate("the source is not closed")
 		return
 	}
+	w.checkReleased(record, door)
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	if !run.began || !run.endedAt.IsZero() && !run.endedAt.After(door.closedAt) {
@@ -140,11 +141,31 @@ func (w *modelWorld) checkDoor(record Record, run *modelRun) {
 	}
 }
 
+// checkReleased demands that HANA gets EPIPE as soon as nobody takes its bytes:
+// it must not wait for what else has to be done. The caller holds door.mu.
+func (w *modelWorld) checkReleased(record Record, door *modelDoor) {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	for _, u := range w.store.uploads {
+		for _, s := range door.streams {
+			if u.failedAt.IsZero() || len(s.pipes) == 0 || u.key != backup.StreamKey(modelSID, record.Database, record.Prefix, s.report.StreamID) {
+				continue
+			}
+			if late := s.pipes[0].leftAt.Sub(u.failedAt); late > 0 {
+				w.violate("stream %s was let go %s after its upload had failed", s.report.StreamID, late)
+			}
+		}
+	}
+}
+
 // checkStore demands that what is not good leaves nothing, or is told.
 func (w *modelWorld) checkStore(record Record) {
 	told := strings.Join(record.Consequences, "\n")
 	visible := slices.DeleteFunc(w.store.below(backup.DataPrefix(modelSID, record.Database)+record.Prefix+"/"), isForeign)
 	stay := record.State == StateLost && record.Error.Code == CodeManifest && strings.Contains(told, "the objects stay")
+	if key := w.manifestOf(record.ID); record.State != StateSucceeded && !stay && key != "" {
+		w.violate("the manifest %s is visible in state %s", key, record.State)
+	}
 	if record.State != StateSucceeded && !stay {
 		for _, key := range visible {
 			if !strings.Contains(told, "stream "+strings.Split(key[strings.LastIndex(key, "/")+1:], ".")[0]+": not removed") {

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"math/rand/v2"
@@ -198,8 +199,10 @@ func (w *modelWorld) playOn(crash *crashSpec, id string) {
 
 // manifestOf is the manifest that a job has made visible, if it has.
 func (w *modelWorld) manifestOf(id string) string {
-	for _, key := range w.store.below(backup.ManifestPrefix(modelSID, modelDatabase)) {
-		if m, err := backup.DecodeManifest(w.store.objects[key].text); err == nil && m.JobID == id {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	for key := range w.store.objects {
+		if strings.Contains(key, "/manifests/") && bytes.Contains(w.store.objects[key].text, []byte(`"job_id":"`+id+`"`)) {
 			return key
 		}
 	}

@@ -101,6 +101,7 @@ type modelPipe struct {
 	pieces chan []byte
 	end    chan struct{} // HANA has closed it
 	gone   chan struct{} // nobody reads it any more
+	leftAt time.Time     // since then
 }
 
 func (d *modelDoor) Names(plan backup.Plan) ([]fifo.PipeID, error) {
@@ -305,6 +306,7 @@ func (d *modelDoor) Close() error {
 // leave is the end of reading, under the door's lock.
 func (p *modelPipe) leave() {
 	if !isClosed(p.gone) {
+		p.leftAt = time.Now()
 		close(p.gone)
 	}
 }

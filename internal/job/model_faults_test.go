@@ -194,6 +194,11 @@ var storeFaults = []modelFault{
 	})},
 	{"nothing can be aborted", nil, storeFaultOf(opAbort, func(d draw, _ *modelSchedule, f *storeFault) { f.suffix, f.hangs = "", d.often(30) })},
 	{"the manifest cannot be aborted", nil, storeFaultOf(opAbort, func(_ draw, _ *modelSchedule, f *storeFault) { f.manifest, f.suffix = true, "" })},
+	{"a manifest that cannot be taken back", []string{CodeManifest}, func(d draw, s *modelSchedule) {
+		for _, op := range []string{opCommit, opAbort, opRemove} {
+			s.store.faults = append(s.store.faults, &storeFault{op: op, manifest: true, after: op == opCommit, times: d.IntN(3)})
+		}
+	}},
 	{"manifests cannot be removed", nil, storeFaultOf(opRemove, func(d draw, _ *modelSchedule, f *storeFault) {
 		f.manifest, f.hangs, f.times = true, d.often(20), d.IntN(4)
 	})},

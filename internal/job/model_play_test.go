@@ -50,6 +50,7 @@ func (w *modelWorld) play(results *modelResults) {
 	if w.s.outside.drainAt == 0 {
 		w.checkDelta(c, record)
 		w.goOn(c, w.again(c), results)
+		w.heal()
 	}
 	c.Close()
 	w.restart(c)

@@ -118,7 +118,7 @@ func drawRestore(seed uint64) restoreSpec {
 // goOn restores and verifies a backup that has succeeded, with faults.
 func (w *modelWorld) goOn(c *Conductor, saved Record, results *modelResults) {
 	r := &w.s.restore
-	if !r.wanted {
+	if !r.wanted || saved.State != StateSucceeded {
 		return
 	}
 	run := w.hana.run(backup.Plan{JobID: saved.ID})
@@ -135,10 +135,10 @@ func (w *modelWorld) goOn(c *Conductor, saved Record, results *modelResults) {
 		return
 	}
 	var outside sync.WaitGroup
-	if r.cancelAt > 0 {
+	if job := record.ID; r.cancelAt > 0 {
 		outside.Go(func() {
 			w.sleep(r.cancelAt)
-			if err := c.Cancel(record.ID); err != nil && !errors.Is(err, ErrFinished) {
+			if err := c.Cancel(job); err != nil && !errors.Is(err, ErrFinished) {
 				w.violate("cancelling a restore gave %v", err)
 			}
 		})

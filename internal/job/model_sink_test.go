@@ -75,7 +75,7 @@ func (k *modelSink) Prepare(ctx context.Context, plan backup.Plan) error {
 
 // Serve answers every opening of one stream.
 func (k *modelSink) Serve(ctx context.Context, s backup.Stream, open func(context.Context) (io.ReadCloser, error)) error {
-	i := slices.IndexFunc(k.reports, func(r backup.StreamReport) bool { return r.StreamID == s.StreamID })
+	i := slices.IndexFunc(k.plan.Streams, func(p backup.Stream) bool { return p.StreamID == s.StreamID })
 	for {
 		if k.spec.serveErr != nil && i == 0 {
 			return k.spec.serveErr

@@ -38,7 +38,7 @@ const (
 	// modelLimit is the fake time in which every job has to end.
 	modelLimit = 5 * time.Minute
 	// modelFailures is after how many bad schedules the test gives up.
-	modelFailures = 100
+	modelFailures = 10
 )
 
 func TestModel(t *testing.T) {

@@ -25,7 +25,8 @@ type modelUpload struct {
 	holds    bool // memory
 	consumed bool
 	spoiled  bool
-	done     bool // committed or aborted
+	failedAt time.Time // when Consume returned an error
+	done     bool      // committed or aborted
 	stored   backup.Stored
 	texts    [][]byte
 	visible  []string
@@ -47,11 +48,12 @@ func (u *modelUpload) Consume(ctx context.Context, r io.Reader) (backup.Stored, 
 		return backup.Stored{}, errors.New("consume: the upload is used up")
 	}
 	text, err := u.take(ctx, r)
-	if err != nil {
-		return backup.Stored{}, fmt.Errorf("upload %s: %w", u.key, err)
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if err != nil {
+		u.failedAt = time.Now()
+		return backup.Stored{}, fmt.Errorf("upload %s: %w", u.key, err)
+	}
 	u.spoiled, u.consumed = false, true
 	u.stored = u.divide(text)
 	return u.stored, nil

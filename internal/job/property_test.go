@@ -238,7 +238,7 @@ func summary(e evidence) evidence {
 func TestJudgeProperty(t *testing.T) {
 	t.Parallel()
 	reached := make(map[State]int)
-	for seed := range uint64(30_000) {
+	for seed := range uint64(10_000) {
 		d := rand.New(rand.NewPCG(seed, 6))
 		text := make([]byte, d.IntN(160))
 		density := []int{0, 1, 3, 10, 60}[d.IntN(5)]
@@ -255,7 +255,7 @@ func TestJudgeProperty(t *testing.T) {
 			t.Fatalf("with seed %d", seed)
 		}
 	}
-	if len(reached) != 4 || reached[StateSucceeded] < 1000 {
+	if len(reached) != 4 || reached[StateSucceeded] < 300 {
 		t.Errorf("the evidence is too much alike: %v", reached)
 	}
 }
