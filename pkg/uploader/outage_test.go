@@ -21,19 +21,23 @@ import (
 type diary struct {
 	mu      sync.Mutex
 	trouble []error
-	// told is closed at the first trouble.
-	told chan struct{}
+	// told is closed at the first trouble, much at the fifth.
+	told, much chan struct{}
 }
 
-func newDiary() *diary { return &diary{told: make(chan struct{})} }
+func newDiary() *diary { return &diary{told: make(chan struct{}), much: make(chan struct{})} }
 
 func (d *diary) options() backup.UploadOptions { return backup.UploadOptions{Trouble: d.note} }
 
 func (d *diary) note(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.trouble = append(d.trouble, err); len(d.trouble) == 1 {
+	d.trouble = append(d.trouble, err)
+	switch len(d.trouble) {
+	case 1:
 		close(d.told)
+	case 5:
+		close(d.much)
 	}
 }
 
@@ -292,7 +296,9 @@ func TestCancelInAnOutage(t *testing.T) {
 				_, err := upload.Consume(ctx, bytes.NewReader(make([]byte, 4*smallestPart)))
 				ended <- err
 			}()
-			awaitClosed(t, "trouble", told.told)
+			// By then rclone keeps requests back for seconds, whatever their
+			// context, if they fail fast.
+			awaitClosed(t, "trouble", told.much)
 			started := time.Now()
 			cancel(errStop)
 			wantIs(t, <-ended, errStop)
