@@ -24,13 +24,14 @@ const credentialGrace = 3 * time.Minute
 // some say no more of a token that has expired; a right that is really missing
 // is found by Begin, which does not wait. RequestTimeTooSkewed passes when a
 // clock is set. The answer to a HEAD has no body to carry a code: there the SDK
-// makes one of the status, Forbidden or Unauthorized.
+// makes one of the status, Forbidden, Unauthorized or BadRequest, which is the
+// status of ExpiredToken (S3 API reference, error responses).
 func refused(err error) bool {
 	var code interface{ ErrorCode() string }
 	return errors.As(err, &code) && slices.Contains([]string{
 		"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired",
 		"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidSecurity",
-		"SignatureDoesNotMatch", "AccessDenied", "Forbidden", "Unauthorized", "RequestTimeTooSkewed",
+		"SignatureDoesNotMatch", "AccessDenied", "Forbidden", "Unauthorized", "BadRequest", "RequestTimeTooSkewed",
 	}, code.ErrorCode())
 }
 

@@ -29,7 +29,8 @@ var errSilent = errors.New("the store was silent")
 type task struct {
 	// operation is a metric label.
 	operation string
-	// patience bounds the time from the first attempt to the start of the last.
+	// patience bounds the time from the first attempt to the last failure that
+	// is followed by another; there are always two.
 	patience time.Duration
 	// grace is how long other credentials are waited for when the store refuses
 	// those in use. With 0 the secrets are read again and that is all.
@@ -53,12 +54,12 @@ func (s *Store) persist(ctx context.Context, t task, try func(context.Context) e
 		ctx, cancel = context.WithTimeoutCause(ctx, t.patience, fmt.Errorf("no success within %s", t.patience))
 		defer cancel()
 	}
-	a := &attempts{store: s, task: t, try: try}
+	a := &attempts{store: s, task: t, try: try, begun: time.Now()}
 	policy := backoff.NewExponentialBackOff()
 	policy.InitialInterval = 200 * time.Millisecond
 	policy.MaxInterval = 15 * time.Second
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, a.next(ctx) },
-		backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(t.patience), backoff.WithNotify(a.failed))
+		backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0), backoff.WithNotify(a.failed))
 	switch {
 	case err == nil:
 		if a.failures > 0 && t.trouble != nil {
@@ -67,7 +68,7 @@ func (s *Store) persist(ctx context.Context, t task, try func(context.Context) e
 		return nil
 	case ctx.Err() != nil:
 		if cause := context.Cause(ctx); a.last == nil || !errors.Is(a.last, cause) {
-			return joinCause(cause, a.last)
+			return joinCause(cause, a.told())
 		}
 		return err
 	case a.final:
@@ -85,6 +86,7 @@ type attempts struct {
 
 	store *Store
 	try   func(context.Context) error
+	begun time.Time
 	// last is the error of the last attempt; failures counts those that were
 	// followed by another.
 	last     error
@@ -119,13 +121,32 @@ func (a *attempts) next(ctx context.Context) error {
 			a.final = true
 			return backoff.Permanent(a.last)
 		default:
-			if !errors.Is(a.last, errSilent) {
-				a.said = a.last
-			}
-			return a.last
+			return a.pass()
 		}
 	}
 	return backoff.Permanent(context.Cause(ctx))
+}
+
+// pass lets another attempt follow while there is patience. The second one is
+// always made: the first may have lasted so long because this process was
+// stopped, which says nothing about the store.
+func (a *attempts) pass() error {
+	if !errors.Is(a.last, errSilent) {
+		a.said = a.last
+	}
+	if a.failures > 0 && time.Since(a.begun) >= a.patience {
+		return backoff.Permanent(a.last)
+	}
+	return a.last
+}
+
+// told is the last error that says something.
+func (a *attempts) told() error {
+	silent := errors.Is(a.last, errSilent) || errors.Is(a.last, context.Canceled) || errors.Is(a.last, context.DeadlineExceeded)
+	if silent && a.said != nil {
+		return a.said
+	}
+	return a.last
 }
 
 // wait gives refused credentials their grace, or ends the task.
@@ -227,7 +248,7 @@ func answerMayPass(err error) (pass, known bool) {
 	var status interface{ HTTPStatusCode() int }
 	var code interface{ ErrorCode() string }
 	if errors.As(err, &code) && slices.Contains([]string{
-		"RequestTimeout", "RequestTimeoutException", "BadDigest", "IncompleteBody", "InternalError",
+		"RequestTimeout", "RequestTimeoutException", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InternalError",
 		"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "ServiceUnavailable",
 	}, code.ErrorCode()) {
 		return true, true

@@ -54,15 +54,13 @@ func (g *segment) checkFree(ctx context.Context) error {
 	if g.visible {
 		return nil
 	}
-	exists, ours, err := g.look(ctx)
-	switch {
-	case err != nil:
+	return g.store.persist(ctx, g.upload.task("commit"), func(ctx context.Context) error {
+		exists, ours, err := g.look(ctx)
+		if err == nil && exists && !ours {
+			err = fmt.Errorf("%s: %w", g.object.Key, backup.ErrExists)
+		}
 		return err
-	case exists && !ours:
-		return fmt.Errorf("%s: %w", g.object.Key, backup.ErrExists)
-	default:
-		return nil
-	}
+	})
 }
 
 // commit makes g visible and compares the size that the store shows.
@@ -213,12 +211,23 @@ func (g *segment) undo(ctx context.Context) error {
 		}
 	}
 	if ours {
-		if err := g.store.remove(ctx, g.object.Key); err != nil {
+		if err := g.remove(ctx); err != nil {
 			return err
 		}
 	}
 	g.gone = true
 	return nil
+}
+
+// remove removes the object at the key. One that was completed and that the
+// store has never shown cannot be removed, and is not gone for that.
+func (g *segment) remove(ctx context.Context) error {
+	if !g.shown {
+		if _, err := g.store.find(ctx, g.object.Key); errors.Is(err, backup.ErrNotFound) {
+			return fmt.Errorf("%w, so that it cannot be removed", errNotShown)
+		}
+	}
+	return g.store.remove(ctx, g.object.Key)
 }
 
 // isStatus tells whether err is an HTTP answer with this status.
