@@ -94,6 +94,9 @@ func (h *modelHANA) Delete(ctx context.Context, plan backup.Plan, backupID int64
 		h.w.violate("HANA was asked to delete backup %d, which it calls %q", backupID, r.truth)
 		return errors.New("no such backup")
 	}
-	r.deleted = backupID
+	if backupID != r.id {
+		h.w.violate("HANA was asked to delete backup %d, but this job's is %d", backupID, r.id)
+	}
+	r.deleted = r.id
 	return nil
 }

@@ -226,6 +226,15 @@ func (w *modelWorld) checkDeleted(record Record, run *modelRun) {
 func (w *modelWorld) checkGood(record Record, run *modelRun) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
+	w.doors.mu.Lock()
+	door := w.doors.byPrefix[record.Prefix]
+	w.doors.mu.Unlock()
+	for _, report := range door.Report() { //nolint:gocritic // short
+		early := report.Intrusion != "" && door.spec.intrusion > 0 && door.armedAt.Add(door.spec.intrusion).Before(run.endedAt)
+		if report.Opens != 1 || report.Complete != 1 || early {
+			w.violate("a success, but stream %s was opened %d times, ended %d times; intrusion %q", report.StreamID, report.Opens, report.Complete, report.Intrusion)
+		}
+	}
 	if run.cancels > 0 {
 		w.violate("HANA was asked to cancel a backup that succeeded")
 	}

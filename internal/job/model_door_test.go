@@ -81,6 +81,7 @@ type modelDoor struct {
 	streams  []*modelStream
 	armed    bool
 	closed   chan struct{}
+	armedAt  time.Time
 	closedAt time.Time
 	intruded chan struct{}
 	intruder error
@@ -134,7 +135,7 @@ func (d *modelDoor) Prepare(ctx context.Context, plan backup.Plan) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.plan, d.armed = plan, true
+	d.plan, d.armed, d.armedAt = plan, true, time.Now()
 	for _, s := range plan.Streams {
 		d.streams = append(d.streams, &modelStream{report: backup.StreamReport{StreamID: s.StreamID}, begun: make(chan struct{})})
 	}

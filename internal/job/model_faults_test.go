@@ -108,6 +108,9 @@ var streamFaults = []modelFault{
 	{"a stream is opened twice", []string{CodeStream, CodeIntrusion, CodeAnswerUnknown}, func(d draw, s *modelSchedule) {
 		oneWriter(writeTwice)(d, s)
 		s.door.seesSecond = d.often(50)
+		if d.often(50) { // HANA gets rid of everything, although nobody reads it
+			s.door.capacity = 8
+		}
 	}},
 	{"HANA insists on O_DIRECT", []string{CodeDirect}, oneWriter(writeDirect)},
 	{"a stream has no end", []string{CodeUnfinished}, oneWriter(writeNoEnd)},
