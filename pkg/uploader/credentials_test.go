@@ -108,21 +108,28 @@ func TestExpiredTokenIsReplaced(t *testing.T) {
 				v.rotate()
 			}
 			var group sync.WaitGroup
-			for n := range 3 {
+			stored := make([]backup.Stored, 3)
+			for n := range stored {
+				// Before the token expires: nothing waits for another one here.
+				upload, err := store.Begin(t.Context(), fmt.Sprint("k", n), told.options())
+				if err != nil {
+					t.Fatal(err)
+				}
 				group.Go(func() {
 					expireAt := &marked{Reader: bytes.NewReader(data), rest: 2 * smallestPart, reached: make(chan struct{})}
 					if n == 0 {
 						expireAt.then = func() { server.expire(test.status, test.code) }
 					}
-					stored, err := carry(t.Context(), store, fmt.Sprint("k", n), expireAt, told.options())
-					if err != nil {
+					var err error
+					if stored[n], err = carry(t.Context(), upload, expireAt); err != nil {
 						t.Error(err)
-						return
 					}
-					wantStream(t, store, stored, data)
 				})
 			}
 			group.Wait()
+			for _, one := range stored {
+				wantStream(t, store, one, data)
+			}
 			told.wantOver(t)
 			if left, err := (subject{store}).Leftovers(t.Context()); err != nil || left != 0 {
 				t.Errorf("%d leftovers, %v", left, err)
@@ -141,12 +148,8 @@ func TestExpiredTokenIsReplaced(t *testing.T) {
 	}
 }
 
-// carry takes a stream the whole way.
-func carry(ctx context.Context, store *Store, key string, r *marked, options backup.UploadOptions) (backup.Stored, error) {
-	upload, err := store.Begin(ctx, key, options)
-	if err != nil {
-		return backup.Stored{}, err
-	}
+// carry takes a stream the rest of the way.
+func carry(ctx context.Context, upload backup.Upload, r *marked) (backup.Stored, error) {
 	stored, err := upload.Consume(ctx, r)
 	if err == nil {
 		err = upload.Commit(ctx)
