@@ -69,8 +69,8 @@ func newSlowWorldWith(t *testing.T, d *depot, changes map[string]any) *world {
 }
 
 // TestStopped stops the whole daemon for longer than its patience with HANA
-// lasts: a sleeping machine or a debugger. Nothing has failed, so the backup goes
-// on. store.outageTolerance is a time on the clock and has to be longer.
+// and the store lasts: a sleeping machine or a debugger. Nothing has failed, so
+// the backup goes on.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	const asleep = 6 * time.Second
@@ -92,7 +92,7 @@ func TestStopped(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newSlowWorldWith(t, openS3(t), map[string]any{
-				"store": map[string]any{"stallTimeout": "2s", "outageTolerance": "1m"},
+				"store": map[string]any{"stallTimeout": "2s", "outageTolerance": "3s"},
 				"timeouts": map[string]any{
 					"open": "3s", "stall": "2s", "idle": "3s", "answer": "4s", "end": "2s", "commit": "4s", "clean": "4s",
 				},

@@ -53,13 +53,13 @@ type Store struct {
 	Type            string            `key:"type" required:"true" doc:"Type of the rclone remote, such as s3, azureblob, swift or sftp."`
 	Root            string            `key:"root" required:"true" doc:"Bucket or container, and optionally a path in it, below which all objects lie."`
 	Options         map[string]string `key:"options" doc:"Options of the rclone remote by their rclone names."`
-	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value."`
+	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value. Those of S3 credentials (access_key_id, secret_access_key, session_token) are read again when the store refuses them; others when the daemon starts."`
 	Crypt           Crypt             `key:"crypt"`
 	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one."`
 	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
 	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
-	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is retried while the store does not answer. HANA waits meanwhile."`
+	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. The last attempt begins within 15s after it and is bounded by store.stallTimeout."`
 	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`
 	LeftoverAge     time.Duration     `key:"leftoverAge" default:"72h" doc:"What interrupted uploads left in the store is removed at start and daily once it is older. It has to exceed the longest backup."`
 	// SecretValues are the contents of the files that Secrets names.

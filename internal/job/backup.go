@@ -85,7 +85,7 @@ func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 		uncertain := e.commit != nil && e.commit.uncertain != ""
 		keep = v.state == StateSucceeded || uncertain
 		if v.state == StateLost && !uncertain {
-			v.consequences = append(v.consequences, c.forget(ctx, j, run.plan, e.entry)...)
+			v.consequences = append(v.consequences, c.forget(ctx, j, e)...)
 		}
 	}
 	v.consequences = append(v.consequences, run.clean(ctx, keep)...)

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -51,9 +52,13 @@ func (c *Conductor) checkBase(database string) error {
 
 // forget removes a lost backup from HANA's catalog, if the configuration says
 // so, and tells what came of it.
-func (c *Conductor) forget(ctx context.Context, j *live, plan backup.Plan, entry *backup.CatalogEntry) []string {
-	if !c.config.DeleteLost || entry == nil {
+func (c *Conductor) forget(ctx context.Context, j *live, e evidence) []string {
+	if !c.config.DeleteLost || e.entry == nil {
 		return nil
+	}
+	plan, entry := e.plan, e.entry
+	if doubtful(e) {
+		return []string{fmt.Sprintf("backup %d stays in HANA's catalog: its streams carry another id", entry.BackupID)}
 	}
 	clean, cancel := cleanContext(ctx, c.config.CleanTimeout)
 	defer cancel()
@@ -63,4 +68,12 @@ func (c *Conductor) forget(ctx context.Context, j *live, plan backup.Plan, entry
 	}
 	j.note(SideDaemon, "%s", text)
 	return []string{text}
+}
+
+// doubtful says whether the id that the catalog gives may be that of another
+// backup, which is not ours to delete.
+func doubtful(e evidence) bool {
+	return e.entry.BackupID <= 0 || slices.ContainsFunc(e.streams, func(s streamEvidence) bool {
+		return s.headerErr == nil && s.header.BackupID != e.entry.BackupID
+	})
 }

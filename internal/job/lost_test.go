@@ -120,3 +120,28 @@ func TestOnLost(t *testing.T) {
 		})
 	}
 }
+
+// TestOnLostDeletesNothingForeign keeps what may be another backup's entry.
+func TestOnLostDeletesNothingForeign(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		entryID  int64
+		headerID int64
+		doubtful bool
+	}{
+		{"the streams carry it", 7, 7, false},
+		{"no id", 0, 0, true},
+		{"the streams carry another", 7, 8, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			e := evidence{entry: &backup.CatalogEntry{BackupID: test.entryID}, streams: []streamEvidence{
+				{headerErr: errFaulty, header: backup.Header{BackupID: 99}}, {header: backup.Header{BackupID: test.headerID}},
+			}}
+			if got := doubtful(e); got != test.doubtful {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}

@@ -138,7 +138,7 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	if left != nil {
 		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, left).Error())
 	} else if v.state == StateLost {
-		v.consequences = append(v.consequences, c.forget(ctx, j, plan, e.entry)...)
+		v.consequences = append(v.consequences, c.forget(ctx, j, e)...)
 	}
 	return v
 }

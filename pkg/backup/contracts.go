@@ -134,7 +134,7 @@ type UploadOptions struct {
 	Progress func(bytes int64)
 	// Waiting, when set, is called with true when Consume cannot take another
 	// byte before the store has taken some, and with false when it can again.
-	// It is called by the goroutine of Consume and must not block.
+	// It is never called by two goroutines at once and must not block.
 	Waiting func(forStore bool)
 	// Trouble, when set, is called with each error after which the store is
 	// asked once more, and with nil when that has helped. It may be called by

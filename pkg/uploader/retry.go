@@ -67,13 +67,13 @@ func (s *Store) persist(ctx context.Context, t task, try func(context.Context) e
 		}
 		return nil
 	case ctx.Err() != nil:
-		if cause := context.Cause(ctx); a.last == nil || !errors.Is(a.last, cause) {
-			return joinCause(cause, a.told())
+		if told, cause := a.told(), context.Cause(ctx); told == nil || !errors.Is(told, cause) {
+			return joinCause(cause, told)
 		}
 		return err
 	case a.final:
 		return err
-	case a.said != nil && errors.Is(a.last, errSilent):
+	case errors.Is(a.last, errSilent) && a.said != nil && !errors.Is(a.said, errSilent):
 		return fmt.Errorf("no success within %s: %w; before that: %w", t.patience, err, a.said)
 	default:
 		return fmt.Errorf("no success within %s: %w", t.patience, err)
@@ -91,8 +91,8 @@ type attempts struct {
 	// followed by another.
 	last     error
 	failures int
-	// said is the last error that is more than silence. rclone may keep a
-	// request back after others have failed, which looks like silence.
+	// said is the last error that is more than silence, if there was any. rclone
+	// may keep a request back after others have failed, which looks like silence.
 	said error
 	// refusedAt is when the store began to refuse the credentials in use.
 	refusedAt time.Time
@@ -131,7 +131,7 @@ func (a *attempts) next(ctx context.Context) error {
 // always made: the first may have lasted so long because this process was
 // stopped, which says nothing about the store.
 func (a *attempts) pass() error {
-	if !errors.Is(a.last, errSilent) {
+	if a.said == nil || !errors.Is(a.last, errSilent) {
 		a.said = a.last
 	}
 	if a.failures > 0 && time.Since(a.begun) >= a.patience {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 
 	"github.com/rclone/rclone/fs"
 
@@ -220,14 +221,23 @@ func (g *segment) undo(ctx context.Context) error {
 }
 
 // remove removes the object at the key. One that was completed and that the
-// store has never shown cannot be removed, and is not gone for that.
+// store does not show by its key is looked for in a list; it is not gone because
+// nobody can see it.
 func (g *segment) remove(ctx context.Context) error {
-	if !g.shown {
-		if _, err := g.store.find(ctx, g.object.Key); errors.Is(err, backup.ErrNotFound) {
-			return fmt.Errorf("%w, so that it cannot be removed", errNotShown)
+	_, err := g.store.find(ctx, g.object.Key)
+	if g.shown || !errors.Is(err, backup.ErrNotFound) {
+		return g.store.remove(ctx, g.object.Key)
+	}
+	listed, err := g.store.list(ctx, path.Dir(g.object.Key)+"/")
+	if err != nil {
+		return err
+	}
+	for _, o := range listed {
+		if o.Remote() == g.object.Key {
+			return g.store.ask(ctx, func(*remote) error { return g.store.within(ctx, o.Remove) })
 		}
 	}
-	return g.store.remove(ctx, g.object.Key)
+	return fmt.Errorf("%w, so that it cannot be removed", errNotShown)
 }
 
 // isStatus tells whether err is an HTTP answer with this status.
