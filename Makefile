@@ -85,13 +85,34 @@ check: lint ## lint, tidy modules, generated files up to date
 	@$(GO) generate ./...
 	@git diff --exit-code -- docs/configuration.md || { echo 'commit what `go generate ./...` wrote' >&2; exit 1; }
 
+# Every package with a fuzz target. What a target imports is compiled anew for
+# it: that takes minutes where the tests need rclone or SQLite, so that CI leaves
+# those out; their seeds run with the other tests.
+FUZZDIRS = $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u)
+LIGHTDIRS := internal/config pkg/backup pkg/fifo e2e/hanasim/files e2e/hanasim/statement e2e/hanasim/wire
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@set -e; for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); do \
+	@set -e; for dir in $(FUZZDIRS); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
 		done; \
 	done
+
+.PHONY: fuzz-brief
+fuzz-brief: ## the fuzz targets that compile fast, for 2 s each
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s FUZZDIRS='$(LIGHTDIRS)'
+
+# The short forms of these two run with the other tests.
+SCHEDULES ?= 10000
+.PHONY: model
+model: ## 10,000 seeded schedules of the conductor with faults, on a fake clock (SCHEDULES)
+	@$(GO) test -count=1 -timeout 60m -run '^TestModel$$' ./internal/job -model.schedules $(SCHEDULES)
+
+POINTS ?= 200
+.PHONY: crash
+crash: tools ## kill -9 the daemon at 200 seeded moments of a backup (POINTS)
+	@E2E_CRASH_POINTS=$(POINTS) $(GO) test -count=1 -timeout 60m -run '^TestCrashSweep$$' -v ./e2e
 
 .PHONY: demo
 demo: build ## back up, destroy and restore a simulated tenant, with an S3 server, and compare

@@ -11,7 +11,6 @@ import (
 
 // TestShowTellsWhoStoppedFirst shows a failed job as an operator reads it.
 func TestShowTellsWhoStoppedFirst(t *testing.T) {
-	t.Parallel()
 	jobs, url := daemonOf(t)
 	startJob(t, jobs)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
