@@ -89,7 +89,7 @@ check: lint ## lint, tidy modules, generated files up to date
 # it: that takes minutes where the tests need rclone or SQLite, so that CI leaves
 # those out; their seeds run with the other tests.
 FUZZDIRS = $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u)
-LIGHTDIRS := internal/config pkg/backup pkg/fifo e2e/hanasim/files e2e/hanasim/statement e2e/hanasim/wire
+LIGHTDIRS := internal/config pkg/backup pkg/fifo pkg/hdbtrigger e2e/hanasim/files e2e/hanasim/statement e2e/hanasim/wire
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)
