@@ -41,7 +41,7 @@ func TestWhoStoppedFirst(t *testing.T) {
 		if e := record.Error; record.State != StateFailed || e.Code != CodeHANA || e.HANACode != 447 || len(e.HANAInner) == 0 {
 			t.Errorf("got %s because of %+v", record.State, e)
 		}
-		expectHistory(t, record, []string{"pipestreamer: sends BACKUP DATA", "hana: BACKUP DATA: HANA error 447", "pipestreamer 3_1: closes the pipe"})
+		expectHistory(t, record, []string{"pipestreamer: sends BACKUP DATA", "hana: BACKUP DATA: HANA error 447"})
 	})
 }
 
