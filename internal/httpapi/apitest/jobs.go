@@ -50,6 +50,11 @@ func (j *Jobs) SetBackups(err error, manifests ...*backup.Manifest) {
 
 // StartBackup accepts a backup.
 func (j *Jobs) StartBackup(_ context.Context, r job.BackupRequest, key string) (job.Record, error) {
+	for _, other := range j.Jobs() {
+		if other.Database == r.Database && other.State == job.StateLost && r.Kind == backup.KindDifferential {
+			return job.Record{}, &job.LostError{Database: r.Database, JobID: other.ID, BackupID: 1700000000000}
+		}
+	}
 	return j.start(job.Record{Action: job.ActionBackup, Database: r.Database, Kind: r.Kind, Prefix: r.Prefix, IdempotencyKey: key}, fmt.Sprint(r))
 }
 
@@ -85,9 +90,6 @@ func (j *Jobs) start(record job.Record, request string) (job.Record, error) {
 				return other.Record, nil
 			}
 			return job.Record{}, &job.ConflictError{Key: record.IdempotencyKey, JobID: other.ID}
-		}
-		if other.Database == database && other.State == job.StateLost && record.Kind == backup.KindDifferential {
-			return job.Record{}, &job.LostError{Database: database, JobID: other.ID, BackupID: 1700000000000}
 		}
 		if other.Database == database && !other.State.Terminal() {
 			return job.Record{}, &job.BusyError{Database: database, JobID: other.ID}
