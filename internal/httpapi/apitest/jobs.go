@@ -50,8 +50,9 @@ func (j *Jobs) SetBackups(err error, manifests ...*backup.Manifest) {
 
 // StartBackup accepts a backup.
 func (j *Jobs) StartBackup(_ context.Context, r job.BackupRequest, key string) (job.Record, error) {
-	for _, other := range j.Jobs() {
-		if other.Database == r.Database && other.State == job.StateLost && r.Kind == backup.KindDifferential {
+	jobs := j.Jobs()
+	for i := range jobs {
+		if other := &jobs[i]; other.Database == r.Database && other.State == job.StateLost && r.Kind == backup.KindDifferential {
 			return job.Record{}, &job.LostError{Database: r.Database, JobID: other.ID, BackupID: 1700000000000}
 		}
 	}
