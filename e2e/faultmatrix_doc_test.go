@@ -69,7 +69,8 @@ the compiled daemon, a real S3 server and a **simulated** HANA (` + "`e2e/hanasi
 - A job that succeeded has a manifest, HANA's catalog calls its backup successful, every object is there with the size
   and SHA-256 that the simulator wrote, and a restore gives back the same bytes.
 - Any other job has one code of [errors.md](errors.md) with a hint, no manifest, nothing visible in the store and no
-  multipart upload there, or it names what had to stay. HANA's catalog calls the backup successful only if the job is ` + "`lost`" + `.
+  multipart upload there, or it names what had to stay. HANA's catalog calls the backup successful only if
+  the job is ` + "`lost`" + ` or its record says that the catalog could not be asked (` + "`outcome_unknown`" + `).
 - No pipe is left in the backup directory, HANA runs no backup and has no pipe open, and the same daemon makes the next
   backup, which is good.
 

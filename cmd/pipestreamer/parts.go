@@ -27,6 +27,8 @@ const (
 	// and leftPause between those of what uploads of this daemon left.
 	sweepPause = 24 * time.Hour
 	leftPause  = 5 * time.Minute
+	// sweepTimeout bounds one sweep.
+	sweepTimeout = 30 * time.Minute
 	// closeTimeout bounds closing the store.
 	closeTimeout = 10 * time.Second
 )
@@ -104,10 +106,13 @@ func (p *parts) sweep(ctx context.Context, cfg *config.Config, log *zap.Logger) 
 	daily, soon := time.NewTicker(sweepPause), time.NewTicker(leftPause)
 	defer daily.Stop()
 	defer soon.Stop()
-	everything := func() error { return p.store.Sweep(ctx, p.sid+"/", cfg.Store.LeftoverAge) }
-	own := func() error { return p.store.AbortLeft(ctx) }
+	everything := func(ctx context.Context) error { return p.store.Sweep(ctx, p.sid+"/", cfg.Store.LeftoverAge) }
+	own := p.store.AbortLeft
 	for next := everything; ; {
-		if err := next(); err != nil && ctx.Err() == nil {
+		round, cancel := context.WithTimeout(ctx, sweepTimeout)
+		err := next(round)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			log.Warn("leftovers of interrupted uploads stay in the store", zap.Error(err))
 		}
 		select {
@@ -171,9 +176,10 @@ func jobConfig(c *config.Config) job.Config {
 	return job.Config{
 		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
 		OpenTimeout: t.Open, StallTimeout: t.Stall, IdleTimeout: t.Idle, AnswerTimeout: t.Answer, EndTimeout: t.End,
-		CommitTimeout: t.Commit, CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete,
-		// The store gives up by itself before that.
-		StoreTimeout: c.Store.OutageTolerance + c.Store.StallTimeout + time.Minute,
+		CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete,
+		// The store gives up by itself before these.
+		CommitTimeout: t.Commit + c.Store.OutageTolerance + c.Store.StallTimeout,
+		StoreTimeout:  c.Store.OutageTolerance + c.Store.StallTimeout + time.Minute,
 	}
 }
 

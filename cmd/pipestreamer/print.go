@@ -74,6 +74,10 @@ func (a *app) printJob(r job.Record, note string) error {
 	if r.State == job.StateLost {
 		add("that means", lostText(&r))
 	}
+	if r.OutcomeUnknown {
+		add("attention", "HANA's catalog could not be asked how the backup ended there: HANA may take it for a good one.\n"+
+			"Look at M_BACKUP_CATALOG; deltas are refused until a complete backup succeeds.")
+	}
 	if r.TenantStopped {
 		add("attention", stoppedText(&r))
 	}

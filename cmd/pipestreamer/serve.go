@@ -107,7 +107,7 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.plug(p); err != nil { //nolint:contextcheck // what an earlier process left is ended whatever becomes of ctx
+	if err := d.plug(p); err != nil {
 		return errors.Join(err, doors.close())
 	}
 	if err := checkDirectory(d.cfg.BackupDirectory); err != nil {

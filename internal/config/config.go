@@ -82,7 +82,7 @@ type Timeouts struct {
 	Idle   time.Duration `key:"idle" default:"1h" doc:"How long HANA may write nothing at all, to no stream, before its backup is cancelled. Waiting for the store does not count; store.outageTolerance bounds that."`
 	Answer time.Duration `key:"answer" default:"5m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
 	End    time.Duration `key:"end" default:"30s" doc:"How long a stream may stay without a byte and without an end after HANA has answered."`
-	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take, plus one second for each 32 MiB, because some stores copy objects at commit."`
+	Commit time.Duration `key:"commit" default:"10m" doc:"How long making all objects of a backup visible may take beside an outage of the store (store.outageTolerance and store.stallTimeout are added), plus one second for each 32 MiB, because some stores copy objects at commit."`
 	Clean  time.Duration `key:"clean" default:"1m" doc:"How long each step of cleaning up may take."`
 }
 

@@ -84,8 +84,8 @@ func (r *backupRun) consult(streaming context.Context, stop context.CancelCauseF
 
 // cancelInHANA ends a backup that has failed on our side; what it answers is a
 // consequence. Streams that had begun are closed by now, so that HANA gets EPIPE
-// instead of blocking. The pipes of the others stand until HANA has ended: a
-// file that HANA opens where no pipe is any more becomes a regular one and may
+// instead of blocking. The pipes of the others stand until HANA has ended, or
+// for AnswerTimeout: a file that HANA opens where no pipe is any more becomes a regular one and may
 // fill the volume. Whoever writes to them gets EPIPE, too.
 func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, abandon context.CancelFunc) {
 	clean, cancel := cleanContext(ctx, r.config.AnswerTimeout)
@@ -98,10 +98,12 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	defer late.Wait()
 	defer relent()
 	r.job.note(SideDaemon, "asks HANA to cancel the backup")
-	if err := r.parts.Trigger.Cancel(clean, r.plan); err != nil {
-		r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
-		r.job.note(SideHANA, "could not be asked to cancel: %v", err)
-	}
+	late.Go(func() {
+		r.keepCancelling(refusing, r.plan, func(err error) {
+			r.log.Warn("HANA could not be asked to cancel the backup", zap.Error(err))
+			r.job.note(SideHANA, "could not be asked to cancel: %v", err)
+		})
+	})
 	err := r.lastWord(clean, answer, abandon)
 	if err == nil {
 		r.believe()
@@ -112,6 +114,34 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	defer r.mu.Unlock()
 	r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))
 }
+
+// keepCancelling asks HANA to cancel the backup of plan until ctx ends: its
+// entry may appear in the catalog after the first time, and a question may get
+// lost. Trigger.Cancel sends nothing when nothing runs. failed is told the first
+// error.
+func (c *Conductor) keepCancelling(ctx context.Context, plan backup.Plan, failed func(error)) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	told := false
+	for wait := 250 * time.Millisecond; ; wait = min(2*wait, cancelPause) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		attempt, cancel := context.WithTimeout(ctx, c.config.AnswerTimeout)
+		err := c.parts.Trigger.Cancel(attempt, plan)
+		cancel()
+		if err != nil && ctx.Err() == nil && !told {
+			told = true
+			failed(err)
+		}
+		pause.Reset(wait)
+	}
+}
+
+// cancelPause is the longest time between two attempts to cancel a backup.
+const cancelPause = 10 * time.Second
 
 // lastWord waits until HANA has ended a backup that was cancelled: for its
 // answer or, when that got lost, for its catalog. nil is success. When ctx ends

@@ -36,6 +36,7 @@ const (
 	CodeLeftover       = "leftover"
 	CodePipesLeft      = "pipes_left"
 	CodeDirect         = "direct_refused"
+	CodeUnsure         = "leftover_unsure"
 	CodeUpload         = "upload_failed"
 	CodeCommit         = "commit_failed"
 	CodeManifest       = "manifest_unusable"
@@ -66,6 +67,7 @@ func Codes() []CodeInfo {
 		{CodePrefixUsed, "The store already holds objects under this prefix.", "The prefix was used before; objects are never overwritten.", "Leave the prefix out, or choose another."},
 		{CodeUnreachable, "A statement could not be sent to HANA.", "HANA is down, the port or the password is wrong, or the user is locked.", "Look at the message; nothing was started in HANA."},
 		{CodeLeftover, "Something of a failed backup stays in the store.", "The store failed while it was cleaned up.", "Remove the named objects by hand; no manifest names them."},
+		{CodeUnsure, "Something of an interrupted backup stays in the store, and a manifest may name it.", "The store could not be asked for long enough to find out.", "Do not remove it by hand: look with pipestreamer list whether the backup exists, and verify it."},
 		{CodeHANA, "HANA reported an error.", "See HANA's codes and text in the message; details are in its backup.log.", "Look at backup.log of the database for the codes in the message."},
 		{CodeAnswerUnknown, "The connection was lost and HANA's catalog could not be asked.", "The database or the network went away during the backup.", "Look at M_BACKUP_CATALOG, then start a new backup."},
 		{CodePipe, "A pipe could not be made or read.", "The backup directory is missing, read-only, sticky, or holds files of that name.", "Check the backup directory: same path in both containers, writable, not sticky."},
@@ -94,7 +96,7 @@ func Codes() []CodeInfo {
 // sideOf names the side on which a failure of this code happens.
 func sideOf(code string) Side {
 	switch code {
-	case CodeStoreUnusable, CodeUpload, CodeCommit, CodeManifest, CodeObject, CodeLeftover, CodePrefixUsed:
+	case CodeStoreUnusable, CodeUpload, CodeCommit, CodeManifest, CodeObject, CodeLeftover, CodeUnsure, CodePrefixUsed:
 		return SideStore
 	case CodeCanceled:
 		return SideOperator

@@ -301,7 +301,7 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 }
 
 func conclude(r *Record, v verdict) {
-	r.State, r.Error, r.Consequences = v.state, v.cause, v.consequences
+	r.State, r.Error, r.Consequences, r.OutcomeUnknown = v.state, v.cause, v.consequences, v.unknown
 	if v.state == StateSucceeded {
 		r.Stage = StageDone
 	}

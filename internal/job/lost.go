@@ -8,34 +8,33 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-// LostError refuses a delta because HANA would base it on a backup that the
-// store does not have.
+// LostError refuses a delta because HANA would, or might, base it on a backup
+// that the store does not have.
 type LostError struct {
 	Database string
 	JobID    string
-	BackupID int64
+	BackupID int64 // 0 when not known
 }
 
 // Error names the backup that is lost.
 func (e *LostError) Error() string {
-	return fmt.Sprintf("backup %d of database %s is lost (job %s): HANA would base a delta on it, and the store does not have it",
-		e.BackupID, e.Database, e.JobID)
+	return fmt.Sprintf("the last complete backup of database %s is lost, or its end in HANA is not known (job %s, backup id %d): "+
+		"HANA may base a delta on it, and the store does not have it", e.Database, e.JobID, e.BackupID)
 }
 
 // noteLost keeps track of the databases whose newest complete backup, as HANA
-// sees it, is lost. The caller holds c.mu.
+// sees or may see it, is lost. The caller holds c.mu.
 func (c *Conductor) noteLost(r Record) {
 	if r.Action != ActionBackup || r.Kind != backup.KindComplete {
 		return
 	}
-	switch r.State {
-	case StateLost:
+	switch {
+	case r.State == StateLost, r.OutcomeUnknown:
 		c.lost[r.Database] = r.ID
 		c.metrics.lost.WithLabelValues(r.Database).Set(1)
-	case StateSucceeded:
+	case r.State == StateSucceeded:
 		delete(c.lost, r.Database)
 		c.metrics.lost.WithLabelValues(r.Database).Set(0)
-	default:
 	}
 }
 

@@ -3,9 +3,13 @@ package job
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -66,6 +70,44 @@ func TestLostBaseRefusesDeltas(t *testing.T) {
 	}
 	if n := testutil.ToFloat64(next.metrics.lost.WithLabelValues("HXE")); n != 0 {
 		t.Errorf("the metric says %v", n)
+	}
+}
+
+// occupied is a store in which another job's manifest appears at the key.
+type occupied struct {
+	Store
+
+	t   *testing.T
+	key atomic.Pointer[string]
+}
+
+func (o *occupied) Begin(ctx context.Context, key string, options backup.UploadOptions) (backup.Upload, error) {
+	if strings.Contains(key, "/manifests/") && o.key.CompareAndSwap(nil, &key) {
+		if err := writeObject(ctx, o.Store, key, []byte(foreignManifest), time.Second); err != nil {
+			o.t.Error(err)
+		}
+	}
+	return o.Store.Begin(ctx, key, options)
+}
+
+const foreignManifest = "the manifest of another system"
+
+// TestForeignManifestStays finds somebody else's manifest where its own should
+// be: the backup is lost, and the manifest stays.
+func TestForeignManifestStays(t *testing.T) {
+	t.Parallel()
+	store := &occupied{t: t}
+	w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) { store.Store, p.Store = p.Store, store })
+	record := w.backupOf(t, "HXE")
+	if record.State != StateLost || record.Error.Code != CodeManifest {
+		t.Errorf("got %s because of %v", record.State, record.Error)
+	}
+	text, err := os.ReadFile(filepath.Join(w.bucket, *store.key.Load()))
+	if err != nil || string(text) != foreignManifest {
+		t.Errorf("the manifest of the other is %q, %v", text, err)
+	}
+	if left := names(t, w.bucket); len(left) != 1 {
+		t.Errorf("in the store: %v", left)
 	}
 }
 

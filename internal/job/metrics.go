@@ -47,7 +47,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Namespace: "pipestreamer", Subsystem: "job", Name: "stalled_streams", Help: "Streams that stand still for longer than timeouts.stall, by the side that they wait for.",
 		}, []string{"database", "side"}),
 		lost: factory.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: "pipestreamer", Subsystem: "job", Name: "base_lost", Help: "1 while HANA's newest complete backup of the database is lost, else 0.",
+			Namespace: "pipestreamer", Subsystem: "job", Name: "base_lost", Help: "1 while HANA's newest complete backup of the database is lost, or may be because HANA's catalog could not be asked; else 0.",
 		}, []string{"database"}),
 		losses: factory.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "pipestreamer", Subsystem: "job", Name: "lost_total", Help: "Backups that HANA's catalog calls successful and that the store does not have.",

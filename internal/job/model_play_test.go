@@ -167,12 +167,12 @@ func (w *modelWorld) other(c *Conductor) {
 }
 
 // checkDelta demands that a delta is refused, and with its reason when its base
-// is lost.
+// is lost, or may be.
 func (w *modelWorld) checkDelta(c *Conductor, record Record) {
 	_, err := c.StartBackup(context.Background(), BackupRequest{Database: modelDatabase, Kind: backup.KindDifferential}, "")
 	field, _ := errors.AsType[*FieldError](err)
 	lost, _ := errors.AsType[*LostError](err)
-	if field == nil && lost == nil || (lost != nil) != (record.State == StateLost) || lost != nil && lost.JobID != record.ID {
+	if field == nil && lost == nil || (lost != nil) != (record.State == StateLost || record.OutcomeUnknown) || lost != nil && lost.JobID != record.ID {
 		w.violate("a delta after state %s gave %v", record.State, err)
 	}
 }

@@ -74,6 +74,9 @@ type Record struct {
 	StartedAt  time.Time   `json:"started_at"`
 	FinishedAt time.Time   `json:"finished_at,omitzero"`
 	Streams    []Progress  `json:"streams,omitempty"`
+	// OutcomeUnknown says of a failed backup that HANA's catalog could not be
+	// asked: HANA may take it for a good one.
+	OutcomeUnknown bool `json:"outcome_unknown,omitempty"`
 	// Manifest is the key of the manifest that a backup wrote or that a
 	// restore or verification read.
 	Manifest string `json:"manifest,omitempty"`

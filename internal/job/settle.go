@@ -151,6 +151,9 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	key := backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
 	if err := writeObject(ctx, r.parts.Store, key, text, r.config.CleanTimeout); err != nil {
 		done.failure = newError(StageCommit, CodeManifest, err)
+		if errors.Is(err, backup.ErrExists) {
+			return done // what is there is somebody else's
+		}
 		if absent, err := r.proveAbsent(ctx, key); !absent {
 			done.uncertain = fmt.Sprintf(
 				"the objects stay, because it is not known whether the manifest %s exists (%v): verify backup %d", key, err, manifest.BackupID)
@@ -185,12 +188,15 @@ func (r *backupRun) commitObjects(ctx context.Context, visible map[backup.Stream
 	return nil
 }
 
-// proveAbsent makes sure that there is no object at key: a manifest must not
-// outlive the objects that it names.
+// proveAbsent makes sure that our manifest is not at key: it must not outlive
+// the objects that it names. One of another job is left alone.
 func (r *backupRun) proveAbsent(ctx context.Context, key string) (bool, error) {
 	clean, cancel := cleanContext(ctx, r.config.CleanTimeout)
 	defer cancel()
 	_, err := backoff.Retry(clean, func() (struct{}, error) {
+		if m, err := readManifest(clean, r.parts.Store, key); err == nil && m.JobID != r.plan.JobID {
+			return struct{}{}, nil
+		}
 		if err := r.parts.Store.Remove(clean, key); err != nil {
 			return struct{}{}, err
 		}
@@ -233,7 +239,7 @@ func (r *backupRun) manifest(e evidence) *backup.Manifest {
 
 // writeObject stores a small object, all or nothing.
 func writeObject(ctx context.Context, store backup.Store, key string, text []byte, cleanTimeout time.Duration) error {
-	upload, err := store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: int64(len(text)), AtHand: true})
+	upload, err := store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: int64(len(text)), AtHand: true, Patient: true})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
@@ -33,7 +34,7 @@ func (c *Conductor) takeOver() error {
 			continue
 		}
 		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database), zap.String("stage", string(e.Record.Stage)))
-		if e.Record.Action == ActionBackup && e.Record.Stage == StageStream {
+		if e.Record.Action == ActionBackup {
 			c.resume(e)
 			continue
 		}
@@ -73,21 +74,25 @@ func (c *Conductor) remember(e *entry) {
 	c.admit(j)
 }
 
-// resume runs what is left to do for an interrupted backup.
+// resume runs what is left to do for an interrupted backup. It is cancelled
+// already: nobody can cancel it once more.
 func (c *Conductor) resume(e *entry) {
-	released, err := fifo.Release(c.config.Directory, e.Pipes, c.log)
-	var swept fifo.Swept
-	if err == nil {
-		swept = released.Swept
+	var released *fifo.Released
+	var left []string
+	if len(e.Pipes) > 0 {
+		var err error
+		var swept fifo.Swept
+		if released, err = fifo.Release(c.config.Directory, e.Pipes, c.log); err == nil {
+			swept = released.Swept
+		}
+		left = c.pipesGone(e, swept, err)
 	}
-	left := c.pipesGone(e, swept, err)
-	ctx, cancel := context.WithCancelCause(c.life)
-	j := newLive(e.Record, e.Request, cancel)
+	j := newLive(e.Record, e.Request, func(error) {})
 	c.admit(j)
 	c.busy[e.Record.Database] = e.Record.ID
 	c.metrics.running.WithLabelValues(string(e.Record.Action)).Inc()
 	c.running.Go(func() {
-		c.run(ctx, j, func(ctx context.Context, j *live) verdict {
+		c.run(c.life, j, func(ctx context.Context, j *live) verdict {
 			v := c.afterwards(ctx, j)
 			if released != nil {
 				left = append(left, c.pipesGone(e, fifo.Swept{}, released.Close())...)
@@ -110,10 +115,11 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		Directory: c.config.Directory, Prefix: record.Prefix,
 	}
 	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}
-	c.cancelInterrupted(ctx, plan)
-	asking, cancel := context.WithTimeout(ctx, 3*c.config.AnswerTimeout)
-	defer cancel()
-	entry, err := c.pollCatalog(asking, plan, 2*c.config.AnswerTimeout, nil)
+	if record.Stage != StageStream { // HANA was not told
+		c.sweep(ctx, plan)
+		return verdictOf(e.failures...)
+	}
+	entry, err := c.endInterrupted(ctx, plan)
 	if err != nil {
 		e.entryErr = err
 	} else {
@@ -136,20 +142,28 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	}
 	v := judge(e)
 	if left != nil {
-		v.consequences = append(v.consequences, newError(StageClean, CodeLeftover, left).Error())
+		v.consequences = append(v.consequences, newError(StageClean, CodeUnsure, left).Error())
 	} else if v.state == StateLost {
 		v.consequences = append(v.consequences, c.forget(ctx, j, e)...)
 	}
 	return v
 }
 
-// cancelInterrupted asks HANA to end what nobody reads any more.
-func (c *Conductor) cancelInterrupted(ctx context.Context, plan backup.Plan) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.AnswerTimeout)
+// endInterrupted asks HANA to end what nobody reads any more, and waits until
+// its catalog says how it has ended.
+func (c *Conductor) endInterrupted(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*c.config.AnswerTimeout)
 	defer cancel()
-	if err := c.parts.Trigger.Cancel(ctx, plan); err != nil {
-		c.log.Warn("HANA could not be asked to cancel an interrupted backup", zap.String("job_id", plan.JobID), zap.Error(err))
-	}
+	cancelling, enough := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() {
+		c.keepCancelling(cancelling, plan, func(err error) {
+			c.log.Warn("HANA could not be asked to cancel an interrupted backup", zap.String("job_id", plan.JobID), zap.Error(err))
+		})
+	})
+	defer group.Wait()
+	defer enough()
+	return c.pollCatalog(ctx, plan, 2*c.config.AnswerTimeout, nil)
 }
 
 // removeUnnamed removes what a backup made visible, unless a manifest names it:

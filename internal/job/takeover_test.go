@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,14 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
+			// It is cancelled already; that somebody asks once more ends nothing.
+			if err := c.Cancel(record.ID); err != nil && !errors.Is(err, ErrFinished) {
+				t.Fatal(err)
+			}
 			got := await(t, c, record.ID)
+			if got.OutcomeUnknown != (test.mentions == CodeCatalogMissing) {
+				t.Errorf("the outcome is unknown: %t", got.OutcomeUnknown)
+			}
 			if got.State != test.state || (test.state == StateSucceeded) != (got.Error == nil) {
 				t.Fatalf("got %s because of %v", got.State, got.Error)
 			}

@@ -53,6 +53,7 @@ type streamEvidence struct {
 // StateRunning stands for none yet: the next process has to find out.
 type verdict struct {
 	state        State
+	unknown      bool // HANA may believe in a backup that has failed
 	cause        *Error
 	consequences []string
 }
@@ -76,10 +77,23 @@ func judge(e evidence) verdict {
 		failures = append(failures, uncommitted(e)...)
 	}
 	v := verdictOf(failures...)
-	if v.state != StateSucceeded && believed(e) {
+	switch {
+	case v.state == StateSucceeded:
+	case believed(e):
 		v.state = StateLost
+	default:
+		v.unknown = unknown(e)
 	}
 	return v
+}
+
+// unknown says whether it could not be found out if HANA takes the backup for a
+// good one: its catalog was not to be had, and HANA has not refused.
+func unknown(e evidence) bool {
+	if e.entry != nil || errors.Is(e.entryErr, backup.ErrNotFound) {
+		return false
+	}
+	return !slices.ContainsFunc(e.failures, func(f *Error) bool { return f.Err != nil && isFinal(f.Err) })
 }
 
 // directRefused explains a failure that HANA reports as EINVAL: it has opened

@@ -129,6 +129,10 @@ type UploadOptions struct {
 	// soon. Its memory comes from a reserve of its own: it waits for others of
 	// its kind and never for a stream.
 	AtHand bool
+	// Patient says that so much depends on the upload that an outage of the
+	// store is tolerated from its beginning: otherwise Begin fails soon, while
+	// nothing is at stake yet.
+	Patient bool
 	// Progress, when set, is called with the number of bytes that the store
 	// has newly acknowledged. It must not block.
 	Progress func(bytes int64)

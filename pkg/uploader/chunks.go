@@ -34,7 +34,7 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
 	}
 	t := u.task("begin")
-	if len(u.segments) == 0 {
+	if len(u.segments) == 0 && !u.options.Patient {
 		t.patience, t.grace = shortPatience, 0 // nothing is at stake yet
 	}
 	var writer fs.ChunkWriter
