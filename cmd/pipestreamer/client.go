@@ -70,7 +70,7 @@ func (a *app) runJob(ctx context.Context, flags jobFlags, begin start) error {
 	defer client.Close()
 	record, err := begin(ctx, client, flags.key)
 	if err != nil {
-		return a.unreachable(err)
+		return a.unreachable(ctx, err)
 	}
 	if flags.detach {
 		return a.print(record, func() error { return a.println(record.ID) })
@@ -152,9 +152,12 @@ func outcome(r job.Record) error {
 
 // unreachable adds where the daemon was looked for to an error that is not an
 // answer of it.
-func (a *app) unreachable(err error) error {
+func (a *app) unreachable(ctx context.Context, err error) error {
 	if _, answered := errors.AsType[*httpapi.Problem](err); answered {
 		return err
+	}
+	if ctx.Err() != nil {
+		return err // whoever ended this command knows why
 	}
 	place := "socket " + a.socket
 	if a.url != "" {

@@ -29,13 +29,13 @@ func (a *app) listCommand() *cobra.Command {
 			if jobs {
 				records, err := client.Jobs(cmd.Context())
 				if err != nil {
-					return a.unreachable(err)
+					return a.unreachable(cmd.Context(), err)
 				}
 				return a.print(records, func() error { return a.tableOf("jobs", database, jobRows(records, database)) })
 			}
 			backups, err := client.Backups(cmd.Context(), database)
 			if err != nil {
-				return a.unreachable(err)
+				return a.unreachable(cmd.Context(), err)
 			}
 			return a.print(backups, func() error { return a.tableOf("backups", database, backupRows(backups)) })
 		}),

@@ -74,18 +74,12 @@ func (a *app) printJob(r job.Record, note string) error {
 	if r.State == job.StateLost {
 		add("that means", lostText(&r))
 	}
-	if r.OutcomeUnknown {
-		add("attention", "HANA's catalog could not be asked how the backup ended there: HANA may take it for a good one.\n"+
-			"Look at M_BACKUP_CATALOG; deltas are refused until a complete backup succeeds.")
-	}
-	if r.TenantStopped {
-		add("attention", stoppedText(&r))
-	}
+	add("attention", attentionText(&r))
 	for _, consequence := range r.Consequences {
 		add("followed by", consequence)
 	}
 	for i := range r.Streams {
-		add("stream "+r.Streams[i].String(), streamText(&r.Streams[i]))
+		add("stream "+r.Streams[i].String(), streamText(&r.Streams[i], r.Error))
 	}
 	for _, f := range r.Findings {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
@@ -119,7 +113,10 @@ func codeText(e *job.Error) string {
 }
 
 // streamText says how far a stream is, and what its time went into.
-func streamText(s *job.Progress) string {
+func streamText(s *job.Progress, cause *job.Error) string {
+	if cause != nil && cause.Code == job.CodeInterrupted {
+		return s.Service + ", how much it had moved is not known"
+	}
 	text := fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored))
 	if w := s.Waits; w != (job.Waits{}) {
 		text += fmt.Sprintf("; waited %s for HANA, %s for the store, worked %s",
@@ -175,6 +172,19 @@ func lostText(r *job.Record) string {
 	}
 	return "HANA's catalog lists " + id + " as successful, the store does not have it, so it cannot be restored.\n" +
 		"Deltas must not be based on it: start a new complete backup now (pipestreamer backup --database " + r.Database + ")."
+}
+
+// attentionText is what a person has to see to after a job.
+func attentionText(r *job.Record) string {
+	switch {
+	case r.OutcomeUnknown:
+		return "HANA's catalog could not be asked how the backup ended there: HANA may take it for a good one.\n" +
+			"Look at M_BACKUP_CATALOG; deltas are refused until a complete backup succeeds."
+	case r.TenantStopped:
+		return stoppedText(r)
+	default:
+		return ""
+	}
 }
 
 func stoppedText(r *job.Record) string {

@@ -21,6 +21,8 @@ import (
 const (
 	minLineInterval = 2 * time.Second
 	maxLineInterval = time.Minute
+	// stillInterval is how long nothing may move before a line says so.
+	stillInterval = 10 * time.Second
 )
 
 // progress shows on standard error how far a job is: bars on a terminal, lines
@@ -33,6 +35,8 @@ type progress struct {
 	stage    job.Stage
 	tenth    int64
 	stalled  string
+	moved    int64 // bytes, and
+	movedAt  time.Time
 	lastLine time.Time
 	command  string
 }
@@ -68,6 +72,27 @@ func (p *progress) show(r job.Record) {
 		p.stalled = stalled
 		p.say(cmp.Or(stalled, "all streams move again"))
 	}
+}
+
+// stillText says for how long nothing has moved, and who is waited for.
+func (p *progress) stillText(r *job.Record, now time.Time) string {
+	var moved int64
+	waiting := ""
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		moved += s.Bytes + s.Stored
+		if !s.Done && s.WaitingFor != "" {
+			waiting = string(s.WaitingFor)
+		}
+	}
+	if moved != p.moved || p.movedAt.IsZero() {
+		p.moved, p.movedAt = moved, now
+	}
+	still := now.Sub(p.movedAt)
+	if still < stillInterval || waiting == "" {
+		return ""
+	}
+	return fmt.Sprintf("; nothing has moved for %s, waiting for %s", still.Round(time.Second), waiting)
 }
 
 // stalledText names what does not move, and what the store says meanwhile.
@@ -117,6 +142,7 @@ func (p *progress) line(r job.Record) {
 		text += "; " + stalled
 	}
 	now := time.Now()
+	text += p.stillText(&r, now)
 	pause := min(max(now.Sub(p.begun)/10, minLineInterval), maxLineInterval)
 	if r.Stage == p.stage && tenth <= p.tenth && stalled == p.stalled && now.Sub(p.lastLine) < pause {
 		return

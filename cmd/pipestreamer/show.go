@@ -36,7 +36,7 @@ the job: the exit status is then the job's. Ctrl-C leaves the job alone.`,
 			}
 			m, err := client.Backup(cmd.Context(), database, id)
 			if err != nil {
-				return a.unreachable(err)
+				return a.unreachable(cmd.Context(), err)
 			}
 			return a.print(m, func() error { return a.printManifest(m) })
 		}),
@@ -50,7 +50,7 @@ the job: the exit status is then the job's. Ctrl-C leaves the job alone.`,
 func (a *app) showJob(ctx context.Context, client *httpapi.Client, id string, follow bool) error {
 	record, err := client.Job(ctx, id)
 	if err != nil {
-		return a.unreachable(err)
+		return a.unreachable(ctx, err)
 	}
 	if !follow {
 		return a.print(record, func() error { return a.printJob(record, "") })
@@ -77,11 +77,11 @@ func (a *app) cancelCommand() *cobra.Command {
 			}
 			defer client.Close()
 			if err := client.Cancel(cmd.Context(), args[0]); err != nil {
-				return a.unreachable(err)
+				return a.unreachable(cmd.Context(), err)
 			}
 			record, err := client.Job(cmd.Context(), args[0])
 			if err != nil {
-				return a.unreachable(err)
+				return a.unreachable(cmd.Context(), err)
 			}
 			return a.print(record, func() error {
 				return a.println("asked " + record.ID + " to end; pipestreamer show " + record.ID + " --follow waits for it")

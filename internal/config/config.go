@@ -78,7 +78,7 @@ type Crypt struct {
 // Timeouts bound what could otherwise wait for ever.
 type Timeouts struct {
 	Open   time.Duration `key:"open" default:"10m" doc:"How long HANA may take from the statement to the first byte of any stream, and from the end of one stream to the first byte of the next while no other is open."`
-	Stall  time.Duration `key:"stall" default:"5m" doc:"How long a stream may stand still before a warning, a metric and the job's record name the side that it waits for. Nothing is ended by it."`
+	Stall  time.Duration `key:"stall" default:"2m" doc:"How long a stream may stand still before a warning, a metric and the job's record name the side that it waits for. Nothing is ended by it."`
 	Idle   time.Duration `key:"idle" default:"1h" doc:"How long HANA may write nothing at all, to no stream, before its backup is cancelled. Waiting for the store does not count; store.outageTolerance bounds that."`
 	Answer time.Duration `key:"answer" default:"5m" doc:"How long HANA may take to answer, and its catalog to agree, after its last stream ended."`
 	End    time.Duration `key:"end" default:"30s" doc:"How long a stream may stay without a byte and without an end after HANA has answered."`

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // writeTimeout is how long a client may take to accept a response.
 const writeTimeout = 30 * time.Second
+
+// storeTimeout is how long somebody who asks for backups waits for the store.
+const storeTimeout = 30 * time.Second
 
 // Summary is a backup in a list: its manifest without streams and catalog.
 type Summary struct {
@@ -132,7 +136,9 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
-	manifests, err := s.jobs.Backups(r.Context(), r.URL.Query().Get("database"))
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	manifests, err := s.jobs.Backups(ctx, r.URL.Query().Get("database"))
 	if err != nil {
 		return err
 	}
@@ -152,7 +158,9 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request) error {
 	if database == "" {
 		return invalid("database", "expected the database as a query parameter: backup ids are unique within one only")
 	}
-	m, err := s.jobs.Backup(r.Context(), database, r.PathValue("id"))
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	m, err := s.jobs.Backup(ctx, database, r.PathValue("id"))
 	if err != nil {
 		return err
 	}

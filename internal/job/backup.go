@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -237,7 +238,9 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 	e.failures = append(e.failures, r.failures...)
 	r.mu.Unlock()
 	if cause := context.Cause(streaming); isCancel(cause) {
-		r.job.note(SideOperator, "%v", cause)
+		if errors.Is(cause, ErrDraining) {
+			r.job.note(SideOperator, "%v", cause)
+		}
 		e.failures = append([]*Error{newError(StageStream, CodeCanceled, cause)}, e.failures...)
 	}
 	entry, err := r.awaitEntry(ctx, e.failures)

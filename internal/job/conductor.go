@@ -33,7 +33,7 @@ type Config struct {
 	// when no other is open. Default 10 min.
 	OpenTimeout time.Duration
 	// StallTimeout is how long a stream may stand still before an alarm names
-	// the side that it waits for. Default 5 min.
+	// the side that it waits for. Default 2 min.
 	StallTimeout time.Duration
 	// IdleTimeout is how long HANA may write nothing at all, to no stream, once
 	// it has begun and before it has answered. Default 1 h.
@@ -64,7 +64,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.ReserveTimeout, time.Minute},
 		{&c.OpenTimeout, 10 * time.Minute},
-		{&c.StallTimeout, 5 * time.Minute},
+		{&c.StallTimeout, 2 * time.Minute},
 		{&c.IdleTimeout, time.Hour},
 		{&c.StoreTimeout, 30 * time.Minute},
 		{&c.AnswerTimeout, 5 * time.Minute},
@@ -305,6 +305,11 @@ func conclude(r *Record, v verdict) {
 	if v.state == StateSucceeded {
 		r.Stage = StageDone
 	}
+	if v.state == StateLost {
+		lost := *v.cause
+		lost.Hint = "Make a complete backup now: HANA believes in this one, and it cannot be restored. Then: " + lost.Hint
+		r.Error = &lost
+	}
 	if r.FinishedAt.IsZero() {
 		r.FinishedAt = time.Now().UTC()
 	}
@@ -371,6 +376,7 @@ func (c *Conductor) Cancel(id string) error {
 	if j.snapshot().State.Terminal() {
 		return ErrFinished
 	}
+	j.note(SideOperator, "asks to cancel the job")
 	j.cancel(errCancelRequested)
 	return nil
 }

@@ -49,12 +49,22 @@ func (j *live) noteFailure(e *Error) {
 }
 
 func (j *live) append(e Event) {
-	e.At = time.Now().UTC()
+	e.At, e.Text = time.Now().UTC(), shorten(e.Text)
 	j.update(func(r *Record) {
 		if len(r.History) < historyLength {
 			r.History = append(r.History, e)
 		}
 	})
+}
+
+// shorten leaves out the middle of a long text: HANA's errors begin with what
+// failed and end with why. The whole text is in the error of the job.
+func shorten(text string) string {
+	const head, tail = 200, 80
+	if runes := []rune(text); len(runes) > head+tail {
+		return string(runes[:head]) + " … " + string(runes[len(runes)-tail:])
+	}
+	return text
 }
 
 // trouble follows the errors of the store that one stream lives through.

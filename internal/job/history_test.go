@@ -63,6 +63,7 @@ func TestTroubleOfTheStore(t *testing.T) {
 	stream := backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}}
 	counters := j.follow([]backup.Stream{stream})
 	options := (&transfer{job: j, stream: stream, counter: counters[0]}).options()
+	counters[0].clock.turn(SideStore)
 	options.Trouble(nil)
 	options.Trouble(errors.New("503 SlowDown"))
 	options.Trouble(errors.New("connection refused"))

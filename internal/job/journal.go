@@ -57,6 +57,7 @@ func (c *Conductor) arm(ctx context.Context, j *live, d door, plan backup.Plan) 
 	if err := d.Prepare(ctx, plan); err != nil {
 		return newError(StageArm, CodePipe, causeOf(ctx, err))
 	}
+	j.note(SideDaemon, "has made its pipes, with a reader or writer on each")
 	j.update(func(record *Record) { record.Stage = StageStream })
 	if err := c.journal.save(entry{Record: j.snapshot(), Request: j.request, Pipes: d.Pipes()}); err != nil {
 		return newError(StageArm, CodeState, err)

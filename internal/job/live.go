@@ -81,9 +81,14 @@ func (j *live) snapshotLocked() Record {
 
 // show fills in where the stream is now.
 func (c *counter) show(p *Progress) {
-	p.Bytes, p.Stored, p.Done, p.Stalled = c.bytes.Load(), c.stored.Load(), c.done.Load(), c.stalled.Load()
+	p.Bytes, p.Stored, p.Done = c.bytes.Load(), c.stored.Load(), c.done.Load()
 	p.Waits, p.WaitingFor = c.clock.read()
-	p.StoreError = c.store.text()
+	// Of a stream that has ended neither is true any more.
+	p.Stalled, p.StoreError = false, ""
+	if p.WaitingFor != "" {
+		p.Stalled = c.stalled.Load() && p.WaitingFor != SideDaemon
+		p.StoreError = c.store.text()
+	}
 }
 
 // update changes the record and tells the subscribers.

@@ -88,6 +88,7 @@ func (c *Conductor) resume(e *entry) {
 		left = c.pipesGone(e, swept, err)
 	}
 	j := newLive(e.Record, e.Request, func(error) {})
+	j.note(SideDaemon, "had ended, nobody knows when, and was started again; what its streams had moved is not known")
 	c.admit(j)
 	c.busy[e.Record.Database] = e.Record.ID
 	c.metrics.running.WithLabelValues(string(e.Record.Action)).Inc()
