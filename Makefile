@@ -12,7 +12,7 @@ COVER   := coverage.out
 export CGO_ENABLED := 0
 test e2e cover: export CGO_ENABLED := 1
 
-TESTFLAGS := -race -shuffle=on -timeout 20m
+TESTFLAGS := -race -shuffle=on -timeout 28m
 
 .DEFAULT_GOAL := help
 

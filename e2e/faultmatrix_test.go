@@ -238,6 +238,9 @@ func (c *faultCase) expectInvariants(record job.Record, expected outcome) {
 		if row.Comment == record.ID && believed != (row.State == "successful") {
 			c.t.Errorf("HANA's catalog calls the backup %s, the job is %s", row.State, record.State)
 		}
+		if row.Comment == record.ID && expected.believed && !record.OutcomeUnknown {
+			c.t.Error("HANA's catalog calls the backup successful, and the record does not say that it could not be asked")
+		}
 	}
 	c.expectLeft(expected.files)
 	if expected.leftover {

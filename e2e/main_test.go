@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,6 +30,9 @@ var programs struct {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(cleaned{m}) }
 
+// atOnce is how many tests run at once: most of them wait most of the time.
+const atOnce = "5"
+
 // cleaned runs the tests and removes what they share.
 type cleaned struct{ *testing.M }
 
@@ -39,6 +43,11 @@ func (c cleaned) Run() int {
 		return 1
 	}
 	programs.directory = directory
+	// Before the flags are parsed, so that -parallel still counts.
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := c.M.Run()
 	// go-hdb collects statistics in a goroutine of its own from the first
 	// connection on.

@@ -23,8 +23,11 @@ import (
 // Abort of this Store could not remove goes whatever its age. Its other uploads
 // are left alone in the partial lane only: elsewhere olderThan has to
 // exceed the longest upload that may still run, of any program under the root.
-// Where crypt hides the names, the multipart uploads of the whole root are swept,
-// if olderThan is at least an hour: they cannot be told apart. Azure drops uncommitted blocks after 7 days itself.
+// On s3 and b2, prefix also matches keys that go on with other characters: a/b/
+// sweeps a/bc/ too (rclone lists without the final slash). Where crypt hides the
+// names, the multipart uploads of the whole root are swept, if olderThan is at
+// least an hour: they cannot be told apart. Azure drops uncommitted blocks after
+// 7 days itself.
 func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
 	if err := checkPrefix(prefix); err != nil {
 		return fmt.Errorf("sweep: %w", err)
