@@ -29,7 +29,11 @@ func TestSecondSignal(t *testing.T) {
 				t.Fatalf("within its grace the job is %s because of %+v, %v", record.State, record.Error, err)
 			}
 			second := time.Now()
-			w.daemon.signal(syscall.SIGTERM)
+			// One that comes in the same moment as the first is one with it.
+			eventually(t, "the daemon ends at a further signal", func() bool {
+				w.daemon.signal(syscall.SIGTERM)
+				return w.daemon.hasEnded()
+			})
 			if status := w.daemon.wait(); status != -1 {
 				t.Errorf("the daemon ended with %d, expected that the signal ends it", status)
 			}

@@ -69,10 +69,10 @@ func (a *app) printJob(r job.Record, note string) error {
 	if r.Error != nil {
 		add("cause", r.Error.Error())
 		add("code", codeText(r.Error))
+		if r.State == job.StateLost {
+			add("that means", lostText(&r))
+		}
 		add("what to do", r.Error.Hint)
-	}
-	if r.State == job.StateLost {
-		add("that means", lostText(&r))
 	}
 	add("attention", attentionText(&r))
 	for _, consequence := range r.Consequences {

@@ -305,11 +305,6 @@ func conclude(r *Record, v verdict) {
 	if v.state == StateSucceeded {
 		r.Stage = StageDone
 	}
-	if v.state == StateLost {
-		lost := *v.cause
-		lost.Hint = "Make a complete backup now: HANA believes in this one, and it cannot be restored. Then: " + lost.Hint
-		r.Error = &lost
-	}
 	if r.FinishedAt.IsZero() {
 		r.FinishedAt = time.Now().UTC()
 	}
