@@ -69,9 +69,9 @@ func (a *app) printJob(r job.Record, note string) error {
 	if r.Error != nil {
 		add("cause", r.Error.Error())
 		add("code", codeText(r.Error))
-		if r.State == job.StateLost {
-			add("that means", lostText(&r))
-		}
+	}
+	add("that means", lostText(&r))
+	if r.Error != nil {
 		add("what to do", r.Error.Hint)
 	}
 	add("attention", attentionText(&r))
@@ -166,6 +166,9 @@ func secondsText(seconds float64) string {
 
 // lostText explains the state that people fear most.
 func lostText(r *job.Record) string {
+	if r.State != job.StateLost {
+		return ""
+	}
 	id := "this backup"
 	if r.BackupID != 0 {
 		id = "backup " + strconv.FormatInt(r.BackupID, 10)
