@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -55,9 +56,12 @@ type line struct {
 // open makes a line to an address.
 func (x *toxiproxy) open(t *testing.T, to string) *line {
 	t.Helper()
-	l := &line{toxiproxy: x, t: t, name: "line" + strconv.FormatInt(x.next.Add(1), 10)}
+	n := x.next.Add(1)
+	l := &line{toxiproxy: x, t: t, name: "line" + strconv.FormatInt(n, 10)}
+	// An address of its own: while the line is cut, nobody takes its port.
+	listen := fmt.Sprintf("127.1.%d.%d:0", n/250, n%250+1)
 	var made struct{ Listen string }
-	l.ask(http.MethodPost, "/proxies", map[string]any{"name": l.name, "listen": "127.0.0.1:0", "upstream": to, "enabled": true}, &made)
+	l.ask(http.MethodPost, "/proxies", map[string]any{"name": l.name, "listen": listen, "upstream": to, "enabled": true}, &made)
 	l.address = made.Listen
 	t.Cleanup(func() {
 		// At a test's end the whole of toxiproxy may have ended before.
