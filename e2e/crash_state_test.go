@@ -29,10 +29,7 @@ const stateVolumeSize = 64 << 10
 func newStateVolume(t *testing.T) *stateVolume {
 	t.Helper()
 	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root, to mount a tmpfs")
-		}
-		t.Skip("needs root, to mount a tmpfs")
+		missing(t, "needs root, to mount a tmpfs")
 	}
 	w := &world{t: t, depot: openS3(t), backups: directory(t), hana: startHANA(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(2*mebibyte, 4096)}},
@@ -231,24 +228,28 @@ func (w *world) expectNoStart(words ...string) {
 	}
 }
 
+// stoppedAfterBackup is a world whose daemon has made a backup and ended, with
+// the job and its file in the journal.
+func stoppedAfterBackup(t *testing.T) (w *world, record job.Record, path string) {
+	t.Helper()
+	w = newWorld(t, hanasim.Config{
+		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(4096)}}, Profile: hanasim.Dotname,
+	}, openLocal(t), nil)
+	record = w.backUp("HXE")
+	w.stopDaemon()
+	return w, record, filepath.Join(filepath.Dir(w.socket), "jobs", record.ID+".json")
+}
+
 // TestJournalThatCannotBeRead stops the daemon from starting: guessing about an
 // earlier job could call a lost backup good. The file is named and untouched.
 func TestJournalThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, hanasim.Config{
-		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(4096)}}, Profile: hanasim.Dotname,
-	}, openLocal(t), nil)
-	record := w.backUp("HXE")
-	w.stopDaemon()
-	path := filepath.Join(filepath.Dir(w.socket), "jobs", record.ID+".json")
+	w, record, path := stoppedAfterBackup(t)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var entry map[string]any
-	if err := json.Unmarshal(good, &entry); err != nil {
-		t.Fatal(err)
-	}
+	entry := decode[map[string]any](t, string(good))
 	entry["version"] = 99
 	newer, err := json.Marshal(entry)
 	if err != nil {
@@ -287,12 +288,7 @@ func TestJournalThatCannotBeRead(t *testing.T) {
 // the backup directory is touched, and the job says that something is wrong.
 func TestJournalNamesAPipeElsewhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, hanasim.Config{
-		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(4096)}}, Profile: hanasim.Dotname,
-	}, openLocal(t), nil)
-	record := w.backUp("HXE")
-	w.stopDaemon()
-	path := filepath.Join(filepath.Dir(w.socket), "jobs", record.ID+".json")
+	w, record, path := stoppedAfterBackup(t)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

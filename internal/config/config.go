@@ -59,7 +59,7 @@ type Store struct {
 	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
 	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
-	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. The last attempt begins within 15s after it and is bounded by store.stallTimeout."`
+	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. The last attempt begins at most 22s after it and is bounded by store.stallTimeout."`
 	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`
 	LeftoverAge     time.Duration     `key:"leftoverAge" default:"72h" doc:"What interrupted uploads left in the store is removed at start and daily once it is older. It has to exceed the longest backup."`
 	// SecretValues are the contents of the files that Secrets names.

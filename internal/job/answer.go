@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 )
 
 // awaitAnswer waits until HANA has ended the backup or the streams are stopped;
@@ -58,15 +59,18 @@ func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc
 	return r.consult(streaming, stop, answer, ended)
 }
 
-// isFinal says whether an error of the statement is HANA's last word on it.
+// isFinal says whether an error is HANA's last word on a statement that changes
+// something. That it refuses to answer a question says nothing about that.
 func isFinal(answer error) bool {
-	_, refused := errors.AsType[*backup.HANAError](answer)
-	return refused || errors.Is(answer, backup.ErrNotSent)
+	if hana, refused := errors.AsType[*backup.HANAError](answer); refused {
+		return !hdbtrigger.IsQuery(hana)
+	}
+	return errors.Is(answer, backup.ErrNotSent)
 }
 
 // believe notes that HANA has reported success.
 func (r *backupRun) believe() {
-	r.job.note(SideHANA, "answers that the backup is done")
+	r.job.note(SideHANA, "says that the backup is done")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answered = true
@@ -85,8 +89,8 @@ func (r *backupRun) consult(streaming context.Context, stop context.CancelCauseF
 // cancelInHANA ends a backup that has failed on our side; what it answers is a
 // consequence. Streams that had begun are closed by now, so that HANA gets EPIPE
 // instead of blocking. The pipes of the others stand until HANA has ended, or
-// for AnswerTimeout: a file that HANA opens where no pipe is any more becomes a regular one and may
-// fill the volume. Whoever writes to them gets EPIPE, too.
+// for AnswerTimeout: a file that HANA opens where no pipe is any more becomes a
+// regular one and may fill the volume. Whoever writes to them gets EPIPE, too.
 func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, abandon context.CancelFunc) {
 	clean, cancel := cleanContext(ctx, r.config.AnswerTimeout)
 	defer cancel()
@@ -109,7 +113,7 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 		r.believe()
 		return
 	}
-	r.job.note(SideHANA, "answers: %v", err)
+	r.job.note(SideHANA, "says at last: %v", err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures = append(r.failures, newError(StageTrigger, CodeAnswerUnknown, err))

@@ -28,7 +28,7 @@ func TestWhoStoppedFirst(t *testing.T) {
 			t.Errorf("the consequences are %q", told)
 		}
 		expectHistory(t, record, []string{
-			"hana 3_1: began to write", "store 3_1: after 2097152 bytes", "pipestreamer 3_1: closes the pipe", "pipestreamer: asks HANA to cancel", "hana: answers: ",
+			"hana 3_1: began to write", "store 3_1: after 2097152 bytes", "pipestreamer 3_1: closes the pipe", "pipestreamer: asks HANA to cancel", "hana: says at last: ",
 		})
 	})
 	t.Run("HANA", func(t *testing.T) {

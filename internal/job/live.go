@@ -115,9 +115,16 @@ func (j *live) finish(change func(*Record)) Record {
 	return j.record
 }
 
+// publish tells the subscribers how far the job is.
+func (j *live) publish() Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.publishLocked()
+}
+
 // publishLocked leaves the newest record with every subscriber; one that has
 // not read the previous record finds it replaced, so nobody slows the job.
-func (j *live) publishLocked() {
+func (j *live) publishLocked() Record {
 	r := j.snapshotLocked()
 	for channel := range j.subscribers {
 		select {
@@ -126,6 +133,7 @@ func (j *live) publishLocked() {
 		}
 		channel <- r
 	}
+	return r
 }
 
 // subscribe returns a channel that holds the current record and then each
@@ -160,8 +168,7 @@ func (j *live) publishUntil(ended <-chan struct{}, each func(Record)) {
 		case <-ended:
 			return
 		case <-ticker.C:
-			j.update(func(*Record) {})
-			each(j.snapshot())
+			each(j.publish())
 		}
 	}
 }

@@ -119,8 +119,7 @@ func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.C
 		return r.listedEntry(clean)
 	}
 	patience := 5 * time.Second
-	refused := slices.ContainsFunc(failures, func(f *Error) bool { return f.HANACode != 0 || errors.Is(f, backup.ErrNotSent) })
-	if refused && !slices.ContainsFunc(r.uploads, func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
+	if refused(failures) && !slices.ContainsFunc(r.uploads, func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
 		patience = 500 * time.Millisecond
 	}
 	return r.finalEntry(clean, min(r.config.AnswerTimeout, patience), func() bool { return true })

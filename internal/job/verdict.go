@@ -93,13 +93,18 @@ func unknown(e evidence) bool {
 	if e.entry != nil || errors.Is(e.entryErr, backup.ErrNotFound) {
 		return false
 	}
-	return !slices.ContainsFunc(e.failures, func(f *Error) bool { return f.Err != nil && isFinal(f.Err) })
+	return !refused(e.failures)
+}
+
+// refused says whether HANA has had its last word and it was no.
+func refused(failures []*Error) bool {
+	return slices.ContainsFunc(failures, func(f *Error) bool { return f.Err != nil && isFinal(f.Err) })
 }
 
 // directRefused explains a failure that HANA reports as EINVAL: it has opened
 // the pipe of a stream with O_DIRECT only. nil when that is not what happened.
 func directRefused(e evidence) *Error {
-	if len(e.failures) == 0 || e.failures[0].HANACode == 0 {
+	if len(e.failures) == 0 || e.failures[0].Code != CodeHANA {
 		return nil
 	}
 	for i := range e.streams {

@@ -192,6 +192,38 @@ func undone(e evidence) bool {
 	return reflect.DeepEqual(good, e)
 }
 
+// TestUnknownOutcome: only HANA's word about the backup settles whether it may
+// believe in it.
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	refusal := func(statement string) error {
+		return &backup.HANAError{Code: 258, Text: "insufficient privilege", Statement: statement}
+	}
+	reset := errors.New("connection reset")
+	for _, test := range []struct {
+		name     string
+		failure  error
+		entryErr error
+		unknown  bool
+	}{
+		{"the answer and the catalog are lost", reset, reset, true},
+		{"the answer is lost and the catalog refuses", fmt.Errorf("%w; then the catalog: %w", reset, refusal("SELECT")), refusal("SELECT"), true},
+		{"the answer is lost and the catalog has no such backup", reset, backup.ErrNotFound, false},
+		{"HANA refuses", refusal("BACKUP DATA"), reset, false},
+		{"the statement was not sent", backup.ErrNotSent, reset, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			e := goodEvidence()
+			e.failures = []*Error{newError(StageTrigger, CodeAnswerUnknown, test.failure)}
+			e.entry, e.entryErr, e.commit = nil, test.entryErr, nil
+			if v := judge(e); v.state != StateFailed || v.unknown != test.unknown {
+				t.Errorf("got %s, unknown: %t", v.state, v.unknown)
+			}
+		})
+	}
+}
+
 func TestCodesAreComplete(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)

@@ -150,8 +150,7 @@ func (r *backupRun) standstill(still time.Duration) *Error {
 func (r *backupRun) watchEnding(ctx context.Context) *Error {
 	ticker := time.NewTicker(r.config.EndTimeout / 10)
 	defer ticker.Stop()
-	idle := make([]int, len(r.uploads))
-	last := make([]int64, len(r.uploads))
+	movements := make([]movement, len(r.uploads))
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,19 +158,18 @@ func (r *backupRun) watchEnding(ctx context.Context) *Error {
 		case <-ticker.C:
 		}
 		for i, t := range r.uploads {
-			bytes := t.counter.bytes.Load()
-			if t.counter.done.Load() || !t.counter.clock.waitsFor(SideHANA) || bytes != last[i] {
-				idle[i], last[i] = 0, bytes
+			m := &movements[i]
+			if m.look(t.counter) || t.counter.done.Load() || !t.counter.clock.waitsFor(SideHANA) {
+				m.looks = 0
+			}
+			if m.looks < 10 {
 				continue
 			}
-			if idle[i]++; idle[i] < 10 {
-				continue
-			}
-			if bytes == 0 {
+			if m.bytes == 0 {
 				return streamError(StageStream, t.stream.StreamID, CodeUnopened, errors.New("HANA has answered but never wrote to it"))
 			}
 			return streamError(StageStream, t.stream.StreamID, CodeUnfinished,
-				fmt.Errorf("HANA has answered but the stream has no end after %d bytes", bytes))
+				fmt.Errorf("HANA has answered but the stream has no end after %d bytes", m.bytes))
 		}
 	}
 }

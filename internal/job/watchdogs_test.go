@@ -44,7 +44,7 @@ func TestStalledHANA(t *testing.T) {
 	}
 	expectHistory(t, record, []string{
 		"pipestreamer: sends BACKUP DATA", "hana 3_1: began to write", "hana 3_1: nothing has moved for", "hana 3_1: HANA has written nothing for 2s",
-		"pipestreamer 3_1: closes the pipe", "pipestreamer: asks HANA to cancel", "hana: answers: ", "hana: its catalog calls backup",
+		"pipestreamer 3_1: closes the pipe", "pipestreamer: asks HANA to cancel", "hana: says at last: ", "hana: its catalog calls backup",
 	})
 }
 

@@ -267,12 +267,7 @@ func TestDirectoryFullOfOtherFiles(t *testing.T) {
 
 // TestFullVolume has no free block, or no free inode. Pipes need the latter.
 func TestFullVolume(t *testing.T) {
-	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root, to mount a tmpfs")
-		}
-		t.Skip("needs root, to mount a tmpfs")
-	}
+	needRoot(t, "to mount a tmpfs")
 	fill := func(t *testing.T, dir string, blocks bool) {
 		t.Helper()
 		for i := 0; ; i++ {

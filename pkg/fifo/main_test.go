@@ -132,6 +132,18 @@ func helper(t *testing.T, role, argument string) (line []byte, kill func()) {
 	return raw, kill
 }
 
+// needRoot leaves a test out for whoever is not root, but not in CI.
+func needRoot(t *testing.T, what string) {
+	t.Helper()
+	switch {
+	case os.Getuid() == 0:
+	case os.Getenv("CI") == "true":
+		t.Fatal("needs root, " + what)
+	default:
+		t.Skip("needs root, " + what)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -116,23 +116,25 @@ func (u *upload) undo(ctx context.Context) error {
 }
 
 // AbortLeft aborts again every upload of this Store whose Abort has failed. It
-// ends at the first that fails again.
+// ends when the store does not answer; one that cannot be aborted for a reason
+// of its own keeps no other.
 func (s *Store) AbortLeft(ctx context.Context) error { return s.abortLeft(ctx, "") }
 
 func (s *Store) abortLeft(ctx context.Context, prefix string) error {
-	var fault error
+	var faults []error
 	s.left.Range(func(key, _ any) bool {
 		u := key.(*upload)
 		if !u.ended() || !strings.HasPrefix(u.key, prefix) {
 			return true
 		}
-		if fault = u.Abort(ctx); fault != nil {
-			return false
+		if err := u.Abort(ctx); err != nil {
+			faults = append(faults, err)
+			return !errors.Is(err, errLeft) && ctx.Err() == nil
 		}
 		s.log.Info("removed what an aborted upload had left", zap.String("key", u.key))
 		return true
 	})
-	return fault
+	return errors.Join(faults...)
 }
 
 // ended tells whether no Consume runs.

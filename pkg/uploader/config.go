@@ -44,8 +44,8 @@ type Config struct {
 	// PartSize in bytes fixes the part size; 0 chooses it from the estimate.
 	PartSize int64
 	// OutageTolerance is how long a part, or a step of Commit, is tried again
-	// while the store cannot be reached (15 minutes). The last attempt begins
-	// within it.
+	// while the store cannot be reached (15 minutes). There are always two
+	// attempts, and the last may begin a pause of up to 22 s after it.
 	OutageTolerance time.Duration
 	// StallTimeout is how long a connection may be silent, or a part without
 	// progress (5 minutes). It also bounds the store's answer to the completion

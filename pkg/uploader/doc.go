@@ -48,10 +48,11 @@
 //
 // A part, a further segment and a completion are asked for again, with every
 // part kept, while the store refuses connections, breaks them, answers 5xx,
-// swallows requests, or its name is unknown. The last attempt begins within
-// OutageTolerance and ends when nothing has moved for StallTimeout, so the error
-// comes within the sum of both; rclone's own pauses of up to 2 s for each request
-// that waits (lib/pacer) are on top. It names the part, its bytes in the stream,
+// swallows requests, or its name is unknown. Attempts go on for OutageTolerance,
+// and there are always two: a process that was stopped has not seen an outage.
+// The last one begins after at most another pause of 22 s and ends when nothing
+// has moved for StallTimeout; rclone's own pauses of up to 2 s for each request
+// that waits (lib/pacer) are on top. The error names the part, its bytes in the stream,
 // the time, and what failed last. What Begin and the others ask that no stream
 // depends on is tried for 20 s. azureblob repeats inside rclone: its attempts
 // end with OutageTolerance, and UploadOptions.Trouble is not told of them.
