@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild()) //nolint:forbidigo // TestMain is the main of a test
 	}
 	Quiet(zap.NewNop())
+	resolveThroughTests()
 	// rclone's pacer gives its token back from a goroutine that sleeps for at
 	// most two seconds and then ends (lib/pacer, beginCall).
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rclone/rclone/lib/pacer.(*Pacer).beginCall.func1"))

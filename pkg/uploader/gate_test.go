@@ -1,10 +1,12 @@
 package uploader
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -141,20 +143,38 @@ func (g *gate) pour(to, from net.Conn) {
 // resolver answers every question for an address with 127.0.0.1, or with
 // "no such name" while unknown is set.
 type resolver struct {
-	conn net.PacketConn
-
 	mu      sync.Mutex
 	unknown bool
 	asked   int
 }
 
+// nameServer is whom the process asks for names while it is set.
+var nameServer atomic.Pointer[net.UDPAddr]
+
+// resolveThroughTests makes net.DefaultResolver ask nameServer. Dials of tests
+// that are over may still read the variable, so it is set before any of them.
+func resolveThroughTests() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if server := nameServer.Load(); server != nil {
+			network, address = "udp", server.String()
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+}
+
+// startResolver answers for every name until t ends.
 func startResolver(t *testing.T) *resolver {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &resolver{conn: conn}
+	r := &resolver{}
+	address, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		t.Fatalf("address %v, expected one of UDP", conn.LocalAddr())
+	}
+	nameServer.Store(address)
 	var running sync.WaitGroup
 	running.Go(func() {
 		buffer := make([]byte, 1500)
@@ -172,6 +192,7 @@ func startResolver(t *testing.T) *resolver {
 		}
 	})
 	t.Cleanup(func() {
+		nameServer.Store(nil)
 		_ = conn.Close()
 		running.Wait()
 	})
