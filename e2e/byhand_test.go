@@ -170,7 +170,7 @@ func storeBackup(t *testing.T, store string, backupID int64) (*backup.Manifest, 
 		{backup.StreamID{VolumeID: 2, PartID: 1}, []int{1 << 20, 4097}},
 		{backup.StreamID{VolumeID: 3, PartID: 1}, []int{1}},
 	} {
-		entry := backup.ManifestStream{StreamID: stream.id, Service: "indexserver", Host: "hana"}
+		entry := backup.ManifestStream{StreamID: stream.id, Service: "indexserver", Host: "hana", Path: "/backup/" + prefix + "_databackup_" + stream.id.String()}
 		var all []byte
 		for i, size := range stream.segments {
 			piece := make([]byte, size)

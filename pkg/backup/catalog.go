@@ -11,6 +11,10 @@ const (
 	CatalogCancelPending = "cancel pending"
 )
 
+// EntryLog is the type of a log backup's entry in HANA's backup catalog
+// (M_BACKUP_CATALOG.ENTRY_TYPE_NAME).
+const EntryLog = "log backup"
+
 // Type of a file in HANA's backup catalog
 // (M_BACKUP_CATALOG_FILES.SOURCE_TYPE_NAME).
 const (
@@ -42,4 +46,11 @@ type CatalogFile struct {
 	Size            int64  `json:"size"`
 	DestinationType string `json:"destination_type"`
 	Path            string `json:"path"`
+	// RedoLogPosition is where a recovery from this file of a data backup begins
+	// to replay the log.
+	RedoLogPosition int64 `json:"redo_log_position,omitempty"`
+	// FirstLogPosition, LastLogPosition and LastCommit are of a log backup.
+	FirstLogPosition int64     `json:"first_log_position,omitempty"`
+	LastLogPosition  int64     `json:"last_log_position,omitempty"`
+	LastCommit       time.Time `json:"last_commit,omitzero"`
 }

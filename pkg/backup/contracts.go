@@ -29,6 +29,17 @@ type Source interface {
 	Close() error
 }
 
+// Discoverer is a Source that meets files which the plan does not name: HANA adds
+// parts and volumes as it likes.
+type Discoverer interface {
+	// Found yields the stream of each such file, once, as soon as HANA begins to
+	// write it. It is closed by Settle and by Close.
+	Found() <-chan Stream
+	// Settle looks once more and closes Found. It is for a backup that HANA calls
+	// done: what is not there by then does not come.
+	Settle(ctx context.Context) error
+}
+
 // Sink is a front door of a restore: it hands each stream of one plan to HANA,
 // from byte 0 for each time that HANA opens it.
 type Sink interface {
@@ -68,6 +79,12 @@ type StreamReport struct {
 	// OpenedAt and ClosedAt are of the first opening with bytes and of its end.
 	OpenedAt time.Time `json:"opened_at,omitzero"`
 	ClosedAt time.Time `json:"closed_at,omitzero"`
+	// Door says which front door the bytes came through.
+	Door string `json:"door,omitempty"`
+	// Written is what HANA has written of a file that is not read yet.
+	Written int64 `json:"written,omitempty"`
+	// Bypass says in words how HANA wrote past the pipe of this stream.
+	Bypass string `json:"bypass,omitempty"`
 	// Intrusion is what should not have happened to this stream, in words.
 	Intrusion string `json:"intrusion,omitempty"`
 }
@@ -196,6 +213,47 @@ type Trigger interface {
 	// catalog, and no file. It is for a backup that HANA takes for good and
 	// that the store does not have.
 	Delete(ctx context.Context, plan Plan, backupID int64) error
+}
+
+// Historian is what HANA knows of earlier backups. It only asks.
+type Historian interface {
+	// Base returns the entry of the backup on which a delta of kind would build
+	// if it began now, or ErrNotFound: the newest successful complete backup of a
+	// differential one, the newest successful data backup of an incremental one.
+	Base(ctx context.Context, database string, kind Kind) (CatalogEntry, error)
+	// Broken returns when and why the log of database was last interrupted, so
+	// that no recovery can go past that moment; ErrNotFound when it was not.
+	Broken(ctx context.Context, database string) (Break, error)
+	// Logs returns the entries of the log backups of database whose backup ids
+	// are from first to last, sorted.
+	Logs(ctx context.Context, database string, first, last int64) ([]CatalogEntry, error)
+}
+
+// Break is a row of M_BACKUP_HISTORY_BROKEN.
+type Break struct {
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"`
+	Message string    `json:"message,omitempty"`
+}
+
+// Recovery is what RECOVER is told when HANA has to find its way by its backup
+// catalog: to a point in time, or to one backup that may be a delta.
+type Recovery struct {
+	JobID, SID string
+	// Database is recovered.
+	Database string
+	// Source is the database whose backups are used, and SourceSID its system;
+	// empty when it is the same.
+	Source, SourceSID string
+	// Until is the point in time; zero means exactly the backup BackupID.
+	Until time.Time
+	// BackupID is the data backup to begin with; 0 leaves that to HANA.
+	BackupID int64
+	// CatalogPath, LogPaths and DataPath are directories, the same in HANA's
+	// container.
+	CatalogPath string
+	LogPaths    []string
+	DataPath    string
 }
 
 // Recoverer is HANA as the restore of a tenant sees it. Its statements reach

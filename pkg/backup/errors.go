@@ -25,6 +25,8 @@ var (
 	ErrBusy = errors.New("a data backup is already running")
 	// ErrWrongSystem means that another system answers than the one expected.
 	ErrWrongSystem = errors.New("another HANA system answers")
+	// ErrBypassed means that HANA wrote a file instead of using a pipe.
+	ErrBypassed = errors.New("HANA wrote a file past the pipe")
 	// ErrNotPrimary means that the system is not the primary of its replication.
 	ErrNotPrimary = errors.New("the system is not the primary site")
 )

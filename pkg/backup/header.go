@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 )
 
@@ -18,6 +19,8 @@ const headerMagic = "[MAGIC]HANABackup - designed by SAP in Berlin"
 type Header struct {
 	BackupID int64
 	VolumeID int
+	// DatabaseUUID is empty when the header has none.
+	DatabaseUUID string
 }
 
 // ParseHeader reads the header from the start of a backup file, given as much
@@ -37,7 +40,18 @@ func ParseHeader(start []byte) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	return Header{BackupID: id, VolumeID: int(volume)}, nil
+	return Header{BackupID: id, VolumeID: int(volume), DatabaseUUID: databaseUUID(start)}, nil
+}
+
+var uuidGrammar = regexp.MustCompile(`^\[DBID\]([0-9A-Fa-f-]{32,36})(?:[^0-9A-Fa-f-]|$)`)
+
+func databaseUUID(start []byte) string {
+	if i := bytes.Index(start, []byte("[DBID]")); i >= 0 {
+		if found := uuidGrammar.FindSubmatch(start[i:]); found != nil {
+			return string(found[1])
+		}
+	}
+	return ""
 }
 
 func headerNumber(start []byte, tag string) (int64, error) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -16,21 +18,35 @@ import (
 const ManifestLimit = 1 << 30
 
 // ManifestVersion is the version that [Manifest.Encode] writes.
-const ManifestVersion = 1
+const ManifestVersion = 2
+
+// The front doors, as manifests name them.
+const (
+	DoorFIFO  = "fifo"
+	DoorSpool = "spool"
+)
 
 // Manifest is our record of one backup: it maps HANA's catalog to objects. It
 // is written last, so an object without one is not part of a backup. A restore
 // needs nothing else. docs/manifest.md describes it field by field.
 type Manifest struct {
-	Version     int       `json:"version"`
-	Tool        string    `json:"tool"`
-	JobID       string    `json:"job_id"`
-	SID         string    `json:"sid"`
-	Database    string    `json:"database"`
-	Kind        Kind      `json:"kind"`
-	BackupID    int64     `json:"backup_id"`
-	Directory   string    `json:"directory"`
-	Prefix      string    `json:"prefix"`
+	Version   int    `json:"version"`
+	Tool      string `json:"tool"`
+	JobID     string `json:"job_id"`
+	SID       string `json:"sid"`
+	Database  string `json:"database"`
+	Kind      Kind   `json:"kind"`
+	BackupID  int64  `json:"backup_id"`
+	Directory string `json:"directory"`
+	Prefix    string `json:"prefix"`
+	// BaseID is the backup id on which a delta builds: the complete backup of a
+	// differential one, the data backup before an incremental one.
+	BaseID int64 `json:"base_id,omitempty"`
+	// DatabaseUUID is what HANA calls the database in the headers of its files.
+	// After a recovery from another database's backup it is another one.
+	DatabaseUUID string `json:"database_uuid,omitempty"`
+	// Warnings say what this HANA did otherwise than expected.
+	Warnings    []string  `json:"warnings,omitempty"`
 	HANAVersion string    `json:"hana_version"`
 	StartedAt   time.Time `json:"started_at"`
 	FinishedAt  time.Time `json:"finished_at"`
@@ -45,8 +61,11 @@ type ManifestStream struct {
 	StreamID
 	Service string `json:"service"`
 	Host    string `json:"host"`
-	// Path is what HANA's catalog names; no file is there.
+	// Path is what HANA's catalog names; a recovery must find the file under the
+	// last element of it. No file is there any more, or never was.
 	Path string `json:"path"`
+	// Door says how the bytes came in; version 1 does not say it: DoorFIFO.
+	Door string `json:"door,omitempty"`
 	// Size and SHA256 are of the bytes that HANA wrote.
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
@@ -72,9 +91,11 @@ func (m *Manifest) Plan(jobID, dir string) Plan {
 	}
 	for i := range m.Streams {
 		s := &m.Streams[i]
-		plan.Streams = append(plan.Streams, Stream{
-			StreamID: s.StreamID, Service: s.Service, Host: s.Host, EstimatedSize: s.Size,
-		})
+		stream := Stream{StreamID: s.StreamID, Service: s.Service, Host: s.Host, EstimatedSize: s.Size}
+		if name := path.Base(s.Path); m.Version > 1 && name != plan.FileName(s.StreamID) {
+			stream.File = name
+		}
+		plan.Streams = append(plan.Streams, stream)
 	}
 	return plan
 }
@@ -104,22 +125,30 @@ func DecodeManifest(text []byte) (*Manifest, error) {
 	if err := json.Unmarshal(text, &head); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
-	if head.Version != ManifestVersion {
-		return nil, fmt.Errorf("decode manifest: version %d: this program reads version %d", head.Version, ManifestVersion)
+	if head.Version < 1 || head.Version > ManifestVersion {
+		return nil, fmt.Errorf("decode manifest: version %d: this program reads versions 1 to %d", head.Version, ManifestVersion)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
 	m := new(Manifest)
-	if err := decoder.Decode(m); err != nil {
+	if err := decodeStrict(text, m); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("decode manifest: text after its end")
 	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	return m, nil
+}
+
+// decodeStrict reads one JSON value with known fields only and nothing after it.
+func decodeStrict(text []byte, value any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(value); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("text after its end")
+	}
+	return nil
 }
 
 func (m *Manifest) check() error {
@@ -147,16 +176,14 @@ func (m *Manifest) check() error {
 }
 
 func (m *Manifest) checkNames() error {
-	if m.Version != ManifestVersion {
-		return fmt.Errorf("version %d: expected %d", m.Version, ManifestVersion)
+	if m.Version < 1 || m.Version > ManifestVersion {
+		return fmt.Errorf("version %d: expected 1 to %d", m.Version, ManifestVersion)
 	}
-	if err := CheckSID(m.SID); err != nil {
+	if err := checkOwner(m.SID, m.Database); err != nil {
 		return err
 	}
-	if name, err := ParseDatabase(m.Database); err != nil {
+	if err := m.checkBase(); err != nil {
 		return err
-	} else if name != m.Database {
-		return fmt.Errorf("database %q: expected upper case", m.Database)
 	}
 	if err := CheckPrefix(m.Prefix); err != nil {
 		return err
@@ -168,30 +195,82 @@ func (m *Manifest) checkNames() error {
 	return err
 }
 
+// checkOwner checks the names of a system and of one of its databases.
+func checkOwner(sid, database string) error {
+	if err := CheckSID(sid); err != nil {
+		return err
+	}
+	name, err := ParseDatabase(database)
+	if err == nil && name != database {
+		err = fmt.Errorf("database %q: expected upper case", database)
+	}
+	return err
+}
+
+func (m *Manifest) checkBase() error {
+	delta := m.Kind == KindDifferential || m.Kind == KindIncremental
+	switch {
+	case delta && m.BaseID <= 0:
+		return fmt.Errorf("base_id %d: expected the backup id on which a %s backup builds", m.BaseID, m.Kind)
+	case delta && m.BaseID >= m.BackupID:
+		return fmt.Errorf("base_id %d: expected one before backup_id %d", m.BaseID, m.BackupID)
+	case !delta && m.BaseID != 0:
+		return fmt.Errorf("base_id %d: expected none for kind %q", m.BaseID, m.Kind)
+	}
+	return nil
+}
+
 func (m *Manifest) checkStream(s *ManifestStream) error {
 	if s.VolumeID < 0 || s.PartID < 1 {
 		return fmt.Errorf("stream %s: expected a volume from 0 and a part from 1", s.StreamID)
 	}
-	if !isSHA256(s.SHA256) {
-		return fmt.Errorf("sha256 %q: expected 64 hex digits", s.SHA256)
+	if s.Door != "" && s.Door != DoorFIFO && s.Door != DoorSpool {
+		return fmt.Errorf("door %q: expected %s or %s", s.Door, DoorFIFO, DoorSpool)
 	}
-	if len(s.Objects) == 0 {
+	if err := m.checkFile(s); err != nil {
+		return err
+	}
+	return checkObjects(StreamKey(m.SID, m.Database, m.Prefix, s.StreamID), s.Size, s.SHA256, s.Objects)
+}
+
+// checkFile makes sure that a restore creates files of this backup only. A delta's
+// name may have a form that is not known here. A restore from version 1 does not
+// look at the path.
+func (m *Manifest) checkFile(s *ManifestStream) error {
+	name := path.Base(s.Path)
+	plan := Plan{Prefix: m.Prefix}
+	plain := plan.FileName(s.StreamID)
+	if m.Version == 1 || name == plain {
+		return nil
+	}
+	delta := m.Kind == KindDifferential || m.Kind == KindIncremental
+	if delta && plan.Owns(name) && name[0] != '.' && strings.HasSuffix(name, "_"+s.String()) && directoryPiece.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("path %q: expected one that ends in %s", s.Path, plain)
+}
+
+// checkObjects checks the segments of what was stored at key.
+func checkObjects(key string, size int64, sum string, objects []Object) error {
+	if !isSHA256(sum) {
+		return fmt.Errorf("sha256 %q: expected 64 hex digits", sum)
+	}
+	if len(objects) == 0 {
 		return errors.New("objects: expected at least one")
 	}
-	var size int64
-	for i := range s.Objects {
-		o := &s.Objects[i]
-		want := SegmentKey(StreamKey(m.SID, m.Database, m.Prefix, s.StreamID), i+1)
-		if o.Key != want {
+	rest := size
+	for i := range objects {
+		o := &objects[i]
+		if want := SegmentKey(key, i+1); o.Key != want {
 			return fmt.Errorf("objects[%d]: key %q: expected %q", i, o.Key, want)
 		}
 		if err := o.check(); err != nil {
 			return fmt.Errorf("objects[%d]: %w", i, err)
 		}
-		size += o.Size
+		rest -= o.Size
 	}
-	if size != s.Size {
-		return fmt.Errorf("size %d: its objects add up to %d", s.Size, size)
+	if rest != 0 {
+		return fmt.Errorf("size %d: its objects add up to %d", size, size-rest)
 	}
 	return nil
 }

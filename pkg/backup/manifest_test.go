@@ -43,27 +43,69 @@ func exampleManifest() *backup.Manifest {
 	}
 }
 
-// TestManifestGolden keeps version 1 readable for ever: the file is never
+// exampleDelta has what version 2 added.
+func exampleDelta() *backup.Manifest {
+	m := exampleManifest()
+	m.Version, m.Kind, m.BaseID, m.BackupID = 2, backup.KindIncremental, 1795230245000, 1795233845000
+	m.DatabaseUUID, m.Warnings = "5b4a7e5c-0000-4000-8000-000000000001", []string{"HANA wrote stream 2_1 past its pipe"}
+	m.Streams[0].Path = "/backup/pipes/COMPLETE_HXE_databackup_incremental_1795230245000_1795233845000_2_1"
+	m.Streams[0].Door = backup.DoorSpool
+	m.Catalog.EntryType, m.Catalog.BackupID = "incremental data backup", m.BackupID
+	m.Catalog.Files[0].Path, m.Catalog.Files[0].RedoLogPosition = m.Streams[0].Path, 4096
+	return m
+}
+
+// TestManifestGolden keeps every version readable for ever: a file is never
 // rewritten, later versions get files of their own.
 func TestManifestGolden(t *testing.T) {
 	t.Parallel()
-	golden, err := os.ReadFile("testdata/manifest_v1.json")
-	if err != nil {
-		t.Fatal(err)
+	for file, manifest := range map[string]*backup.Manifest{
+		"manifest_v1.json": exampleManifest(), "manifest_v2.json": exampleDelta(),
+	} {
+		golden, err := os.ReadFile("testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := manifest.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(golden), string(text)); diff != "" {
+			t.Errorf("%s: encoding (-golden +got):\n%s", file, diff)
+		}
+		m, err := backup.DecodeManifest(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(manifest, m); diff != "" {
+			t.Errorf("%s: decoding (-want +got):\n%s", file, diff)
+		}
 	}
-	text, err := exampleManifest().Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(golden), string(text)); diff != "" {
-		t.Errorf("encoding (-golden +got):\n%s", diff)
-	}
-	m, err := backup.DecodeManifest(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(exampleManifest(), m); diff != "" {
-		t.Errorf("decoding (-want +got):\n%s", diff)
+}
+
+func TestManifestOfDeltaRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		spoil func(*backup.Manifest)
+		want  string
+	}{
+		{"no base", func(m *backup.Manifest) { m.BaseID = 0 }, "base_id 0"},
+		{"a base after it", func(m *backup.Manifest) { m.BaseID = m.BackupID }, "base_id"},
+		{"a base of a complete backup", func(m *backup.Manifest) { m.Kind = backup.KindComplete }, "base_id"},
+		{"another file", func(m *backup.Manifest) { m.Streams[0].Path = "/backup/OTHER_databackup_2_1" }, "path"},
+		{"a file of another stream", func(m *backup.Manifest) { m.Streams[0].Path = "/backup/COMPLETE_HXE_databackup_incremental_1_2_3_1" }, "path"},
+		{"a file with a quote", func(m *backup.Manifest) { m.Streams[0].Path = "/backup/COMPLETE_HXE_databackup_'_2_1" }, "path"},
+		{"an unknown door", func(m *backup.Manifest) { m.Streams[0].Door = "window" }, "door"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := exampleDelta()
+			test.spoil(m)
+			if _, err := m.Encode(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("encoding gave %v, expected a word about %q", err, test.want)
+			}
+		})
 	}
 }
 
@@ -74,7 +116,7 @@ func TestManifestRefuses(t *testing.T) {
 		spoil func(*backup.Manifest)
 		want  string
 	}{
-		{"another version", func(m *backup.Manifest) { m.Version = 2 }, "version 2"},
+		{"another version", func(m *backup.Manifest) { m.Version = 3 }, "version 3"},
 		{"sid outside its grammar", func(m *backup.Manifest) { m.SID = "../" }, "sid"},
 		{"database in lower case", func(m *backup.Manifest) { m.Database = "hxe" }, "upper case"},
 		{"database with a quote", func(m *backup.Manifest) { m.Database = "H'E" }, "database"},

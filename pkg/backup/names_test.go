@@ -71,9 +71,45 @@ func TestFileNames(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	prefix, parsed, err := backup.ParseFileName(got[0])
-	if err != nil || prefix != plan.Prefix || parsed != id {
-		t.Errorf("parsed to %q, %v, %v", prefix, parsed, err)
+	parsed, err := backup.ParseFileName(got[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(backup.DataFile{Prefix: plan.Prefix, Kind: backup.KindComplete, StreamID: id}, parsed); diff != "" {
+		t.Errorf("parsed (-want +got):\n%s", diff)
+	}
+	plan.Streams = []backup.Stream{{StreamID: id, File: "COMPLETE_1_databackup_differential_5_6_12_1"}}
+	if got := plan.FileName(id); got != plan.Streams[0].File {
+		t.Errorf("the file of a stream that says its name is %q", got)
+	}
+}
+
+func TestFileNamesOfDeltas(t *testing.T) {
+	t.Parallel()
+	const name = "INC_1_databackup_incremental_1755519941920_1755520203466_3_2"
+	got, err := backup.ParseFileName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := backup.DataFile{
+		Prefix: "INC_1", Kind: backup.KindIncremental, BaseID: 1755519941920, BackupID: 1755520203466,
+		StreamID: backup.StreamID{VolumeID: 3, PartID: 2},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("parsed (-want +got):\n%s", diff)
+	}
+}
+
+func TestOwns(t *testing.T) {
+	t.Parallel()
+	plan := backup.Plan{Prefix: "A"}
+	for name, want := range map[string]bool{
+		"A_databackup_0_1": true, ".A_databackup_0_1": true, "A_databackup_3_2": true, "A_databackup_incremental_1_2_3_1": true,
+		"AA_databackup_0_1": false, "A_other_0_1": false, "A": false, "": false,
+	} {
+		if got := plan.Owns(name); got != want {
+			t.Errorf("%q: %t", name, got)
+		}
 	}
 }
 
@@ -83,9 +119,11 @@ func TestParseFileNameRefuses(t *testing.T) {
 		"", "COMPLETE", "_databackup_0_1", "A_databackup_", "A_databackup_1", "A_databackup_1_0", "A_databackup_01_1",
 		"A_databackup_-1_1", "A_databackup_1_1x", "A_databackup_+1_1", ".A_databackup_1_1", "a/b_databackup_1_1",
 		"A_databackup_99999999999999999999_1", "log_backup_0_0_0_0.1755520199338",
+		"A_databackup_incremental_1_2_3", "A_databackup_incremental_1_2_3_0", "A_databackup_incremental_0_2_3_1",
+		"A_databackup_incremental_01_2_3_1", "A_databackup_full_1_2_3_1", "A_databackup_differential__2_3_1",
 	} {
-		if prefix, id, err := backup.ParseFileName(name); err == nil {
-			t.Errorf("%q was parsed to %q and %v", name, prefix, id)
+		if file, err := backup.ParseFileName(name); err == nil {
+			t.Errorf("%q was parsed to %+v", name, file)
 		}
 	}
 }
@@ -93,13 +131,14 @@ func TestParseFileNameRefuses(t *testing.T) {
 func FuzzParseFileName(f *testing.F) {
 	f.Add("COMPLETE_DATA_HXE_databackup_0_1")
 	f.Add("A_databackup_B_databackup_3_2")
+	f.Add("A_databackup_differential_1755519941920_1755520203466_3_1")
 	f.Fuzz(func(t *testing.T, name string) {
-		prefix, id, err := backup.ParseFileName(name)
+		file, err := backup.ParseFileName(name)
 		if err != nil {
 			return
 		}
-		if got := (backup.Plan{Prefix: prefix}).FileName(id); got != name {
-			t.Errorf("%q was parsed to %q and %v, which make %q", name, prefix, id, got)
+		if got := file.Name(); got != name {
+			t.Errorf("%q was parsed to %+v, which makes %q", name, file, got)
 		}
 	})
 }

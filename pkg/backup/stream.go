@@ -55,6 +55,9 @@ type Stream struct {
 	Host    string `json:"host"`
 	// EstimatedSize is HANA's guess in bytes, 0 when it gave none.
 	EstimatedSize int64 `json:"estimated_size,omitempty"`
+	// File is the name under which HANA leaves the file, where it is known to be
+	// another than that of a complete backup; see [Plan.FileName].
+	File string `json:"file,omitempty"`
 }
 
 // Plan is everything that is decided before HANA is told to start.
@@ -71,11 +74,26 @@ type Plan struct {
 	Streams     []Stream
 }
 
-// FileName is the name under which HANA leaves the file of a stream:
-// "<prefix>_databackup_<volume>_<part>" (SAP HANA administration guide; seen in
-// real listings of HANA 2.0).
+// marker follows the prefix in the name of every file of a data backup.
+const marker = "_databackup_"
+
+// FileName is the name under which HANA leaves the file of a stream: what its
+// Stream says or "<prefix>_databackup_<volume>_<part>" (SAP HANA administration
+// guide; seen in real listings of HANA 2.0).
 func (p Plan) FileName(id StreamID) string {
-	return p.Prefix + "_databackup_" + id.String()
+	for i := range p.Streams {
+		if s := &p.Streams[i]; s.StreamID == id && s.File != "" {
+			return s.File
+		}
+	}
+	return p.Prefix + marker + id.String()
+}
+
+// Owns reports whether name is one that HANA gives a file of this backup, while
+// it writes it or afterwards, its names for parts, volumes and deltas that the
+// plan does not know included.
+func (p Plan) Owns(name string) bool {
+	return strings.HasPrefix(strings.TrimPrefix(name, "."), p.Prefix+marker)
 }
 
 // TemporaryName is the hidden name under which HANA 2.0 was seen to write a
@@ -89,22 +107,72 @@ func (p Plan) Path() string {
 	return strings.TrimSuffix(p.Directory, "/") + "/" + p.Prefix
 }
 
-// ParseFileName reverses [Plan.FileName] for a complete backup. It refuses
-// anything that FileName could not have produced.
-func ParseFileName(name string) (prefix string, id StreamID, err error) {
-	i := strings.LastIndex(name, "_databackup_")
+// DataFile is what the name of a file of a data backup says.
+type DataFile struct {
+	Prefix string
+	Kind   Kind
+	// BaseID and BackupID are in the names of deltas only.
+	BaseID, BackupID int64
+	StreamID
+}
+
+// Name reverses [ParseFileName].
+func (f DataFile) Name() string {
+	name := f.Prefix + marker
+	if f.Kind != KindComplete {
+		name += fmt.Sprintf("%s_%d_%d_", f.Kind, f.BaseID, f.BackupID)
+	}
+	return name + f.String()
+}
+
+// ParseFileName reads the final name of a file of a data backup:
+// "<prefix>_databackup_<volume>_<part>", or of a delta
+// "<prefix>_databackup_<kind>_<base backup id>_<backup id>_<volume>_<part>". It
+// refuses anything that [DataFile.Name] could not have produced. The form for
+// deltas is from memory: no real listing of one was found.
+func ParseFileName(name string) (DataFile, error) {
+	i := strings.LastIndex(name, marker)
 	if i < 0 {
-		return "", StreamID{}, fmt.Errorf("file name %q: no _databackup_<volume>_<part> at its end", name)
+		return DataFile{}, fmt.Errorf("file name %q: no %s<volume>_<part> at its end", name, marker)
 	}
-	prefix = name[:i]
-	if err := CheckPrefix(prefix); err != nil {
-		return "", StreamID{}, fmt.Errorf("file name %q: %w", name, err)
+	f := DataFile{Prefix: name[:i], Kind: KindComplete}
+	if err := CheckPrefix(f.Prefix); err != nil {
+		return DataFile{}, fmt.Errorf("file name %q: %w", name, err)
 	}
-	id, err = ParseStreamID(name[i+len("_databackup_"):])
-	if err != nil {
-		return "", StreamID{}, fmt.Errorf("file name %q: %w", name, err)
+	rest := name[i+len(marker):]
+	var err error
+	for _, kind := range []Kind{KindDifferential, KindIncremental} {
+		if ids, delta := strings.CutPrefix(rest, string(kind)+"_"); delta {
+			f.Kind = kind
+			if f.BaseID, f.BackupID, rest, err = cutIDs(ids); err != nil {
+				return DataFile{}, fmt.Errorf("file name %q: %w", name, err)
+			}
+		}
 	}
-	return prefix, id, nil
+	if f.StreamID, err = ParseStreamID(rest); err != nil {
+		return DataFile{}, fmt.Errorf("file name %q: %w", name, err)
+	}
+	return f, nil
+}
+
+// cutIDs reads "<base backup id>_<backup id>_" and returns what follows.
+func cutIDs(s string) (base, id int64, rest string, err error) {
+	pieces := strings.SplitN(s, "_", 3)
+	if len(pieces) != 3 {
+		return 0, 0, "", errors.New("expected <base backup id>_<backup id>_<volume>_<part>")
+	}
+	base, errBase := parseID(pieces[0])
+	id, errID := parseID(pieces[1])
+	return base, id, pieces[2], errors.Join(errBase, errID)
+}
+
+// parseID accepts a backup id in its canonical form.
+func parseID(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 || strconv.FormatInt(n, 10) != s {
+		return 0, fmt.Errorf("%q is not a backup id", s)
+	}
+	return n, nil
 }
 
 // ParseStreamID reverses [StreamID.String].

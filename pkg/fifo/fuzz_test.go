@@ -130,7 +130,7 @@ func FuzzTemporaryNames(f *testing.F) {
 		id := backup.StreamID{VolumeID: volume, PartID: part}
 		plan := backup.Plan{Prefix: prefix}
 		final := plan.FileName(id)
-		if _, parsed, err := backup.ParseFileName(final); err != nil || parsed != id {
+		if file, err := backup.ParseFileName(final); err != nil || file.StreamID != id {
 			return // not a name of HANA
 		}
 		streams := refusingStreams([]PipeID{{Name: plan.TemporaryName(id)}, {Name: temporaryName(final, n)}, {Name: final}})

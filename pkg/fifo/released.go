@@ -119,13 +119,13 @@ func refusingStreams(pipes []PipeID) []*sourceStream {
 	seen := make(map[string]bool, len(pipes))
 	for _, p := range pipes {
 		final := strings.TrimPrefix(p.Name, ".")
-		_, id, err := backup.ParseFileName(final)
+		file, err := backup.ParseFileName(final)
 		if err != nil || seen[final] {
 			continue
 		}
 		seen[final] = true
 		streams = append(streams, &sourceStream{
-			report: backup.StreamReport{StreamID: id}, final: final, hidden: "." + final,
+			report: backup.StreamReport{StreamID: file.StreamID}, final: final, hidden: "." + final,
 			begun: make(chan struct{}), refusing: true,
 		})
 	}

@@ -64,7 +64,7 @@ func store(t *testing.T) stored {
 		if err := upload.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		m.Streams = append(m.Streams, backup.ManifestStream{StreamID: id, Size: got.Bytes, SHA256: got.SHA256, Objects: got.Objects})
+		m.Streams = append(m.Streams, backup.ManifestStream{StreamID: id, Path: "/backup/P_databackup_" + id.String(), Size: got.Bytes, SHA256: got.SHA256, Objects: got.Objects})
 	}
 	if _, err := m.Encode(); err != nil {
 		t.Fatal(err)
