@@ -228,6 +228,7 @@ func (s *Source) find(id backup.StreamID) *sourceStream {
 func (s *Source) Report() []backup.StreamReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.catchUp()
 	reports := make([]backup.StreamReport, 0, len(s.streams))
 	for _, st := range s.streams {
 		r := st.report
@@ -258,6 +259,7 @@ func (s *Source) Pipes() []PipeID {
 func (s *Source) Close() error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
+		s.catchUp()
 		s.closing = true
 		watch, dir := s.events, s.dir
 		s.mu.Unlock()

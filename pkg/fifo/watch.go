@@ -48,23 +48,47 @@ func (d *directory) subscribe() (*os.File, error) {
 	return f, nil
 }
 
-// followEvents scans whenever a name of ours may have changed its meaning.
+// followEvents takes in the events of the directory until Close.
 func (s *Source) followEvents() {
+	raw, err := s.events.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.closing || s.takeEvents(fd) != nil
+		})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && !s.closing {
+		s.intrude(nil, fmt.Sprintf("the directory can no longer be watched: %v", err))
+	}
+}
+
+// catchUp takes in what has happened up to now. HANA may have told already that
+// it failed because of what the events tell.
+func (s *Source) catchUp() {
+	if s.events == nil || s.closing {
+		return
+	}
+	_ = control(s.events, s.takeEvents) // what fails is an intrusion
+}
+
+// takeEvents handles the events that are there. It scans when a name of ours may
+// have changed its meaning.
+func (s *Source) takeEvents(fd uintptr) error {
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := s.events.Read(buf)
-		s.mu.Lock()
+		n, err := unix.Read(int(fd), buf)
 		switch {
-		case s.closing:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return nil
 		case err != nil:
 			s.intrude(nil, fmt.Sprintf("the directory can no longer be watched: %v", err))
+			return err
 		default:
 			s.handle(buf[:n])
-		}
-		closing := s.closing
-		s.mu.Unlock()
-		if err != nil || closing {
-			return
 		}
 	}
 }
