@@ -25,6 +25,10 @@ type (
 	Delay = landscape.Delay
 	// Range is a range of durations.
 	Range = landscape.Range
+	// Recovery is a RECOVER.
+	Recovery = landscape.Recovery
+	// Point is where the redo log of a volume stands, and the state it led to.
+	Point = landscape.Point
 )
 
 // The profiles; see files.
@@ -34,6 +38,7 @@ const (
 	Replace        = files.Replace
 	Direct         = files.Direct
 	DirectFallback = files.DirectFallback
+	Offset         = files.Offset
 )
 
 // User is a database user, the same in every database (assumed). It has every

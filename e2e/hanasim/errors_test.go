@@ -63,7 +63,13 @@ func TestStatementsRefused(t *testing.T) {
 		text      string
 	}{
 		{false, "BACKUP DATA FOR NONE USING FILE ('A')", 2, `database "NONE" does not exist`},
-		{false, "BACKUP DATA DIFFERENTIAL USING FILE ('A')", 2, "simulator: delta backups are not simulated"},
+		{false, "BACKUP DATA DIFFERENTIAL USING FILE ('A')", 447, "No data backups found."},
+		{false, "BACKUP DATA INCREMENTAL FOR HXE USING FILE ('A')", 447, "No data backups found."},
+		{false, "SIM WORK 'HXE' 0", 2, "expected at least one"},
+		{false, "SIM WORK 'HXE' 'x'", 2, "invalid syntax"},
+		{false, "SIM WORK 'NONE' 1", 2, `database "NONE" does not exist`},
+		{false, "SIM LOGBACKUP 'HXE'", 2, "no log backups before the first complete backup"},
+		{false, "SIM LOGBURST 'NONE' 1", 2, `database "NONE" does not exist`},
 		{false, "BACKUP CANCEL 7", 2, "there is no running backup with id 7"},
 		{false, "ALTER SYSTEM STOP DATABASE SYSTEMDB", 7, "SYSTEMDB cannot be stopped"},
 		{false, "ALTER SYSTEM START DATABASE HXE", 2, "already started"},

@@ -82,7 +82,14 @@ func (c *session) recover(ctx context.Context, p statement.Recover) error {
 	if err := c.require(databaseAdmin, databaseRecoveryOperator); err != nil {
 		return err
 	}
-	return c.system.RecoverTenant(ctx, p.Database, p.Path)
+	return c.system.Recover(ctx, p.Database, recovery(p))
+}
+
+func recovery(p statement.Recover) Recovery {
+	return Recovery{
+		Path: p.Path, BackupID: p.BackupID, Until: p.Until, Source: p.Source,
+		CatalogPath: p.CatalogPath, DataPath: p.DataPath, LogPaths: p.LogPaths, ClearLog: p.ClearLog, CheckAccess: p.CheckAccess,
+	}
 }
 
 func (c *session) tenantFromSystemDB(tenant string) error {
@@ -133,6 +140,12 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 		err = c.system.Destroy(arguments[0])
 	case "RESIZE":
 		err = c.resize(arguments[0], arguments[1], arguments[2])
+	case "WORK":
+		err = counted(arguments[1], func(n int) error { return c.system.Work(arguments[0], n) })
+	case "LOGBACKUP":
+		err = c.system.LogBackup(ctx, arguments[0])
+	case "LOGBURST":
+		err = counted(arguments[1], func(n int) error { return c.system.LogBurst(ctx, arguments[0], n) })
 	case "CRASH":
 		return c.crash()
 	case "START":
@@ -149,6 +162,15 @@ func (c *session) sim(ctx context.Context, p statement.Sim) error {
 		return failed(err.Error())
 	}
 	return nil
+}
+
+// counted calls do with a number.
+func counted(text string, do func(n int) error) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	return do(n)
 }
 
 // crash ends this very session too, unless it is one of the control port.

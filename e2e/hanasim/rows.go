@@ -2,6 +2,7 @@ package hanasim
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -56,6 +57,7 @@ func (c source) rows(view, database string) ([][]any, error) {
 		"M_BACKUP_CATALOG_FILES":         shown.files,
 		"M_BACKUP_PROGRESS":              shown.progress,
 		"M_BACKUP_SIZE_ESTIMATIONS":      shown.estimations,
+		"M_BACKUP_HISTORY_BROKEN":        shown.broken,
 		"M_INIFILE_CONTENTS":             shown.parameters,
 		"M_VOLUMES":                      shown.volumes,
 		"M_SERVICES":                     shown.services,
@@ -72,7 +74,7 @@ func (c source) rows(view, database string) ([][]any, error) {
 		"DUMMY":                          func() [][]any { return [][]any{{"X"}} },
 	}[view]
 	if rows == nil {
-		return nil, nil // M_BACKUP_HISTORY_BROKEN: nothing broke it
+		return nil, fmt.Errorf("view %s has no rows", view)
 	}
 	return rows(), nil
 }
@@ -107,10 +109,13 @@ func (c source) connections() [][]any {
 	return rows
 }
 
+// privileges shows those of all users, whoever asks (assumed).
 func (c source) privileges() [][]any {
 	var rows [][]any
-	for _, privilege := range c.system.users.privileges(c.reader.User) {
-		rows = append(rows, []any{c.reader.User, c.reader.User, "USER", "SYSTEMPRIVILEGE", privilege, "FALSE", "TRUE"})
+	for _, user := range c.system.users.names() {
+		for _, privilege := range c.system.users.privileges(user) {
+			rows = append(rows, []any{user, user, "USER", "SYSTEMPRIVILEGE", privilege, "FALSE", "TRUE"})
+		}
 	}
 	return rows
 }
@@ -140,12 +145,19 @@ func (c source) simRows(ctx context.Context, view string) ([][]any, error) {
 
 func contentRows(ctx context.Context, shot landscape.Snapshot) ([][]any, error) {
 	var rows [][]any
-	for _, content := range shot.Contents {
+	for i, content := range shot.Contents {
 		sum, err := digest(ctx, content.Size, content.SHA256)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, []any{shot.Name, content.Volume, content.Size, strconv.FormatUint(content.Seed, 10), sum})
+		volume := shot.Volumes[i].ID
+		row := []any{shot.Name, volume, content.Size, strconv.FormatUint(content.Seed, 10), sum}
+		if point, found := shot.Points[volume]; found {
+			row = append(row, point.Position, point.Hex(), point.Commit)
+		} else {
+			row = append(row, nil, nil, nil)
+		}
+		rows = append(rows, row)
 	}
 	return rows, nil
 }
@@ -157,7 +169,7 @@ func fileRows(ctx context.Context, shot landscape.Snapshot) ([][]any, error) {
 			if file.Header.Content == (files.Content{}) {
 				continue
 			}
-			sum, err := digest(ctx, file.Size, file.Header.SHA256)
+			sum, err := digest(ctx, file.Size, file.SHA256)
 			if err != nil {
 				return nil, err
 			}

@@ -85,7 +85,9 @@ func (c *session) Execute(ctx context.Context, text string, arguments []any) (wi
 		if err := c.readCatalog(ctx, text); err != nil {
 			return wire.Result{}, err
 		}
-		return c.engine().Query(ctx, c.reader, source{c}, text, arguments)
+		reader := c.reader
+		reader.Clock = c.system.land.Clock()
+		return c.engine().Query(ctx, reader, source{c}, text, arguments)
 	}
 	c.system.log.Info("statement", zap.String("database", c.database), zap.String("user", c.reader.User), zap.String("sql", text))
 	return wire.Result{}, c.run(ctx, parsed)

@@ -79,8 +79,30 @@ func (d shown) files() [][]any {
 	var rows [][]any
 	for _, e := range d.Entries {
 		for _, f := range e.Files {
-			rows = append(rows, []any{e.ID, e.ID, f.Volume, f.Source, d.host(), f.Service, f.Size, "file", f.Path, nil, nil, nil, nil, nil})
+			row := []any{e.ID, e.ID, f.Volume, f.Source, d.host(), f.Service, f.Size, "file", f.Path, nil}
+			rows = append(rows, append(row, positions(e, f)...))
 		}
+	}
+	return rows
+}
+
+// positions are the redo log position of a data backup, or the first and last
+// ones of a log backup with its last commit. That the others are NULL is assumed.
+func positions(e *landscape.Entry, f *landscape.File) []any {
+	log := f.Header.Log
+	switch {
+	case log.State == "":
+		return []any{nil, nil, nil, nil}
+	case e.Type != landscape.TypeLog:
+		return []any{log.Last, nil, nil, nil}
+	}
+	return []any{nil, log.First, log.Last, time.Unix(0, log.Commit).UTC()}
+}
+
+func (d shown) broken() [][]any {
+	var rows [][]any
+	for _, b := range d.Broken {
+		rows = append(rows, []any{b.Time, b.Time, d.host(), d.Volumes[0].Service, b.BackupID, b.Reason, b.Message})
 	}
 	return rows
 }
@@ -111,10 +133,14 @@ func (d shown) progress() [][]any {
 	return rows
 }
 
+// estimations have deltas only once a complete backup exists.
 func (d shown) estimations() [][]any {
 	var rows [][]any
 	for _, s := range d.persistent() {
 		rows = append(rows, []any{d.host(), s.port, s.Service, "complete data backup", s.Size})
+		for _, kind := range slices.Sorted(maps.Keys(d.Deltas)) {
+			rows = append(rows, []any{d.host(), s.port, s.Service, kind + " data backup", d.Deltas[kind][s.ID]})
+		}
 	}
 	return rows
 }
@@ -169,7 +195,7 @@ func (d shown) database() [][]any {
 func (d shown) logSegments() [][]any {
 	var rows [][]any
 	for _, s := range d.persistent() {
-		rows = append(rows, []any{d.host(), s.port, s.ID, 1, 0, 113012992, "Writing", "FALSE"})
+		rows = append(rows, []any{d.host(), s.port, s.ID, 1, d.BackedUp[s.ID], d.Points[s.ID].Position, "Writing", "FALSE"})
 	}
 	return rows
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/landscape"
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/statement"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/views"
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/wire"
 )
@@ -147,6 +149,29 @@ func (s *System) Resize(database string, volume Volume) error {
 	return s.land.Resize(database, volume)
 }
 
+// Points tells by volume where the redo logs of a database stand. The topology
+// has none; an unknown database has no volumes.
+func (s *System) Points(database string) map[int]Point {
+	shot, err := s.land.Snapshot(database)
+	if err != nil {
+		return nil
+	}
+	return shot.Points
+}
+
+// Work commits n records in every volume of a running database.
+func (s *System) Work(database string, n int) error { return s.land.Work(database, n) }
+
+// LogBackup backs up now what is in no log backup yet.
+func (s *System) LogBackup(ctx context.Context, database string) error {
+	return s.land.LogBackup(ctx, database)
+}
+
+// LogBurst commits a record in every volume and backs up the logs, n times.
+func (s *System) LogBurst(ctx context.Context, database string, n int) error {
+	return s.land.LogBurst(ctx, database, n)
+}
+
 // Set changes a setting; README.md lists the keys.
 func (s *System) Set(key, value string) error {
 	if handled, err := s.users.set(key, value); handled {
@@ -203,19 +228,38 @@ func (s *System) Restart() error {
 // Stalled counts the stalls that last until they are resumed or cancelled.
 func (s *System) Stalled() int { return s.land.Stalled() }
 
-// RecoverTenant recovers a stopped tenant and starts it, as RECOVER DATA FOR
-// does. It returns an *wire.Error when the backup cannot be used.
+// RecoverTenant recovers a stopped tenant from the complete backup at a path
+// prefix and starts it; see Recover.
 func (s *System) RecoverTenant(ctx context.Context, name, pathPrefix string) error {
-	if err := s.land.Recover(ctx, name, pathPrefix); err != nil {
+	return s.Recover(ctx, name, Recovery{Path: pathPrefix, ClearLog: true})
+}
+
+// Recover recovers a stopped database and starts it, as RECOVER does. It returns
+// an *wire.Error when the backups cannot be used.
+func (s *System) Recover(ctx context.Context, name string, r Recovery) error {
+	if err := s.land.Recover(ctx, name, r); err != nil {
 		return err
 	}
 	return s.StartDatabase(name) //nolint:contextcheck // clients outlive whoever starts a database
 }
 
 // RecoverSystemDB stands for recoverSys.py --wait: it stops the whole system,
-// recovers SYSTEMDB from the backup at a path prefix, and starts what ran
-// before. After an error the system stays down.
-func (s *System) RecoverSystemDB(ctx context.Context, pathPrefix string) error {
+// recovers SYSTEMDB and starts what ran before. The command is a whole RECOVER
+// statement, or the path prefix of a complete backup. After an error the system
+// stays down.
+func (s *System) RecoverSystemDB(ctx context.Context, command string) error {
+	request := Recovery{Path: command, ClearLog: true}
+	if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(command)), "RECOVER ") {
+		parsed, err := statement.Parse(command)
+		if err != nil {
+			return err
+		}
+		p, ok := parsed.(statement.Recover)
+		if !ok || (p.Database != "" && p.Database != landscape.SystemDB) {
+			return refused(command + " for SYSTEMDB")
+		}
+		request = recovery(p)
+	}
 	var stopped []string
 	for _, name := range s.land.Names() {
 		shot, err := s.land.Snapshot(name)
@@ -232,7 +276,7 @@ func (s *System) RecoverSystemDB(ctx context.Context, pathPrefix string) error {
 			stopped = append(stopped, name)
 		}
 	}
-	if err := s.RecoverTenant(ctx, landscape.SystemDB, pathPrefix); err != nil {
+	if err := s.Recover(ctx, landscape.SystemDB, request); err != nil {
 		return err
 	}
 	var errs []error

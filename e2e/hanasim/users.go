@@ -2,6 +2,7 @@ package hanasim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,6 +77,12 @@ func (u *users) loggedIn(name string) {
 	if user := u.byName[name]; user != nil {
 		user.attempts = 0
 	}
+}
+
+func (u *users) names() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Sorted(maps.Keys(u.byName))
 }
 
 func (u *users) privileges(name string) []string {

@@ -88,9 +88,9 @@ func (s *stream) fill(p []byte) {
 
 // Image is an io.Reader of the bytes of one backup file.
 type Image struct {
-	header []byte
-	body   *stream
-	left   int64
+	head []byte // the header block and Data, as far as they are not read yet
+	body *stream
+	left int64 // of the body
 }
 
 // NewImage gives the bytes of the file that header describes.
@@ -99,19 +99,29 @@ func NewImage(header Header) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := header.Content.stream(header.From)
+	image, err := header.body(int64(len(header.Data)))
 	if err != nil {
 		return nil, err
 	}
-	return &Image{header: block, body: body, left: header.To - header.From}, nil
+	image.head = append(block, header.Data...)
+	return image, nil
 }
 
-func (i *Image) done() bool { return len(i.header) == 0 && i.left == 0 }
+// body is what follows so many bytes of Data.
+func (h Header) body(data int64) (*Image, error) {
+	body, err := h.Content.stream(h.From + data)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{body: body, left: h.To - h.From - data}, nil
+}
+
+func (i *Image) done() bool { return len(i.head) == 0 && i.left == 0 }
 
 // Read fills p as far as the file reaches. It fails with io.EOF only.
 func (i *Image) Read(p []byte) (int, error) {
-	done := copy(p, i.header)
-	i.header = i.header[done:]
+	done := copy(p, i.head)
+	i.head = i.head[done:]
 	n := int(min(int64(len(p)-done), i.left))
 	i.body.fill(p[done : done+n])
 	i.left -= int64(n)

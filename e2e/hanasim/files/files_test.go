@@ -24,6 +24,7 @@ func sample(size int64) Header {
 	return Header{
 		DBID: "00000000-0000-4000-8000-000000000001", BackupID: 1755519941920, Host: "hana-0", Service: "indexserver", VolumeID: 3, Destination: "/b/p_databackup_3_1",
 		Content: Content{Seed: 42, Volume: 3, Size: size}, To: size,
+		Log: Log{History: 7, First: 64, Last: 128, State: "ab", Commit: 1755519941920000000},
 	}
 }
 
@@ -47,7 +48,7 @@ func TestHeaderIsReadByTheProduct(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(backup.Header{BackupID: 1755519941920, VolumeID: 3}, got); diff != "" {
+	if diff := cmp.Diff(backup.Header{BackupID: 1755519941920, VolumeID: 3, DatabaseUUID: want.DBID}, got); diff != "" {
 		t.Error(diff)
 	}
 	own, err := ParseHeader(block)
@@ -206,6 +207,7 @@ func TestProfilesMeetPipes(t *testing.T) {
 		{Replace, "", 0},
 		{Direct, "", syscall.EINVAL},
 		{DirectFallback, ".X", 0},
+		{Offset, ".X", 0},
 	}
 	for _, test := range tests {
 		t.Run(string(test.profile), func(t *testing.T) {

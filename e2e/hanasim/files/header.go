@@ -22,8 +22,8 @@ const (
 
 // Header is the block of 4096 bytes at the start of each file. Byte 0 and the
 // tags from offset 16 on were seen in a catalog backup of HANA 2.00.088; that
-// they end in newlines, the tag [SIMCONTENT] and the sum at the block's end are
-// the simulator's.
+// they end in newlines, the tags that begin with SIM and the sum at the block's
+// end are the simulator's.
 type Header struct {
 	DBID        string
 	BackupID    int64
@@ -35,6 +35,23 @@ type Header struct {
 	// From (inclusive) to To (exclusive).
 	Content  Content
 	From, To int64
+	// Data, where there is any, stands in the place of the first of these bytes:
+	// records of a redo log, or the catalog. The block has its size and digest.
+	Data []byte
+	// Log is where the redo log of the volume stood.
+	Log Log
+}
+
+// Log is a piece of a volume's redo log, or its end when First is 0.
+type Log struct {
+	// History is what the positions belong to; each recovery begins another.
+	History     int64
+	First, Last int64
+	// State is the digest, in hex, of all that the volume went through up to
+	// Last; empty for a volume that has no log.
+	State string
+	// Commit is the time of the last record, in nanoseconds since 1970.
+	Commit int64
 }
 
 // FileSize is the size of the whole file in bytes.
@@ -55,6 +72,8 @@ func (h Header) block() ([]byte, error) {
 		magic, h.DBID, h.BackupID, h.BackupID, h.Host, h.Service, h.VolumeID, h.Destination)
 	fmt.Fprintf(&text, "[SIMCONTENT]%d %d %d %t %d %d\n",
 		h.Content.Seed, h.Content.Volume, h.Content.Size, h.Content.Compressible, h.From, h.To)
+	fmt.Fprintf(&text, "[SIMLOG]%d %d %d %d %q\n", h.Log.History, h.Log.First, h.Log.Last, h.Log.Commit, h.Log.State)
+	fmt.Fprintf(&text, "[SIMDATA]%d %x\n", len(h.Data), sha256.Sum256(h.Data))
 	block := make([]byte, HeaderSize)
 	block[0] = 1
 	if copy(block[tagsAt:sumAt], text.String()) < text.Len() {
@@ -65,14 +84,25 @@ func (h Header) block() ([]byte, error) {
 	return block, nil
 }
 
-// ParseHeader reads a header block that the simulator wrote. It refuses a block
-// in which any byte was changed.
+// ParseHeader reads a header block that the simulator wrote, but for its Data,
+// which stand behind it. It refuses a block in which any byte was changed.
 func ParseHeader(block []byte) (Header, error) {
+	header, _, err := parseHeader(block)
+	return header, err
+}
+
+// promise is what a header says about the Data behind it.
+type promise struct {
+	size int64
+	sum  string
+}
+
+func parseHeader(block []byte) (Header, promise, error) {
 	if len(block) != HeaderSize || block[0] != 1 || !bytes.HasPrefix(block[tagsAt:], []byte("[MAGIC]"+magic+"\n")) {
-		return Header{}, errors.New("the magic of a backup file is missing")
+		return Header{}, promise{}, errors.New("the magic of a backup file is missing")
 	}
 	if sum := sha256.Sum256(block[:sumAt]); !bytes.Equal(sum[:], block[sumAt:]) {
-		return Header{}, errors.New("wrong checksum of the header")
+		return Header{}, promise{}, errors.New("wrong checksum of the header")
 	}
 	tags := map[string]string{}
 	for line := range strings.Lines(string(bytes.TrimRight(block[tagsAt:sumAt], "\x00"))) {
@@ -83,11 +113,14 @@ func ParseHeader(block []byte) (Header, error) {
 	h := Header{DBID: tags["[DBID"], Host: tags["[HOSTNAME"], Service: tags["[SERVICENAME"], Destination: tags["[DESTINATIONLIST"]}
 	_, errContent := fmt.Sscanf(tags["[SIMCONTENT"], "%d %d %d %t %d %d",
 		&h.Content.Seed, &h.Content.Volume, &h.Content.Size, &h.Content.Compressible, &h.From, &h.To)
+	_, errLog := fmt.Sscanf(tags["[SIMLOG"], "%d %d %d %d %q", &h.Log.History, &h.Log.First, &h.Log.Last, &h.Log.Commit, &h.Log.State)
+	var data promise
+	_, errData := fmt.Sscanf(tags["[SIMDATA"], "%d %s", &data.size, &data.sum)
 	var errID, errVolume error
 	h.BackupID, errID = strconv.ParseInt(tags["[BACKUPID"], 10, 64)
 	h.VolumeID, errVolume = strconv.Atoi(tags["[VOLUMEID"])
-	if err := errors.Join(errContent, errID, errVolume); err != nil {
-		return Header{}, fmt.Errorf("header: %w", err)
+	if err := errors.Join(errContent, errLog, errData, errID, errVolume); err != nil {
+		return Header{}, promise{}, fmt.Errorf("header: %w", err)
 	}
-	return h, nil
+	return h, data, nil
 }

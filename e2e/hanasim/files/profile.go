@@ -25,11 +25,16 @@ const (
 	Direct Profile = "direct"
 	// DirectFallback is Direct that opens again without O_DIRECT on EINVAL.
 	DirectFallback Profile = "direct-fallback"
+	// Offset is Dotname that writes at offsets, out of order within a window of
+	// eight writes, as asynchronous I/O with up to 64 requests under way may
+	// (trace: io_getevents, offset=, max_parallel_io_requests=64). To a pipe it
+	// writes in order, as the kernel does with what is submitted in order.
+	Offset Profile = "offset"
 )
 
 // Profiles are all profiles.
 func Profiles() []Profile {
-	return []Profile{Plain, Dotname, Replace, Direct, DirectFallback}
+	return []Profile{Plain, Dotname, Replace, Direct, DirectFallback, Offset}
 }
 
 // ParseProfile reads a profile's name.

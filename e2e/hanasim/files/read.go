@@ -3,6 +3,8 @@ package files
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,55 +34,81 @@ func (r Reader) Header(ctx context.Context, path string) (Header, error) {
 }
 
 // Verify reads the file at path to its end and compares every byte with what
-// its header says that it holds. It fails with a *ReadError, with an error of
-// open, or with the cause of ctx.
+// its header says that it holds; the result has its Data. It fails with a
+// *ReadError, with an error of open, or with the cause of ctx.
 func (r Reader) Verify(ctx context.Context, path string) (Header, error) {
 	file, err := r.open(ctx, path)
 	if err != nil {
 		return Header{}, err
 	}
 	defer func() { file.release(); _ = file.Close() }() // only read from
-	got, want := aligned(readSize), make([]byte, readSize)
-	header, err := readHeader(ctx, file, path, got[:HeaderSize])
-	if err != nil {
+	buffer := aligned(readSize)
+	if _, err := readHeader(ctx, file, path, buffer[:HeaderSize]); err != nil {
 		return Header{}, err
 	}
-	image, err := NewImage(header)
-	if err != nil {
-		return Header{}, err
+	header, data, err := parseHeader(buffer[:HeaderSize])
+	if err != nil || data.size < 0 || data.size > header.To-header.From {
+		return Header{}, &ReadError{path, 0, fmt.Sprintf("the header does not fit the file: %v", err)}
 	}
-	if _, err := image.Read(want[:HeaderSize]); err != nil {
+	image, err := header.body(data.size)
+	if err != nil {
 		return Header{}, fmt.Errorf("reproduce %s: %w", path, err)
 	}
-	return header, compare(ctx, file, path, image, header.FileSize(), got, want)
+	c := comparison{path: path, image: image, header: &header, data: data, got: buffer, want: make([]byte, readSize)}
+	err = c.run(ctx, file)
+	return header, err
 }
 
-func compare(ctx context.Context, file io.Reader, path string, image *Image, size int64, got, want []byte) error {
+// comparison is a file being read behind its header.
+type comparison struct {
+	path      string
+	image     *Image
+	header    *Header // gets its Data
+	data      promise
+	got, want []byte
+}
+
+func (c *comparison) run(ctx context.Context, file io.Reader) error {
+	size := c.header.FileSize()
 	for offset := int64(HeaderSize); ; {
-		n, err := file.Read(got)
+		n, err := file.Read(c.got)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		expected := want[:min(int64(n), size-offset)]
-		if _, err := io.ReadFull(image, expected); err != nil && len(expected) > 0 {
-			return fmt.Errorf("reproduce %s: %w", path, err)
+		piece := c.got[:min(int64(n), size-offset)]
+		if at, same := c.matches(piece); !same {
+			return &ReadError{c.path, offset + int64(at), "wrong checksum, the content is not that of the backup"}
 		}
-		if at, same := firstDifference(got[:len(expected)], expected); !same {
-			return &ReadError{path, offset + int64(at), "wrong checksum, the content is not that of the backup"}
-		}
-		if n > len(expected) {
-			return &ReadError{path, size, "the file is longer than the backup"}
+		if n > len(piece) {
+			return &ReadError{c.path, size, "the file is longer than the backup"}
 		}
 		offset += int64(n)
 		switch {
 		case errors.Is(err, io.EOF) && offset < size:
-			return &ReadError{path, offset, fmt.Sprintf("unexpected end of file, expected %d but read %d", size, offset)}
+			return &ReadError{c.path, offset, fmt.Sprintf("unexpected end of file, expected %d but read %d", size, offset)}
 		case errors.Is(err, io.EOF):
-			return nil
+			return c.checkData()
 		case err != nil:
-			return &ReadError{path, offset, err.Error()}
+			return &ReadError{c.path, offset, err.Error()}
 		}
 	}
+}
+
+// matches keeps what piece has of the Data and compares the rest.
+func (c *comparison) matches(piece []byte) (at int, same bool) {
+	data := int(min(int64(len(piece)), c.data.size-int64(len(c.header.Data))))
+	c.header.Data = append(c.header.Data, piece[:data]...)
+	want := c.want[:len(piece)-data]
+	_, _ = c.image.Read(want) // fails at its end only, which piece does not pass
+	at, same = firstDifference(piece[data:], want)
+	return data + at, same
+}
+
+func (c *comparison) checkData() error {
+	if sum := sha256.Sum256(c.header.Data); hex.EncodeToString(sum[:]) != c.data.sum {
+		return &ReadError{c.path, HeaderSize, "wrong checksum of the data"}
+	}
+	return nil
 }
 
 func firstDifference(a, b []byte) (int, bool) {

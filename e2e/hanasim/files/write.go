@@ -119,6 +119,7 @@ type writing struct {
 	offset int64
 	size   int // of the write that failed
 	buffer []byte
+	window []piece // of the profile Offset: to be written together
 	due    []Fault // of the middle, still to come
 }
 
@@ -130,6 +131,9 @@ func (f *writing) write(ctx context.Context) error {
 		return err
 	}
 	err := f.copy(ctx)
+	if err == nil {
+		err = f.flush(ctx)
+	}
 	if err == nil {
 		err = f.Pause(ctx, BeforeClose)
 	}
@@ -208,11 +212,16 @@ func (f *writing) copy(ctx context.Context) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err := f.put(f.buffer[:n]); err != nil {
+		if f.scatters() {
+			err = f.collect(ctx, f.buffer[:n])
+		} else {
+			err = f.put(f.buffer[:n])
+		}
+		if err != nil {
 			return err
 		}
-		if f.image.done() {
-			continue // to the faults that are due at the end
+		if f.image.done() || f.scatters() {
+			continue // to the faults that are due at the end; a window has its own pauses
 		}
 		if err := f.Pause(ctx, BetweenWrites); err != nil {
 			return err
@@ -253,6 +262,9 @@ func (f *writing) put(data []byte) error {
 // file is taken for whole.
 func (f *writing) suffer(ctx context.Context) (ended bool, err error) {
 	err = ctx.Err()
+	if err == nil && len(f.due) > 0 && f.due[0].At <= f.offset {
+		err = f.flush(ctx)
+	}
 	for err == nil && !ended && len(f.due) > 0 && f.due[0].At <= f.offset {
 		fault := f.due[0]
 		f.due = f.due[1:]
@@ -288,6 +300,9 @@ func (f *writing) again(ctx context.Context, fromStart bool) error {
 	}
 	if err := f.Pause(ctx, BeforeOpen); err != nil {
 		return err
+	}
+	if !fromStart && f.Profile == Offset {
+		return f.open(ctx, 0)
 	}
 	if !fromStart {
 		return f.open(ctx, unix.O_APPEND)

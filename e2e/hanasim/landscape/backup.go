@@ -52,6 +52,13 @@ type run struct {
 	contents map[int]files.Content
 	chunk    int64
 	progress []*Progress
+	points   map[int]Point // where the logs stood at its start
+
+	// Of a delta: its kind, its base, the records since and where they begin.
+	kind  string
+	base  int64
+	data  map[int][]byte
+	first map[int]int64
 }
 
 // Backup makes a backup of a database and returns when it has ended, or at
@@ -96,14 +103,19 @@ func (s *System) begin(name string, request Request, cancel context.CancelCauseF
 	if err := s.admit(d, request); err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	entry := &Entry{ID: s.newID(now), Type: request.Kind + " data backup", State: StateRunning, Comment: request.Comment, Start: now}
+	now := s.now()
+	entry := &Entry{ID: s.newID(now), Type: request.Kind + dataBackup, State: StateRunning, Comment: request.Comment, Start: now, History: d.history}
 	r := &run{
 		database: d, entry: entry, cancel: cancel, settled: make(chan struct{}), settings: s.settings,
 		faults:  s.takeFaults(faultsOfBackups()...),
 		random:  rand.New(rand.NewPCG(s.random.Uint64(), 2)),
 		path:    s.absolute(name, request.Path),
 		volumes: slices.Clone(d.volumes), contents: maps.Clone(d.contents), chunk: s.chunkSize(name),
+		points: d.points(), kind: request.Kind, first: map[int]int64{},
+	}
+	if isDelta(request.Kind) {
+		s.deltaOf(r, d.base(request.Kind))
+		entry.Base = r.base
 	}
 	for _, f := range r.faults {
 		if f.What == extra {
@@ -124,14 +136,14 @@ func (s *System) begin(name string, request Request, cancel context.CancelCauseF
 // are assumed.
 func (s *System) admit(d *database, request Request) error {
 	switch {
-	case request.Kind != "complete":
-		return general("simulator: delta backups are not simulated")
 	case s.closed || !d.online:
 		return backupError("Database cannot be backed up while it is stopped")
 	case d.running != nil:
 		return backupError(fmt.Sprintf("Conflicting operation in progress: backup %d is running", d.running.entry.ID))
 	case s.settings.Replication == "secondary":
 		return backupError("the system is a secondary site of a system replication")
+	case isDelta(request.Kind) && d.base(request.Kind) == nil:
+		return backupError("No data backups found.") // the words of a real trace
 	case s.takeFault(refuse):
 		return backupError("[1000002] Allocation failed; $size$=426870912; $name$=ChannelUtils::copy")
 	}
@@ -157,16 +169,16 @@ func subdirectory(database string) string {
 func (s *System) carryOut(ctx context.Context, r *run) error {
 	defer r.leave()
 	written, err := s.writeAll(ctx, r)
-	if err == nil {
-		var catalog *File
-		catalog, err = s.writeCatalog(ctx, r)
-		written = append(written, catalog)
-	}
 	if err == nil && r.has(stallEnd) {
 		err = s.hold(ctx)
 	}
 	if err == nil && r.has(failEnd) {
 		err = errCatalog
+	}
+	if err == nil {
+		var catalog *File
+		catalog, err = s.writeCatalog(ctx, r, written)
+		written = append(written, catalog)
 	}
 	answer := s.settle(ctx, r, written, err)
 	s.log.Info("backup ended", zap.String("database", r.database.name), zap.Int64("backup_id", r.entry.ID), zap.NamedError("answer", answer))
@@ -209,22 +221,35 @@ func (s *System) writeVolume(ctx context.Context, r *run, v Volume, random *rand
 	writer := s.writer(r, v.ID, random)
 	var written []*File
 	for from, part := int64(0), 1; from < content.Size; from, part = from+chunk, part+1 {
-		path := partPath(r.path, v.ID, part)
-		header := files.Header{
-			DBID: r.database.id, BackupID: r.entry.ID, Host: s.config.Host, Service: v.Service, VolumeID: v.ID, Destination: path,
-			Content: content, From: from, To: min(from+chunk, content.Size),
-		}
-		if err := writer.Write(ctx, path, header); err != nil {
+		file := s.partOf(r, v, part, from, min(from+chunk, content.Size))
+		if err := writer.Write(ctx, file.Path, file.Header); err != nil {
 			return written, err
 		}
-		source := "volume"
-		if v.ID == 0 {
-			source = "topology"
-		}
-		written = append(written, &File{Volume: v.ID, Source: source, Service: v.Service, Path: path, Size: header.FileSize(), Header: header})
+		written = append(written, file)
 	}
-	r.progressOf(v).end.Store(time.Now().UnixNano())
+	r.progressOf(v).end.Store(time.Now().Add(r.settings.Clock).UnixNano())
 	return written, nil
+}
+
+// partOf describes the file with the bytes from one offset of a volume's backup
+// to another.
+func (s *System) partOf(r *run, v Volume, part int, from, to int64) *File {
+	path := r.fileName(v.ID, part)
+	data := r.data[v.ID]
+	header := files.Header{
+		DBID: r.database.id, BackupID: r.entry.ID, Host: s.config.Host, Service: v.Service, VolumeID: v.ID, Destination: path,
+		Content: r.contents[v.ID], From: from, To: to,
+		Data: data[min(from, int64(len(data))):min(to, int64(len(data)))],
+		Log:  files.Log{History: r.entry.History},
+	}
+	if point, found := r.points[v.ID]; found {
+		header.Log = point.log(r.entry.History, r.first[v.ID])
+	}
+	source := sourceVolume
+	if v.ID == 0 {
+		source = sourceTopology
+	}
+	return &File{Volume: v.ID, Source: source, Service: v.Service, Path: path, Size: header.FileSize(), Header: header}
 }
 
 func (s *System) writer(r *run, volume int, random *rand.Rand) files.Writer {
@@ -242,26 +267,21 @@ func (s *System) writer(r *run, volume int, random *rand.Rand) files.Writer {
 	}
 }
 
-// writeCatalog writes the catalog's backup, a regular file, into LogDir. Its
-// content is a stand-in of the size seen of an empty system, 12288 bytes.
-func (s *System) writeCatalog(ctx context.Context, r *run) (*File, error) {
-	dir := s.config.LogDir
-	if dir == "" {
-		dir = fmt.Sprintf("/usr/sap/%s/HDB%02d/backup/log", s.config.SID, s.config.Instance)
+// writeCatalog writes the catalog's backup, a regular file, as it is when this
+// backup has succeeded.
+func (s *System) writeCatalog(ctx context.Context, r *run, written []*File) (*File, error) {
+	s.mu.Lock()
+	entry := *r.entry
+	entry.State, entry.End, entry.Files = StateSuccessful, s.now(), written
+	if r.has(catalogFailed) {
+		entry.State, entry.Files = StateFailed, nil
 	}
-	path := filepath.Join(dir, subdirectory(r.database.name), fmt.Sprintf("log_backup_0_0_0_0.%d", r.entry.ID))
-	const size = 12288 - files.HeaderSize
-	header := files.Header{
-		DBID: r.database.id, BackupID: r.entry.ID, Host: s.config.Host, Service: r.database.master(), Destination: path,
-		Content: files.Content{Seed: uint64(r.entry.ID), Size: size}, To: size,
+	file, exists, err := s.catalogFile(r.database, &entry)
+	s.mu.Unlock()
+	if err != nil || !exists {
+		return file, err
 	}
-	file := &File{Source: "catalog", Service: r.database.master(), Path: path, Size: header.FileSize(), Header: header}
-	if s.config.LogDir == "" {
-		return file, nil
-	}
-	nothing := func(context.Context, files.Point) error { return nil }
-	writer := files.Writer{Profile: files.Dotname, WriteSize: 1 << 16, Pause: nothing, Written: func(int64) {}}
-	return file, writer.Write(ctx, path, header)
+	return file, writeQuietly(ctx, file, nil)
 }
 
 // settle brings the catalog up to date and gives the statement's answer.
@@ -271,13 +291,14 @@ func (s *System) settle(ctx context.Context, r *run, written []*File, err error)
 	defer close(r.settled)
 	r.database.running = nil
 	entry := r.entry
-	entry.End = time.Now()
+	entry.End = s.now()
 	switch {
 	case err == nil && r.has(catalogFailed):
 		entry.State, entry.Message = StateFailed, message(errCatalog)
 		return nil
 	case err == nil:
-		entry.State, entry.Message, entry.Files = "successful", "<ok>", written
+		entry.State, entry.Message, entry.Files = StateSuccessful, "<ok>", written
+		s.rely(r)
 		if r.has(answerFailed) {
 			return backupError(errCatalog.Error())
 		}
@@ -295,6 +316,18 @@ func (s *System) settle(ctx context.Context, r *run, written []*File, err error)
 	}
 	entry.Message = message(err)
 	return backupError(err.Error())
+}
+
+// rely makes log backups begin with the first complete backup of a history.
+func (s *System) rely(r *run) {
+	d := r.database
+	if r.kind != complete || d.based || d.history != r.entry.History {
+		return
+	}
+	d.based = !s.overwrites(d)
+	for id, log := range d.redo {
+		log.backedUp = r.points[id].Position
+	}
 }
 
 // message is the catalog's column.

@@ -1,6 +1,7 @@
 package landscape
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
@@ -11,10 +12,18 @@ import (
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim/files"
 )
 
-// Two states of a backup in the catalog.
+// Three states of a backup in the catalog.
 const (
-	StateRunning = "running"
-	StateFailed  = "failed"
+	StateRunning    = "running"
+	StateFailed     = "failed"
+	StateSuccessful = "successful"
+)
+
+// The values of File.Source.
+const (
+	sourceVolume   = "volume"
+	sourceTopology = "topology"
+	sourceCatalog  = "catalog"
 )
 
 // Entry is a row of the backup catalog.
@@ -23,6 +32,9 @@ type Entry struct {
 	Type, State, Comment, Message string
 	Start, End                    time.Time // End is zero while it runs
 	Files                         []*File
+	// History is what the positions of Files belong to, and Base the backup on
+	// which a delta builds.
+	History, Base int64
 
 	late lateness
 }
@@ -52,6 +64,16 @@ type File struct {
 	Source, Service, Path string
 	Size                  int64
 	Header                files.Header
+	// Sum is the digest of a file whose Header does not have its Data any more.
+	Sum string
+}
+
+// SHA256 gives the digest of the whole file, in hex.
+func (f *File) SHA256(ctx context.Context) (string, error) {
+	if f.Sum != "" {
+		return f.Sum, nil
+	}
+	return f.Header.SHA256(ctx)
 }
 
 // Progress is how far the backup of one volume is.
@@ -112,7 +134,7 @@ func (s *System) DeleteEntries(name string, id int64, allBefore, complete bool) 
 	var errs []error
 	for _, entry := range d.entries[from:to] {
 		for _, file := range entry.Files {
-			if complete && file.Source != "catalog" {
+			if complete && file.Source != sourceCatalog {
 				errs = append(errs, removeIfThere(file.Path))
 			}
 		}
@@ -138,6 +160,13 @@ type Snapshot struct {
 	Progress   []*Progress
 	Parameters map[Parameter]string
 	Settings   Settings
+	// Points and BackedUp are where the logs of the volumes stand, and up to
+	// where there are log backups.
+	Points   map[int]Point
+	BackedUp map[int]int64
+	Broken   []Break
+	// Deltas are the sizes that delta backups would have, when they are possible.
+	Deltas map[string]map[int]int64
 }
 
 // Snapshot gives a copy of a database's state.
@@ -150,12 +179,16 @@ func (s *System) Snapshot(name string) (Snapshot, error) {
 	}
 	shot := Snapshot{
 		Name: d.name, Online: d.online, Volumes: slices.Clone(d.volumes), Settings: s.settings,
-		Parameters: maps.Clone(s.parameters),
+		Parameters: maps.Clone(s.parameters), Points: d.points(), BackedUp: map[int]int64{}, Broken: slices.Clone(d.broken),
+		Deltas: s.deltaSizes(d),
 	}
 	for _, v := range d.volumes {
 		shot.Contents = append(shot.Contents, d.contents[v.ID])
+		if log := d.redo[v.ID]; log != nil {
+			shot.BackedUp[v.ID] = log.backedUp
+		}
 	}
-	now := time.Now()
+	now := s.now()
 	for _, entry := range d.entries {
 		if shown := entry.shown(now); shown != nil {
 			shot.Entries = append(shot.Entries, shown)

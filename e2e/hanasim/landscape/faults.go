@@ -33,6 +33,10 @@ const (
 	hangup        = "hangup"         // there is no answer
 	failRecover   = "recover"
 	failDelete    = "delete" // of BACKUP CATALOG DELETE
+
+	// Of the next log backup of a volume, or of any.
+	failLog = "log-write" // it fails, and its file is removed
+	skipLog = "log-skip"  // the catalog claims a file that is not there
 )
 
 // faultsOfBackups are those of a backup that was not refused.
@@ -43,7 +47,7 @@ func faultsOfBackups() []string {
 // addFault reads <what>[:<volume>[:<bytes>[:<errno>]]].
 func (s *System) addFault(text string) error {
 	fields := strings.Split(text, ":")
-	what := append(faultsOfBackups(), refuse, failRecover, failDelete)
+	what := append(faultsOfBackups(), refuse, failRecover, failDelete, failLog, skipLog)
 	if len(fields) > 4 || !slices.Contains(what, fields[0]) {
 		return fmt.Errorf("%q: expected <what>[:<volume>[:<bytes>[:<errno>]]], what being one of %s", text, strings.Join(what, ", "))
 	}
@@ -95,6 +99,17 @@ func (s *System) takeFault(what string) bool {
 	}
 	s.faults = slices.Delete(s.faults, i, i+1)
 	return true
+}
+
+// takeLogFault takes the first fault of a name that is for a volume, or for any.
+func (s *System) takeLogFault(what string, volume int) (fault, bool) {
+	i := slices.IndexFunc(s.faults, func(f fault) bool { return f.What == what && (f.volume == volume || f.volume == 0) })
+	if i < 0 {
+		return fault{}, false
+	}
+	f := s.faults[i]
+	s.faults = slices.Delete(s.faults, i, i+1)
+	return f, true
 }
 
 func (r *run) has(what string) bool {

@@ -46,6 +46,20 @@ type Settings struct {
 	// CrashLeaves is the state of a backup's row after a crash: failed, the
 	// default, or running, for ever.
 	CrashLeaves string
+	// Clock is by how much HANA's clock is ahead of the machine's.
+	Clock time.Duration
+	// LogBackups is how often log backups are made by themselves, 0 for never.
+	// Set it by Set only.
+	LogBackups time.Duration
+	// CatalogEach makes a burst write a backup of the catalog after each of its
+	// log backups, and not only one at its end.
+	CatalogEach bool
+	// DeltaSize is the least content of a volume in a delta backup in bytes,
+	// 1 MiB by default.
+	DeltaSize int64
+	// LogGap is what becomes of a recovery whose next log backup is missing:
+	// stop, the default, or fail.
+	LogGap string
 }
 
 func (s *Settings) fillIn() {
@@ -55,6 +69,10 @@ func (s *Settings) fillIn() {
 	if s.WriteSize == 0 {
 		s.WriteSize = 1 << 20
 	}
+	if s.DeltaSize == 0 {
+		s.DeltaSize = 1 << 20
+	}
+	s.LogGap = gapStops
 	s.ClientGone, s.Cancel, s.Catalog, s.CrashLeaves = clientCancels, cancelAccept, CatalogOK, StateFailed
 }
 
@@ -66,6 +84,9 @@ const (
 	cancelAccept = "accept"
 	cancelRefuse = "refuse"
 	cancelIgnore = "ignore"
+
+	gapStops = "stop"
+	gapFails = "fail"
 
 	// CatalogOK and the next two are values of Settings.Catalog.
 	CatalogOK    = "ok"
@@ -120,6 +141,11 @@ func (s *System) setters() map[string]func(string) error {
 		"cancel":       into(&s.settings.Cancel, oneOf(cancelAccept, cancelRefuse, cancelIgnore)),
 		"catalog":      into(&s.settings.Catalog, oneOf(CatalogOK, CatalogError, CatalogHang)),
 		"crash-leaves": into(&s.settings.CrashLeaves, oneOf(StateFailed, StateRunning)),
+		"clock":        into(&s.settings.Clock, time.ParseDuration),
+		"log-backups":  s.setLogBackups,
+		"catalog-each": into(&s.settings.CatalogEach, strconv.ParseBool),
+		"delta-size":   into(&s.settings.DeltaSize, ParseSize),
+		"log-gap":      into(&s.settings.LogGap, oneOf(gapStops, gapFails)),
 		"fail":         s.addFault,
 		"resume":       s.resume,
 	}

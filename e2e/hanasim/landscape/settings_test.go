@@ -27,6 +27,7 @@ func TestSet(t *testing.T) {
 		"delay-open": "1ms..2s", "delay-write": "3ms", "delay-close": "4ms", "delay-answer": "5ms", "replication": "primary", "chunk-size": "1MiB",
 		"first-writes": "1B:8KiB", "packets": "true", "late-row": "6ms", "late-state": "7ms", "late-files": "8ms",
 		"client-gone": "continue", "cancel": "ignore", "catalog": "error", "crash-leaves": "running",
+		"clock": "-2s", "catalog-each": "true", "delta-size": "2MiB", "log-gap": "fail",
 	} {
 		if err := s.Set(key, value); err != nil {
 			t.Error(err)
@@ -39,6 +40,7 @@ func TestSet(t *testing.T) {
 		},
 		First: files.First{Size: 1, Bytes: 8192}, Packets: true, Late: Late{Range{6e6, 6e6}, Range{7e6, 7e6}, Range{8e6, 8e6}},
 		ClientGone: "continue", Cancel: "ignore", Catalog: "error", CrashLeaves: "running",
+		Clock: -2 * time.Second, CatalogEach: true, DeltaSize: 2 << 20, LogGap: "fail",
 	}
 	if diff := cmp.Diff(want, s.settings); diff != "" {
 		t.Error(diff)
@@ -67,6 +69,12 @@ func TestSetRefuses(t *testing.T) {
 		{"client-gone", "x"},
 		{"cancel", ""},
 		{"catalog", "x"},
+		{"clock", "x"},
+		{"log-backups", "-1s"},
+		{"log-backups", "x"},
+		{"delta-size", "0"},
+		{"log-gap", "x"},
+		{"catalog-each", "x"},
 		{"crash-leaves", "x"},
 		{"nothing", ""},
 		{"fail", "x"},

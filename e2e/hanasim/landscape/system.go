@@ -68,6 +68,7 @@ type System struct {
 	active    map[int64]context.CancelCauseFunc // of backups and recoveries
 	lastWork  int64
 	closed    bool
+	endKeeper context.CancelCauseFunc // of the log backups that happen by themselves, or nil
 
 	parameters map[Parameter]string
 }
@@ -84,6 +85,13 @@ type database struct {
 	entries    []*Entry
 	progress   []*Progress
 	running    *run
+
+	redo    map[int]*redo // by volume, of all but the topology
+	history int64
+	based   bool // the history has a complete backup
+	broken  []Break
+	logs    sync.Mutex              // held while log backups are written; before System.mu
+	endLogs context.CancelCauseFunc // of the log backups under way, or nil
 }
 
 // New makes a system whose databases are all online.
@@ -112,7 +120,7 @@ func (s *System) newDatabase(config Database) (*database, error) {
 		return nil, fmt.Errorf("database %q: expected a name of its own", config.Name)
 	}
 	d := &database{
-		name: config.Name, online: true, contents: map[int]files.Content{},
+		name: config.Name, online: true, contents: map[int]files.Content{}, redo: map[int]*redo{},
 	}
 	d.id = fmt.Sprintf("%08x-0000-4000-8000-%012x", s.random.Uint32(), s.random.Uint64()>>16)
 	volumes := slices.Clone(config.Volumes)
@@ -140,9 +148,19 @@ func (s *System) addVolume(d *database, v Volume) error {
 	return nil
 }
 
-// write fills a volume with new content.
+// write fills a volume with new content, at which its log goes on.
 func (s *System) write(d *database, v Volume) {
-	d.contents[v.ID] = files.Content{Seed: s.random.Uint64(), Volume: v.ID, Size: v.Size, Compressible: s.settings.Compressible}
+	content := files.Content{Seed: s.random.Uint64(), Volume: v.ID, Size: v.Size, Compressible: s.settings.Compressible}
+	d.contents[v.ID] = content
+	s.renew(d)
+	if v.ID == 0 {
+		return
+	}
+	position := int64(firstPosition)
+	if old := d.redo[v.ID]; old != nil {
+		position = old.Position
+	}
+	d.redo[v.ID] = &redo{Point: newPoint(content, position)}
 }
 
 // master is the service that writes the topology.
@@ -202,8 +220,8 @@ func (s *System) SetOnline(name string, online bool) error {
 		return general("database %q cannot be started, its recovery has not succeeded", name)
 	}
 	d.online = online
-	if !online && d.running != nil {
-		d.running.cancel(errStopped)
+	if !online {
+		d.interrupt(errStopped)
 	}
 	if online {
 		d.progress = nil // "cleared by restart"
@@ -222,16 +240,31 @@ func (s *System) Crash() []string {
 			names = append(names, d.name)
 		}
 		d.online = false
+		d.interrupt(errCrashed)
 		if d.running != nil {
-			d.running.cancel(errCrashed)
 			ended = append(ended, d.running.settled)
 		}
 	}
+	databases := slices.Clone(s.databases)
 	s.mu.Unlock()
 	for _, settled := range ended {
 		<-settled
 	}
+	for _, d := range databases {
+		d.logs.Lock()   // until what writes log backups has ended
+		d.logs.Unlock() //nolint:staticcheck // nothing is to be done with it
+	}
 	return names
+}
+
+// interrupt cancels whatever writes backups of d.
+func (d *database) interrupt(cause error) {
+	if d.running != nil {
+		d.running.cancel(cause)
+	}
+	if d.endLogs != nil {
+		d.endLogs(cause)
+	}
 }
 
 // Destroy fills every volume of a database with new content: the old is lost.

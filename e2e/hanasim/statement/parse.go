@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The statements. A database name is empty for the session's own database.
@@ -45,8 +46,17 @@ type (
 		Section, Key, Value string
 		Unset               bool
 	}
-	// Recover is RECOVER DATA … USING FILE … CLEAR LOG.
-	Recover struct{ Database, Path string }
+	// Recover is RECOVER DATA … USING FILE or BACKUP_ID, or RECOVER DATABASE …
+	// UNTIL TIMESTAMP, which has a time in Until.
+	Recover struct {
+		Database, Path        string
+		BackupID              int64
+		Until                 time.Time
+		Source                string
+		CatalogPath, DataPath string
+		LogPaths              []string
+		ClearLog, CheckAccess bool
+	}
 	// Sim is a statement to the simulator itself: SIM <verb> 'argument' ….
 	Sim struct {
 		Verb      string
@@ -95,10 +105,9 @@ func (p *parser) statement() any {
 	case p.accept("BACKUP", "CATALOG", "DELETE"):
 		return p.catalogDelete()
 	case p.accept("RECOVER", "DATA"):
-		r := Recover{Database: p.database()}
-		r.Path = p.usingFile()
-		p.expect("CLEAR", "LOG")
-		return r
+		return p.recoverData()
+	case p.accept("RECOVER", "DATABASE"):
+		return p.recoverDatabase()
 	case p.accept("ALTER", "SYSTEM"):
 		return p.alterSystem()
 	case p.accept("SIM"):

@@ -3,6 +3,7 @@ package statement
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,7 +30,23 @@ func TestParse(t *testing.T) {
 		{"delete one of a tenant", "BACKUP CATALOG DELETE FOR \"H-1\" BACKUP_ID 1755519941920", CatalogDelete{Database: "H-1", BackupID: 1755519941920}},
 		{"stop", "ALTER SYSTEM STOP DATABASE hxe", SwitchDatabase{Database: "HXE"}},
 		{"start", "alter /* now */ system start database HXE", SwitchDatabase{Database: "HXE", Start: true}},
-		{"recover", "RECOVER DATA FOR HXE USING FILE ('/b/p') CLEAR LOG", Recover{Database: "HXE", Path: "/b/p"}},
+		{"recover", "RECOVER DATA FOR HXE USING FILE ('/b/p') CLEAR LOG", Recover{Database: "HXE", Path: "/b/p", ClearLog: true}},
+		{
+			"recover a backup", "RECOVER DATA USING BACKUP_ID 7 USING SOURCE 'HXE@HXE' USING DATA PATH ('/d') USING CATALOG PATH ('/c') CLEAR LOG",
+			Recover{BackupID: 7, Source: "HXE@HXE", DataPath: "/d", CatalogPath: "/c", ClearLog: true},
+		},
+		{
+			"recover to a time", "RECOVER DATABASE FOR AB1 UNTIL TIMESTAMP '2020.07.01 00:00:01' CLEAR LOG USING CATALOG PATH ('/c') USING LOG PATH ('/l', '/m') USING DATA PATH ('/d') USING BACKUP_ID 7 CHECK ACCESS USING FILE",
+			Recover{
+				Database: "AB1", Until: time.Date(2020, 7, 1, 0, 0, 1, 0, time.UTC), ClearLog: true,
+				CatalogPath: "/c", LogPaths: []string{"/l", "/m"}, DataPath: "/d", BackupID: 7, CheckAccess: true,
+			},
+		},
+		{
+			"recover, the least", "RECOVER DATABASE UNTIL TIMESTAMP '2019-04-26 08:00:00.25' CHECK ACCESS ALL",
+			Recover{Until: time.Date(2019, 4, 26, 8, 0, 0, 250_000_000, time.UTC), CheckAccess: true},
+		},
+		{"work", "SIM WORK 'HXE' 3", Sim{Verb: "WORK", Arguments: []string{"HXE", "3"}}},
 		{"cancel session", "ALTER SYSTEM CANCEL SESSION '200001'", CancelSession{200001}},
 		{
 			"configure", "ALTER SYSTEM ALTER CONFIGURATION ('global.ini','SYSTEM') SET ('backup','log_backup_using_backint') = 'true', ('a','b')='' WITH RECONFIGURE",
@@ -65,6 +82,11 @@ func TestSyntaxErrors(t *testing.T) {
 		{"BACKUP CATALOG DELETE FOR HXE", `sql syntax error: incorrect syntax near "": line 1 col 30 (at pos 30)`},
 		{"BACKUP LOG USING FILE ('a')", `sql syntax error: incorrect syntax near "BACKUP": line 1 col 1 (at pos 1)`},
 		{"BACKUP DATA USING FILE ('a') 'b'", `sql syntax error: incorrect syntax near "'": line 1 col 30 (at pos 30)`},
+		{"RECOVER DATABASE FOR HXE CLEAR LOG", `sql syntax error: incorrect syntax near "CLEAR": line 1 col 26 (at pos 26)`},
+		{"RECOVER DATABASE UNTIL TIMESTAMP 'noon'", `sql syntax error: incorrect syntax near "": line 1 col 40 (at pos 40)`},
+		{"RECOVER DATABASE UNTIL TIMESTAMP '2019-04-26 08:00:00' USING CATALOG PATH ('/a', '/b')", `sql syntax error: incorrect syntax near ",": line 1 col 80 (at pos 80)`},
+		{"RECOVER DATA USING BACKUP_ID 7 USING LOG PATH ('/l') CLEAR LOG", `sql syntax error: incorrect syntax near "USING": line 1 col 32 (at pos 32)`},
+		{"RECOVER DATA USING BACKUP_ID 7", `sql syntax error: incorrect syntax near "": line 1 col 31 (at pos 31)`},
 		{"RECOVER DATA\nUSING FILE ('a", `sql syntax error: incorrect syntax near "'": line 2 col 13 (at pos 26)`},
 	}
 	for _, test := range tests {

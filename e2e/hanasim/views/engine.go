@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	_ "modernc.org/sqlite" // the engine
 
@@ -30,6 +31,8 @@ type Source interface {
 type Reader struct {
 	User       string
 	Connection int64
+	// Clock is by how much HANA's clock is ahead of the machine's.
+	Clock time.Duration
 }
 
 // Engine holds the views of one database. Its methods may be called at once.

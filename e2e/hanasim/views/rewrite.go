@@ -128,7 +128,7 @@ func (r *rewriter) literal(token statement.Token) string {
 }
 
 func (r *rewriter) word(token statement.Token) string {
-	if call := functions()[token.Value]; call != nil && isSymbol("(")(r.tokens[r.at]) {
+	if call := r.functions()[token.Value]; call != nil && isSymbol("(")(r.tokens[r.at]) {
 		r.at++
 		return call(r.arguments())
 	}
@@ -143,7 +143,7 @@ func (r *rewriter) word(token statement.Token) string {
 	case "CURRENT_CONNECTION":
 		return strconv.FormatInt(r.reader.Connection, 10)
 	case "CURRENT_TIMESTAMP", "CURRENT_UTCTIMESTAMP":
-		return now
+		return r.now()
 	}
 	return token.Value
 }
@@ -166,10 +166,13 @@ func isSymbol(value string) func(statement.Token) bool {
 	return func(t statement.Token) bool { return t.Kind == statement.Symbol && t.Value == value }
 }
 
-const now = "strftime('%Y-%m-%d %H:%M:%f0000', 'now')"
+// now is the time of HANA's clock.
+func (r *rewriter) now() string {
+	return fmt.Sprintf("strftime('%%Y-%%m-%%d %%H:%%M:%%f0000', 'now', '%+.3f seconds')", r.reader.Clock.Seconds())
+}
 
 // functions are those of HANA that the engine has by another name.
-func functions() map[string]func([]string) string {
+func (r *rewriter) functions() map[string]func([]string) string {
 	cast := func(target string) func([]string) string {
 		return func(a []string) string { return "CAST( " + a[0] + " AS " + target + " )" }
 	}
@@ -187,7 +190,7 @@ func functions() map[string]func([]string) string {
 			return fmt.Sprintf("CAST( strftime('%%s', %s) - strftime('%%s', %s) AS BIGINT )", a[len(a)-1], a[0])
 		},
 		"LOCATE": func(a []string) string { return "instr( " + strings.Join(a, " , ") + " )" },
-		"NOW":    func([]string) string { return now },
+		"NOW":    func([]string) string { return r.now() },
 	}
 }
 
