@@ -248,33 +248,13 @@ func (s *System) Recover(ctx context.Context, name string, r Recovery) error {
 // statement, or the path prefix of a complete backup. After an error the system
 // stays down.
 func (s *System) RecoverSystemDB(ctx context.Context, command string) error {
-	request := Recovery{Path: command, ClearLog: true}
-	if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(command)), "RECOVER ") {
-		parsed, err := statement.Parse(command)
-		if err != nil {
-			return err
-		}
-		p, ok := parsed.(statement.Recover)
-		if !ok || (p.Database != "" && p.Database != landscape.SystemDB) {
-			return refused(command + " for SYSTEMDB")
-		}
-		request = recovery(p)
+	request, err := systemRecovery(command)
+	if err != nil {
+		return err
 	}
-	var stopped []string
-	for _, name := range s.land.Names() {
-		shot, err := s.land.Snapshot(name)
-		if err != nil {
-			return err
-		}
-		if !shot.Online {
-			continue
-		}
-		if err := s.StopDatabase(name); err != nil {
-			return err
-		}
-		if name != landscape.SystemDB {
-			stopped = append(stopped, name)
-		}
+	stopped, err := s.stopAll()
+	if err != nil {
+		return err
 	}
 	if err := s.Recover(ctx, landscape.SystemDB, request); err != nil {
 		return err
@@ -284,6 +264,42 @@ func (s *System) RecoverSystemDB(ctx context.Context, command string) error {
 		errs = append(errs, s.StartDatabase(name)) //nolint:contextcheck // clients outlive whoever starts a database
 	}
 	return errors.Join(errs...)
+}
+
+// systemRecovery reads what recoverSys.py is told.
+func systemRecovery(command string) (Recovery, error) {
+	if !strings.HasPrefix(strings.ToUpper(strings.TrimSpace(command)), "RECOVER ") {
+		return Recovery{Path: command, ClearLog: true}, nil
+	}
+	parsed, err := statement.Parse(command)
+	if err != nil {
+		return Recovery{}, err
+	}
+	p, ok := parsed.(statement.Recover)
+	if !ok || (p.Database != "" && p.Database != landscape.SystemDB) {
+		return Recovery{}, refused(command + " for SYSTEMDB")
+	}
+	return recovery(p), nil
+}
+
+// stopAll stops every database and gives the tenants that ran.
+func (s *System) stopAll() (tenants []string, err error) {
+	for _, name := range s.land.Names() {
+		shot, err := s.land.Snapshot(name)
+		if err != nil {
+			return nil, err
+		}
+		if !shot.Online {
+			continue
+		}
+		if err := s.StopDatabase(name); err != nil {
+			return nil, err
+		}
+		if name != landscape.SystemDB {
+			tenants = append(tenants, name)
+		}
+	}
+	return tenants, nil
 }
 
 // Close ends every session, backup and recovery and waits for them. It may be

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const pageSize = 4096
@@ -37,7 +38,7 @@ func (c Content) SHA256(ctx context.Context) (string, error) {
 
 func digest(ctx context.Context, image *Image) (string, error) {
 	sum := sha256.New()
-	buffer := make([]byte, 1<<20)
+	buffer := make([]byte, max(1, min(1<<20, int64(len(image.head))+image.left)))
 	for {
 		if err := ctx.Err(); err != nil {
 			return "", fmt.Errorf("hash content: %w", context.Cause(ctx))
@@ -103,7 +104,7 @@ func NewImage(header Header) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image.head = append(block, header.Data...)
+	image.head = slices.Concat(block, header.Data)
 	return image, nil
 }
 

@@ -42,11 +42,11 @@ func (r Reader) Verify(ctx context.Context, path string) (Header, error) {
 		return Header{}, err
 	}
 	defer func() { file.release(); _ = file.Close() }() // only read from
-	buffer := aligned(readSize)
-	if _, err := readHeader(ctx, file, path, buffer[:HeaderSize]); err != nil {
+	block := aligned(HeaderSize)
+	if _, err := readHeader(ctx, file, path, block); err != nil {
 		return Header{}, err
 	}
-	header, data, err := parseHeader(buffer[:HeaderSize])
+	header, data, err := parseHeader(block)
 	if err != nil || data.size < 0 || data.size > header.To-header.From {
 		return Header{}, &ReadError{path, 0, fmt.Sprintf("the header does not fit the file: %v", err)}
 	}
@@ -54,7 +54,8 @@ func (r Reader) Verify(ctx context.Context, path string) (Header, error) {
 	if err != nil {
 		return Header{}, fmt.Errorf("reproduce %s: %w", path, err)
 	}
-	c := comparison{path: path, image: image, header: &header, data: data, got: buffer, want: make([]byte, readSize)}
+	size := int(min(header.FileSize()/pageSize*pageSize, readSize)) // whole pages, as O_DIRECT needs
+	c := comparison{path: path, image: image, header: &header, data: data, got: aligned(size), want: make([]byte, size)}
 	err = c.run(ctx, file)
 	return header, err
 }

@@ -268,27 +268,35 @@ func (f *writing) suffer(ctx context.Context) (ended bool, err error) {
 	for err == nil && !ended && len(f.due) > 0 && f.due[0].At <= f.offset {
 		fault := f.due[0]
 		f.due = f.due[1:]
-		switch fault.What {
-		case truncate:
+		if fault.What == truncate {
 			ended = true
-		case failWrite:
-			f.size = int(min(int64(len(f.buffer)), f.header.FileSize()-f.offset))
-			err = fault.Errno
-		case stall:
-			err = f.Hold(ctx)
-		case die:
-			err = errDied
-		case vanish:
-			err = f.vanish(ctx)
-		case reopen, restart:
-			err = f.again(ctx, fault.What == restart)
-		case cut:
-			f.Cut()
-		default:
-			err = intrude(fault.What, f.name)
+		} else {
+			err = f.strike(ctx, fault)
 		}
 	}
 	return ended, err
+}
+
+// strike applies one fault of the middle.
+func (f *writing) strike(ctx context.Context, fault Fault) error {
+	switch fault.What {
+	case failWrite:
+		f.size = int(min(int64(len(f.buffer)), f.header.FileSize()-f.offset))
+		return fault.Errno
+	case stall:
+		return f.Hold(ctx)
+	case die:
+		return errDied
+	case vanish:
+		return f.vanish(ctx)
+	case reopen, restart:
+		return f.again(ctx, fault.What == restart)
+	case cut:
+		f.Cut()
+		return nil
+	default:
+		return intrude(fault.What, f.name)
+	}
 }
 
 // again closes the file, opens its name once more and goes on, from byte 0 or

@@ -20,9 +20,9 @@ const catalogBackup = "log_backup_0_0_0_0."
 // savedCatalog is the content of a backup of the catalog: JSON, padded with
 // random bytes. The format is the simulator's own.
 type savedCatalog struct {
-	Database string       `json:"database"`
-	SID      string       `json:"sid"`
-	Entries  []savedEntry `json:"entries"`
+	Database string        `json:"database"`
+	SID      string        `json:"sid"`
+	Entries  []*savedEntry `json:"entries"`
 }
 
 type savedEntry struct {
@@ -46,8 +46,8 @@ type savedFile struct {
 	Last    int64  `json:"last,omitempty"`
 }
 
-func saved(e *Entry) savedEntry {
-	s := savedEntry{ID: e.ID, Type: e.Type, State: e.State, Start: e.Start, End: e.End, History: e.History, Base: e.Base}
+func saved(e *Entry) *savedEntry {
+	s := &savedEntry{ID: e.ID, Type: e.Type, State: e.State, Start: e.Start, End: e.End, History: e.History, Base: e.Base}
 	for _, f := range e.Files {
 		s.Files = append(s.Files, savedFile{f.Volume, f.Source, f.Service, f.Path, f.Size, f.Header.Log.First, f.Header.Log.Last})
 	}
@@ -105,6 +105,6 @@ func readCatalog(ctx context.Context, reader files.Reader, dir string) (savedCat
 	if err := json.Unmarshal(header.Data, &catalog); err != nil {
 		return savedCatalog{}, strategyError("the backup catalog %d cannot be read: %v", newest, err)
 	}
-	slices.SortFunc(catalog.Entries, func(a, b savedEntry) int { return int(a.ID - b.ID) })
+	slices.SortFunc(catalog.Entries, func(a, b *savedEntry) int { return int(a.ID - b.ID) })
 	return catalog, nil
 }

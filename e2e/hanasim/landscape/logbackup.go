@@ -166,7 +166,7 @@ func (s *System) writeLog(ctx context.Context, d *database, job *logJob) bool {
 // without the waits of data backups, and keeps its digest for its Data.
 func writeQuietly(ctx context.Context, file *File, fault *files.Fault) error {
 	writer := files.Writer{
-		Profile: files.Dotname, WriteSize: 1 << 16,
+		Profile: files.Dotname, WriteSize: int(min(file.Size, 1<<16)),
 		Pause:   func(context.Context, files.Point) error { return nil },
 		Written: func(int64) {},
 	}

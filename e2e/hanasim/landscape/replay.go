@@ -27,23 +27,33 @@ func (r *recovery) recoverByCatalog(ctx context.Context) (map[int]*recovered, er
 			return nil, err
 		}
 	}
+	if !r.request.Until.IsZero() {
+		err = r.replayAll(ctx, st, reached)
+	}
+	return reached, err
+}
+
+// replayAll replays the log backups, and unless the log is cleared what is in
+// the log area.
+func (r *recovery) replayAll(ctx context.Context, st strategy, reached map[int]*recovered) error {
 	for _, v := range r.volumes {
-		if v.ID == 0 || r.request.Until.IsZero() {
+		if v.ID == 0 {
 			continue
 		}
-		whole, err := r.replay(ctx, st.volumes[v.ID], reached[v.ID], st.logs[st.volumes[v.ID]])
+		source := st.volumes[v.ID]
+		whole, err := r.replay(ctx, source, reached[v.ID], st.logs[source])
 		if err != nil {
-			return nil, recoveryError(v.ID, reached[v.ID].point.Position, err)
+			return recoveryError(v.ID, reached[v.ID].point.Position, err)
 		}
 		if whole && !r.request.ClearLog && r.history == st.data[0].History {
 			r.replayArea(v.ID, reached[v.ID])
 		}
 	}
-	return reached, nil
+	return nil
 }
 
 // restore reads one data backup.
-func (r *recovery) restore(ctx context.Context, e savedEntry, volumes map[int]int, reached map[int]*recovered) error {
+func (r *recovery) restore(ctx context.Context, e *savedEntry, volumes map[int]int, reached map[int]*recovered) error {
 	read := make([]files.Header, len(r.volumes))
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, v := range r.volumes {
@@ -79,7 +89,7 @@ func (r *recovery) restore(ctx context.Context, e savedEntry, volumes map[int]in
 
 // readFiles reads the parts of a volume in order and returns the last header,
 // with the data of all.
-func (r *recovery) readFiles(ctx context.Context, e savedEntry, volume int) (files.Header, error) {
+func (r *recovery) readFiles(ctx context.Context, e *savedEntry, volume int) (files.Header, error) {
 	reader := files.Reader{Profile: r.settings.Profile}
 	var last files.Header
 	for _, f := range e.Files {

@@ -16,7 +16,7 @@ import (
 
 // strategy is what a recovery by the catalog is going to read.
 type strategy struct {
-	data    []savedEntry       // a complete backup and the deltas on top of it
+	data    []*savedEntry      // a complete backup and the deltas on top of it
 	logs    map[int][]logPiece // by volume of the source, in the order of positions
 	volumes map[int]int        // the source's volume for each of ours
 }
@@ -55,8 +55,8 @@ func (r *recovery) plan(ctx context.Context) (strategy, error) {
 
 // chain chooses the data backups, the complete one first: those that lead to the
 // wanted backup, or to the newest before the point in time.
-func chain(entries []savedEntry, request Recovery) []savedEntry {
-	usable := map[int64]savedEntry{}
+func chain(entries []*savedEntry, request Recovery) []*savedEntry {
+	usable := map[int64]*savedEntry{}
 	begin := request.BackupID
 	for _, e := range entries {
 		known := e.State == StateSuccessful && strings.HasSuffix(e.Type, dataBackup)
@@ -73,7 +73,7 @@ func chain(entries []savedEntry, request Recovery) []savedEntry {
 			continue
 		}
 		found := lead(usable, e.ID)
-		if slices.ContainsFunc(found, func(e savedEntry) bool { return e.ID == begin }) {
+		if slices.ContainsFunc(found, func(e *savedEntry) bool { return e.ID == begin }) {
 			return found
 		}
 	}
@@ -81,8 +81,8 @@ func chain(entries []savedEntry, request Recovery) []savedEntry {
 }
 
 // lead gives the backups that lead to one; none when one of them is missing.
-func lead(usable map[int64]savedEntry, id int64) []savedEntry {
-	var backwards []savedEntry
+func lead(usable map[int64]*savedEntry, id int64) []*savedEntry {
+	var backwards []*savedEntry
 	for {
 		e, found := usable[id]
 		if !found {
@@ -99,7 +99,7 @@ func lead(usable map[int64]savedEntry, id int64) []savedEntry {
 
 // assign finds the volume of the backup for each volume of the database: they
 // are of the same services in the same order. That HANA does it so is assumed.
-func (r *recovery) assign(e savedEntry) (map[int]int, error) {
+func (r *recovery) assign(e *savedEntry) (map[int]int, error) {
 	type owner struct {
 		volume  int
 		service string
@@ -123,7 +123,7 @@ func (r *recovery) assign(e savedEntry) (map[int]int, error) {
 }
 
 // logsOf gives the log backups of one history.
-func logsOf(entries []savedEntry, history int64) map[int][]logPiece {
+func logsOf(entries []*savedEntry, history int64) map[int][]logPiece {
 	logs := map[int][]logPiece{}
 	for _, e := range entries {
 		if e.State != StateSuccessful || e.Type != TypeLog || e.History != history {

@@ -257,6 +257,12 @@ func (s *System) Crash() []string {
 	return names
 }
 
+// awaitLogs waits until nobody writes log backups; System.mu is not held.
+func (d *database) awaitLogs() {
+	d.logs.Lock()
+	defer d.logs.Unlock()
+}
+
 // interrupt cancels whatever writes backups of d.
 func (d *database) interrupt(cause error) {
 	if d.running != nil {
