@@ -131,15 +131,15 @@ func TestLogArea(t *testing.T) {
 	s := newStory(t)
 	s.then("log", "SIM WORK 'HXE' 2", "SIM LOGBACKUP 'HXE'")
 	s.then("no log backup", "SIM WORK 'HXE' 2")
-	for _, clear := range []bool{false, true} {
+	for _, clearLog := range []bool{false, true} {
 		exec(t, s.db, "ALTER SYSTEM STOP DATABASE HXE")
 		statement, want := s.moments[2].toTime(""), s.moments[1].points
-		if !clear {
+		if !clearLog {
 			statement, want = strings.Replace(statement, "CLEAR LOG", "", 1), s.moments[2].points
 		}
 		exec(t, s.db, statement)
 		if diff := cmp.Diff(want, s.system.Points("HXE")); diff != "" {
-			t.Errorf("clear log %t (-want +got):\n%s", clear, diff)
+			t.Errorf("clear log %t (-want +got):\n%s", clearLog, diff)
 		}
 	}
 }

@@ -254,3 +254,48 @@ func TestBasePaths(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A crash in a burst loses no log that is not in the catalog, and what comes
+// after goes on where the catalog ends.
+func TestCrashDuringABurst(t *testing.T) {
+	system := startSystem(t, nil)
+	db := connect(t, system, "SYSTEM", password, "SYSTEMDB")
+	exec(t, db, "BACKUP DATA FOR HXE USING FILE ('F')")
+	done := make(chan error, 1)
+	go func() { done <- system.LogBurst(t.Context(), "HXE", 1_000_000) }()
+	dir := filepath.Join(system.config.LogDir, "DB_HXE")
+	wait(t, "log backups are written", func() bool {
+		paths, err := filepath.Glob(dir + "/log_backup_2_*")
+		return err == nil && len(paths) > 10
+	})
+	if err := system.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	before := list(t, dir+"/*")
+	if err := <-done; err == nil {
+		t.Error("the burst went on through the crash")
+	}
+	if err := system.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, list(t, dir+"/*")); diff != "" {
+		t.Errorf("files changed after the crash:\n%s", diff)
+	}
+	exec(t, db, "SIM LOGBACKUP 'HXE'")
+	last := map[string]string{"2": "113012992", "3": "113012992"}
+	for _, row := range table(t, db, logRows) {
+		fields := strings.Split(row, "|")
+		if fields[1] != last[fields[0]] {
+			t.Fatalf("after position %s comes %s", last[fields[0]], row)
+		}
+		last[fields[0]] = fields[2]
+		if _, err := os.Stat(fields[3]); err != nil {
+			t.Error(err)
+		}
+	}
+	for volume, point := range system.Points("HXE") {
+		if got := last[strconv.Itoa(volume)]; got != strconv.FormatInt(point.Position, 10) {
+			t.Errorf("log backups of volume %d reach %s of %d", volume, got, point.Position)
+		}
+	}
+}

@@ -70,11 +70,11 @@ func (s *System) beginLogs(name string, cancel context.CancelCauseFunc) (d *data
 	if err != nil {
 		return nil, nil, err
 	}
-	d.logs.Lock()
+	d.logs <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.admitLogs(d); err != nil {
-		d.logs.Unlock()
+		<-d.logs
 		return nil, nil, err
 	}
 	d.endLogs = cancel
@@ -83,7 +83,7 @@ func (s *System) beginLogs(name string, cancel context.CancelCauseFunc) (d *data
 		s.mu.Lock()
 		d.endLogs = nil
 		s.mu.Unlock()
-		d.logs.Unlock()
+		<-d.logs
 		leave()
 	}, nil
 }

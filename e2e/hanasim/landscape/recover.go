@@ -210,8 +210,8 @@ func matches(header files.Header, volume int, from int64, path string) error {
 
 func sameBackup(read []files.Header) error {
 	ids := map[int64]bool{}
-	for _, header := range read {
-		ids[header.BackupID] = true
+	for i := range read {
+		ids[read[i].BackupID] = true
 	}
 	if len(ids) != 1 {
 		return unusable(read[0].BackupID, fmt.Sprintf(", files of backups %v are mixed", slices.Sorted(maps.Keys(ids))))

@@ -90,7 +90,7 @@ type database struct {
 	history int64
 	based   bool // the history has a complete backup
 	broken  []Break
-	logs    sync.Mutex              // held while log backups are written; before System.mu
+	logs    chan struct{}           // holds one while log backups are written; before System.mu
 	endLogs context.CancelCauseFunc // of the log backups under way, or nil
 }
 
@@ -120,7 +120,7 @@ func (s *System) newDatabase(config Database) (*database, error) {
 		return nil, fmt.Errorf("database %q: expected a name of its own", config.Name)
 	}
 	d := &database{
-		name: config.Name, online: true, contents: map[int]files.Content{}, redo: map[int]*redo{},
+		name: config.Name, online: true, contents: map[int]files.Content{}, redo: map[int]*redo{}, logs: make(chan struct{}, 1),
 	}
 	d.id = fmt.Sprintf("%08x-0000-4000-8000-%012x", s.random.Uint32(), s.random.Uint64()>>16)
 	volumes := slices.Clone(config.Volumes)
@@ -251,16 +251,10 @@ func (s *System) Crash() []string {
 		<-settled
 	}
 	for _, d := range databases {
-		d.logs.Lock()   // until what writes log backups has ended
-		d.logs.Unlock() //nolint:staticcheck // nothing is to be done with it
+		d.logs <- struct{}{} // when nobody writes log backups any more
+		<-d.logs
 	}
 	return names
-}
-
-// awaitLogs waits until nobody writes log backups; System.mu is not held.
-func (d *database) awaitLogs() {
-	d.logs.Lock()
-	defer d.logs.Unlock()
 }
 
 // interrupt cancels whatever writes backups of d.

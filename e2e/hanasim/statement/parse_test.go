@@ -106,6 +106,7 @@ func TestSyntaxErrors(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("BACKUP DATA FOR \"a\"\"b\" USING FILE ('/b', 'p''q') COMMENT 'x'")
 	f.Add("SELECT /* 'a' */ 1.5 FROM \"X\" -- end")
+	f.Add("RECOVER DATABASE FOR a UNTIL TIMESTAMP '2020-01-01 00:00:00' USING LOG PATH ('/a','/b') CHECK ACCESS ALL")
 	f.Fuzz(func(t *testing.T, sql string) {
 		tokens, err := Lex(sql)
 		if err != nil {

@@ -84,18 +84,21 @@ func TestServeAndRecoverSystemDB(t *testing.T) {
 		}
 	}
 
-	var said bytes.Buffer
-	recoverSys, err := command()
-	if err != nil {
-		t.Fatal(err)
-	}
-	recoverSys.SetArgs([]string{"recover-sys", "--addr", ready.Control, "--prefix", filepath.Join(dir, "SYSTEMDB", "S"), "--password-file", passwordFile})
-	recoverSys.SetOut(&said)
-	if err := recoverSys.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(said.String(), "recoverSys finished successfully") {
-		t.Errorf("said %q", said.String())
+	path := filepath.Join(dir, "SYSTEMDB", "S")
+	for _, what := range [][]string{{"--prefix", path}, {"--command", "RECOVER DATA USING FILE ('" + path + "') CLEAR LOG"}} {
+		var said bytes.Buffer
+		recoverSys, err := command()
+		if err != nil {
+			t.Fatal(err)
+		}
+		recoverSys.SetArgs(append([]string{"recover-sys", "--addr", ready.Control, "--password-file", passwordFile}, what...))
+		recoverSys.SetOut(&said)
+		if err := recoverSys.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(said.String(), "recoverSys finished successfully") {
+			t.Errorf("%s: said %q", what, said.String())
+		}
 	}
 	stop()
 	if err := <-done; err != nil {
