@@ -123,28 +123,28 @@ func TestBurstOfLogBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("5000 log backups in %s", time.Since(begun))
-	last := map[string]string{}
-	db := connect(t, system, "SYSTEM", password, "SYSTEMDB")
-	rows := table(t, db, logRows)
-	for _, row := range rows {
-		fields := strings.Split(row, "|")
-		if end, found := last[fields[0]]; found && end != fields[1] {
-			t.Fatalf("after position %s comes %s", end, row)
-		}
-		last[fields[0]] = fields[2]
+	shot, err := system.land.Snapshot("HXE") // what the views show, which would take the race detector seconds
+	if err != nil {
+		t.Fatal(err)
 	}
-	names := list(t, filepath.Join(system.config.LogDir, "DB_HXE", "log_backup_[23]_*"))
-	if len(rows) != 5000 || len(names) != 5000 {
-		t.Errorf("%d rows and %d files", len(rows), len(names))
+	last := map[int]int64{2: 113012992, 3: 113012992}
+	count := 0
+	for _, entry := range shot.Entries {
+		if entry.Type != landscape.TypeLog {
+			continue
+		}
+		count++
+		file := entry.Files[0]
+		if log := file.Header.Log; entry.State != "successful" || log.First != last[file.Volume] || log.Last != log.First+64 {
+			t.Fatalf("after position %d of volume %d comes %+v, %s", last[file.Volume], file.Volume, log, entry.State)
+		}
+		last[file.Volume] += 64
+	}
+	if names := list(t, filepath.Join(system.config.LogDir, "DB_HXE", "log_backup_[23]_*")); count != 5000 || len(names) != count {
+		t.Errorf("%d entries and %d files", count, len(names))
 	}
 	if catalogs := list(t, filepath.Join(system.config.LogDir, "DB_HXE", "log_backup_0_*")); len(catalogs) != 2 {
 		t.Errorf("catalog backups %v", catalogs)
-	}
-	want := system.Points("HXE")
-	exec(t, db, "ALTER SYSTEM STOP DATABASE HXE")
-	exec(t, db, "RECOVER DATABASE FOR HXE UNTIL TIMESTAMP '2999-01-01 00:00:00' CLEAR LOG")
-	if diff := cmp.Diff(want, system.Points("HXE")); diff != "" {
-		t.Errorf("recovered (-want +got):\n%s", diff)
 	}
 }
 
