@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -92,6 +93,11 @@ func (m *modelTenant) Recover(ctx context.Context, plan backup.Plan) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// RecoverTo is what no restore of the model's asks for.
+func (m *modelTenant) RecoverTo(context.Context, backup.Recovery) error {
+	return fmt.Errorf("RECOVER DATABASE: %w", errors.ErrUnsupported)
 }
 
 func (m *modelTenant) perform(sink *modelSink, plan backup.Plan) error {

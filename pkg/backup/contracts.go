@@ -270,6 +270,9 @@ type Recoverer interface {
 	// Trigger.Backup. After an error the tenant stays stopped, because its data
 	// may be half replaced.
 	Recover(ctx context.Context, plan Plan) error
+	// RecoverTo issues the statement that r describes, for a stopped tenant.
+	// Errors and ctx are as for Recover.
+	RecoverTo(ctx context.Context, r Recovery) error
 	// Start starts the tenant of plan, if it does not run: RECOVER was seen to
 	// start it by itself.
 	Start(ctx context.Context, plan Plan) error

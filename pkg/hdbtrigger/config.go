@@ -38,6 +38,10 @@ type Config struct {
 	// idle connections within the hours that a backup takes are a known cause of
 	// failed backups.
 	KeepAlive time.Duration
+	// AllowParts lets Plan pass when HANA splits its files (global.ini [backup]
+	// data_backup_max_chunk_size). The plan names the first part of each volume
+	// only, so whoever reads the streams has to find the others.
+	AllowParts bool
 }
 
 // TLS says how the connection is protected. Its zero value is TLS with the

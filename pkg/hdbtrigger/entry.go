@@ -30,16 +30,7 @@ func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEn
 	if err := checkPlan(plan); err != nil {
 		return backup.CatalogEntry{}, err
 	}
-	var entries []backup.CatalogEntry
-	err := t.query(ctx, selectEntry, func(scan func(...any) error) error {
-		var row entryRow
-		if err := row.scan(scan); err != nil {
-			return err
-		}
-		entry, err := row.entry()
-		entries = append(entries, entry)
-		return err
-	}, plan.Database, plan.JobID)
+	entries, err := t.entries(ctx, selectEntry, plan.Database, plan.JobID)
 	switch {
 	case err != nil:
 		return backup.CatalogEntry{}, err
@@ -52,11 +43,43 @@ func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEn
 	return entries[0], nil
 }
 
+// entries reads the answer to one of the questions that begin with
+// selectEntries. The entries have no files.
+func (t *Trigger) entries(ctx context.Context, question string, args ...any) ([]backup.CatalogEntry, error) {
+	var entries []backup.CatalogEntry
+	err := t.query(ctx, question, func(scan func(...any) error) error {
+		var row entryRow
+		if err := scan(row.targets()...); err != nil {
+			return err
+		}
+		entry, err := row.entry()
+		entries = append(entries, entry)
+		return err
+	}, args...)
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// newest reads the answer to one of the questions for a newest entry, or gives
+// backup.ErrNotFound.
+func (t *Trigger) newest(ctx context.Context, question, database string) (backup.CatalogEntry, error) {
+	entries, err := t.entries(ctx, question, database)
+	if err != nil {
+		return backup.CatalogEntry{}, err
+	}
+	if len(entries) == 0 {
+		return backup.CatalogEntry{}, backup.ErrNotFound
+	}
+	return entries[0], nil
+}
+
 func (t *Trigger) files(ctx context.Context, database string, entryID int64) ([]backup.CatalogFile, error) {
 	files := []backup.CatalogFile{}
 	err := t.query(ctx, selectFiles, func(scan func(...any) error) error {
 		var row fileRow
-		if err := row.scan(scan); err != nil {
+		if err := scan(row.targets()...); err != nil {
 			return err
 		}
 		file, err := row.file()

@@ -3,7 +3,6 @@ package hdbtrigger
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -37,9 +36,11 @@ func (t *Trigger) plan(ctx context.Context, database string, kind backup.Kind) (
 	if plan.SID, plan.HANAVersion, err = t.system(ctx); err != nil {
 		return backup.Plan{}, err
 	}
-	for _, check := range []func(context.Context, string) error{
-		t.checkOnline, t.checkPrimary, t.checkChunkSize, t.checkIdle,
-	} {
+	checks := []func(context.Context, string) error{t.checkOnline, t.checkPrimary, t.checkIdle}
+	if !t.allowParts {
+		checks = append(checks, t.checkChunkSize)
+	}
+	for _, check := range checks {
 		if err := check(ctx, name); err != nil {
 			return backup.Plan{}, err
 		}
@@ -59,10 +60,7 @@ func (t *Trigger) plan(ctx context.Context, database string, kind backup.Kind) (
 // system gives SID and version, and makes sure that this is SYSTEMDB: a tenant
 // has a SQL port too, but no SYS_DATABASES.
 func (t *Trigger) system(ctx context.Context) (sid, version string, err error) {
-	var database string
-	err = t.query(ctx, selectSystem, func(scan func(...any) error) error {
-		return scan(&database, &sid, &version)
-	})
+	database, sid, version, err := t.identity(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -70,6 +68,14 @@ func (t *Trigger) system(ctx context.Context) (sid, version string, err error) {
 		return "", "", fmt.Errorf("the SQL port belongs to database %q: expected that of SYSTEMDB, 3<instance>13", database)
 	}
 	return sid, version, nil
+}
+
+// identity says which database answers, of which system.
+func (t *Trigger) identity(ctx context.Context) (database, sid, version string, err error) {
+	err = t.query(ctx, selectSystem, func(scan func(...any) error) error {
+		return scan(&database, &sid, &version)
+	})
+	return database, sid, version, err
 }
 
 // status is M_DATABASES.ACTIVE_STATUS, YES when the database is online.
@@ -102,17 +108,11 @@ func (t *Trigger) checkOnline(ctx context.Context, database string) error {
 
 // checkIdle refuses when a data backup of the database runs: HANA allows one.
 func (t *Trigger) checkIdle(ctx context.Context, database string) error {
-	var busy error
-	err := t.query(ctx, selectRunning, func(scan func(...any) error) error {
-		var id int64
-		var kind string
-		var started sql.NullTime
-		if err := scan(&id, &kind, &started); err != nil {
-			return err
-		}
-		busy = fmt.Errorf("%w: %s with backup id %d, started %s",
-			backup.ErrBusy, kind, id, started.Time.UTC().Format(time.RFC3339))
-		return nil
-	}, database)
-	return errors.Join(err, busy)
+	running, err := t.entries(ctx, selectRunning, database)
+	if err != nil || len(running) == 0 {
+		return err
+	}
+	last := running[len(running)-1]
+	return fmt.Errorf("%w: %s with backup id %d, started %s",
+		backup.ErrBusy, last.EntryType, last.BackupID, last.StartedAt.UTC().Format(time.RFC3339))
 }

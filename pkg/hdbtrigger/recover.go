@@ -51,14 +51,30 @@ func (t *Trigger) Recover(ctx context.Context, plan backup.Plan) error {
 	if err != nil {
 		return err
 	}
-	err = t.execute(ctx, recoverData)
-	if _, answered := errors.AsType[*backup.HANAError](err); answered || errors.Is(err, backup.ErrNotSent) {
-		return fmt.Errorf("recover tenant %s, which is left stopped: %w", plan.Database, err)
+	return recovered(plan.Database, t.execute(ctx, recoverData))
+}
+
+// RecoverTo implements [backup.Recoverer].
+func (t *Trigger) RecoverTo(ctx context.Context, r backup.Recovery) error {
+	if err := checkTenant(r.Database); err != nil {
+		return fmt.Errorf("recover to a point: %w", err)
 	}
+	recoverTo, err := recoveryStatement(r)
 	if err != nil {
-		return fmt.Errorf("recover tenant %s, whether it is recovered is not known: %w", plan.Database, err)
+		return err
 	}
-	return nil
+	return recovered(r.Database, t.execute(ctx, recoverTo))
+}
+
+// recovered says what an error of RECOVER means for the tenant.
+func recovered(tenant string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, answered := errors.AsType[*backup.HANAError](err); answered || errors.Is(err, backup.ErrNotSent) {
+		return fmt.Errorf("recover tenant %s, which is left stopped: %w", tenant, err)
+	}
+	return fmt.Errorf("recover tenant %s, whether it is recovered is not known: %w", tenant, err)
 }
 
 // stopped is what M_DATABASES.ACTIVE_STATUS says of a database that is down.

@@ -66,15 +66,23 @@ func printable(column string, value sql.Null[string]) (string, error) {
 	return value.V, nil
 }
 
-// entryRow is a row of selectEntry.
+// position gives the value of a column that may be NULL, which reads as 0.
+func position(column string, value sql.Null[int64]) (int64, error) {
+	if !value.Valid {
+		return 0, nil
+	}
+	return number(column, value, 0, math.MaxInt64)
+}
+
+// entryRow is a row of entryColumns.
 type entryRow struct {
 	entryID, backupID         sql.Null[int64]
 	kind, state, text, remark sql.Null[string]
 	started, ended            sql.NullTime
 }
 
-func (r *entryRow) scan(scan func(...any) error) error {
-	return scan(&r.entryID, &r.backupID, &r.kind, &r.state, &r.text, &r.remark, &r.started, &r.ended)
+func (r *entryRow) targets() []any {
+	return []any{&r.entryID, &r.backupID, &r.kind, &r.state, &r.text, &r.remark, &r.started, &r.ended}
 }
 
 // entry checks the row. A state that is not known here passes: it is not
@@ -106,14 +114,19 @@ func (r *entryRow) entry() (e backup.CatalogEntry, err error) {
 	return e, nil
 }
 
-// fileRow is a row of selectFiles.
+// fileRow is a row of fileColumns.
 type fileRow struct {
 	volume, size                             sql.Null[int64]
 	source, service, host, destination, path sql.Null[string]
+	redo, first, last                        sql.Null[int64]
+	committed                                sql.NullTime
 }
 
-func (r *fileRow) scan(scan func(...any) error) error {
-	return scan(&r.volume, &r.source, &r.service, &r.host, &r.size, &r.destination, &r.path)
+func (r *fileRow) targets() []any {
+	return []any{
+		&r.volume, &r.source, &r.service, &r.host, &r.size, &r.destination, &r.path,
+		&r.redo, &r.first, &r.last, &r.committed,
+	}
 }
 
 // file checks the row. The files of volumes and of the topology are compared
@@ -137,8 +150,37 @@ func (r *fileRow) file() (f backup.CatalogFile, err error) {
 			return f, err
 		}
 	}
-	err = r.texts(&f, streamed)
+	if err := r.texts(&f, streamed); err != nil {
+		return f, err
+	}
+	err = r.log(&f)
 	return f, err
+}
+
+// log reads what a file says of the log. What it does not say is NULL: a data
+// backup has no range, a log backup no position to begin a recovery at.
+func (r *fileRow) log(f *backup.CatalogFile) (err error) {
+	if f.RedoLogPosition, err = position("REDO_LOG_POSITION", r.redo); err != nil {
+		return err
+	}
+	if f.FirstLogPosition, err = position("FIRST_REDO_LOG_POSITION", r.first); err != nil {
+		return err
+	}
+	if f.LastLogPosition, err = position("LAST_REDO_LOG_POSITION", r.last); err != nil {
+		return err
+	}
+	switch {
+	case r.first.Valid && !r.last.Valid:
+		return &columnError{"LAST_REDO_LOG_POSITION", nil}
+	case r.last.Valid && !r.first.Valid:
+		return &columnError{"FIRST_REDO_LOG_POSITION", nil}
+	case f.LastLogPosition < f.FirstLogPosition:
+		return &columnError{"LAST_REDO_LOG_POSITION", f.LastLogPosition}
+	}
+	if r.committed.Valid {
+		f.LastCommit = r.committed.Time
+	}
+	return nil
 }
 
 func (r *fileRow) texts(f *backup.CatalogFile, streamed bool) error {
@@ -163,4 +205,22 @@ func (r *fileRow) texts(f *backup.CatalogFile, streamed bool) error {
 		}
 	}
 	return nil
+}
+
+// breakRow is a row of selectBroken.
+type breakRow struct {
+	at              sql.NullTime
+	reason, message sql.Null[string]
+}
+
+// value checks the row. HANA's message is free text.
+func (r *breakRow) value() (b backup.Break, err error) {
+	if !r.at.Valid || r.at.Time.IsZero() {
+		return b, &columnError{"UTC_TIME", nil}
+	}
+	if b.Reason, err = word("REASON", r.reason); err != nil {
+		return b, err
+	}
+	b.At, b.Message = r.at.Time, r.message.V
+	return b, nil
 }

@@ -107,6 +107,14 @@ func TestFileRow(t *testing.T) {
 		{"no destination", func(r *fileRow) { r.destination.Valid = false }, "DESTINATION_TYPE_NAME"},
 		{"host with an escape", func(r *fileRow) { r.host.V = "\x1b]0;x\a" }, "HOST"},
 		{"service with a tab", func(r *fileRow) { r.service.V = "index\tserver" }, "SERVICE_TYPE_NAME"},
+		{"positions of the log", func(r *fileRow) { r.redo, r.first, r.last = is(int64(7)), is(int64(5)), is(int64(9)) }, ""},
+		{"a log backup that is empty", func(r *fileRow) { r.first, r.last = is(int64(5)), is(int64(5)) }, ""},
+		{"negative position", func(r *fileRow) { r.redo = is(int64(-1)) }, "REDO_LOG_POSITION"},
+		{"negative first position", func(r *fileRow) { r.first, r.last = is(int64(-1)), is(int64(1)) }, "FIRST_REDO_LOG_POSITION"},
+		{"negative last position", func(r *fileRow) { r.first, r.last = is(int64(0)), is(int64(-1)) }, "LAST_REDO_LOG_POSITION"},
+		{"positions that run backwards", func(r *fileRow) { r.first, r.last = is(int64(2)), is(int64(1)) }, "LAST_REDO_LOG_POSITION"},
+		{"a first position only", func(r *fileRow) { r.first = is(int64(2)) }, "LAST_REDO_LOG_POSITION"},
+		{"a last position only", func(r *fileRow) { r.last = is(int64(2)) }, "FIRST_REDO_LOG_POSITION"},
 		{"the backup of the catalog may lack all of it", func(r *fileRow) { *r = fileRow{source: is(backup.SourceCatalog)} }, ""},
 		{"but not have nonsense", func(r *fileRow) { *r = fileRow{source: is(backup.SourceCatalog), size: is(int64(-1))} }, "BACKUP_SIZE"},
 	}
@@ -173,7 +181,12 @@ func FuzzCatalogRows(f *testing.F) {
 		row := entryRow{count(first), count(second), text(a), text(b), text(c), text(c), moment(started), moment(ended)}
 		checkFuzzedEntry(t, row)
 		bit = 0
-		checkFuzzedFile(t, fileRow{count(first), count(second), text(a), text(c), text(c), text(c), text(b)})
+		checkFuzzedFile(t, fileRow{
+			count(first), count(second), text(a), text(c), text(c), text(c), text(b),
+			count(first), count(second), count(started), moment(ended),
+		})
+		bit = 0
+		checkFuzzedBreak(t, breakRow{moment(started), text(a), text(b)})
 	})
 }
 
@@ -199,6 +212,7 @@ func checkFuzzedFile(t *testing.T, row fileRow) {
 	if err != nil {
 		expectAnyColumn(t, err, []string{
 			"SOURCE_TYPE_NAME", "SOURCE_ID", "BACKUP_SIZE", "SERVICE_TYPE_NAME", "HOST", "DESTINATION_TYPE_NAME", "DESTINATION_PATH",
+			"REDO_LOG_POSITION", "FIRST_REDO_LOG_POSITION", "LAST_REDO_LOG_POSITION",
 		})
 		return
 	}
@@ -209,10 +223,26 @@ func checkFuzzedFile(t *testing.T, row fileRow) {
 	if row.volume.Valid && int64(file.VolumeID) != row.volume.V || row.size.Valid && file.Size != row.size.V {
 		t.Errorf("%+v is not %+v", file, row)
 	}
-	if file.VolumeID < 0 || file.Size < 0 {
+	if file.VolumeID < 0 || file.Size < 0 || file.RedoLogPosition < 0 || file.FirstLogPosition < 0 || file.LastLogPosition < file.FirstLogPosition {
 		t.Errorf("%+v", file)
 	}
+	if row.first.V != file.FirstLogPosition && row.first.Valid || row.last.V != file.LastLogPosition && row.last.Valid || row.first.Valid != row.last.Valid {
+		t.Errorf("%+v is not %+v", file, row)
+	}
 	expectPrintable(t, file.SourceType, file.Service, file.Host, file.DestinationType, file.Path)
+}
+
+func checkFuzzedBreak(t *testing.T, row breakRow) {
+	t.Helper()
+	b, err := row.value()
+	if err != nil {
+		expectAnyColumn(t, err, []string{"UTC_TIME", "REASON"})
+		return
+	}
+	if b.At.IsZero() || !b.At.Equal(row.at.Time) || b.Reason != row.reason.V || b.Reason == "" {
+		t.Errorf("%+v is not %+v", b, row)
+	}
+	expectPrintable(t, b.Reason)
 }
 
 func expectAnyColumn(t *testing.T, err error, columns []string) {

@@ -15,6 +15,7 @@ const (
 	kindCancel  = "BACKUP CANCEL"
 	kindDelete  = "BACKUP CATALOG DELETE"
 	kindRecover = "RECOVER DATA"
+	kindUntil   = "RECOVER DATABASE"
 	kindStop    = "ALTER SYSTEM STOP DATABASE"
 	kindStart   = "ALTER SYSTEM START DATABASE"
 	kindSelect  = "SELECT"
@@ -78,8 +79,8 @@ func databaseStatement(kind, database string) (statement, error) {
 // cancelStatement builds BACKUP CANCEL. That it takes a tenant's backup id
 // without naming the tenant was tried with the simulator only.
 func cancelStatement(backupID int64) (statement, error) {
-	if backupID <= 0 {
-		return statement{}, fmt.Errorf("build %s: backup id %d: expected epoch milliseconds", kindCancel, backupID)
+	if err := checkBackupID(backupID); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindCancel, err)
 	}
 	return statement{kindCancel, "BACKUP CANCEL " + strconv.FormatInt(backupID, 10)}, nil
 }
@@ -92,8 +93,8 @@ func deleteStatement(plan backup.Plan, backupID int64) (statement, error) {
 	if err := checkDatabase(plan.Database); err != nil {
 		return statement{}, fmt.Errorf("build %s: %w", kindDelete, err)
 	}
-	if backupID <= 0 {
-		return statement{}, fmt.Errorf("build %s: backup id %d: expected epoch milliseconds", kindDelete, backupID)
+	if err := checkBackupID(backupID); err != nil {
+		return statement{}, fmt.Errorf("build %s: %w", kindDelete, err)
 	}
 	text := kindDelete
 	if plan.Database != backup.SystemDB {
@@ -140,6 +141,13 @@ func checkTenant(name string) error {
 	return nil
 }
 
+func checkBackupID(id int64) error {
+	if id < 1 || id > maxBackupID {
+		return fmt.Errorf("backup id %d: expected epoch milliseconds", id)
+	}
+	return nil
+}
+
 func errKind(kind backup.Kind) error {
 	return fmt.Errorf("kind %q: expected complete, differential or incremental", kind)
 }
@@ -147,38 +155,3 @@ func errKind(kind backup.Kind) error {
 func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 func literal(value string) string { return `'` + strings.ReplaceAll(value, `'`, `''`) + `'` }
-
-// The questions. Every value is a parameter; they read only, so database/sql
-// may send them again. Times come from the UTC columns: the SYS ones are in
-// the server's zone, which the driver does not know.
-const (
-	selectPing = `SELECT 1 FROM DUMMY`
-
-	selectSystem = `SELECT DATABASE_NAME, SYSTEM_ID, VERSION FROM SYS.M_DATABASE`
-
-	selectStatus = `SELECT ACTIVE_STATUS FROM SYS.M_DATABASES WHERE DATABASE_NAME = ?`
-
-	selectParameter = `SELECT KEY, VALUE, LAYER_NAME, TENANT_NAME FROM SYS.M_INIFILE_CONTENTS` +
-		` WHERE FILE_NAME = 'global.ini' AND SECTION = ?`
-
-	selectReplication = `SELECT COUNT(*) FROM SYS.M_SERVICE_REPLICATION`
-
-	selectRunning = `SELECT BACKUP_ID, ENTRY_TYPE_NAME, UTC_START_TIME FROM SYS_DATABASES.M_BACKUP_CATALOG` +
-		` WHERE DATABASE_NAME = ? AND STATE_NAME IN ('running', 'cancel pending')` +
-		` AND ENTRY_TYPE_NAME IN ('complete data backup', 'differential data backup', 'incremental data backup', 'data snapshot')` +
-		` ORDER BY BACKUP_ID`
-
-	selectVolumes = `SELECT V.VOLUME_ID, V.HOST, V.PORT, V.SERVICE_NAME, S.ACTIVE_STATUS, S.COORDINATOR_TYPE` +
-		` FROM SYS_DATABASES.M_VOLUMES V LEFT JOIN SYS_DATABASES.M_SERVICES S` +
-		` ON S.DATABASE_NAME = V.DATABASE_NAME AND S.HOST = V.HOST AND S.PORT = V.PORT` +
-		` WHERE V.DATABASE_NAME = ? ORDER BY V.VOLUME_ID`
-
-	selectEstimates = `SELECT HOST, PORT, SERVICE_NAME, ESTIMATED_SIZE FROM SYS_DATABASES.M_BACKUP_SIZE_ESTIMATIONS` +
-		` WHERE DATABASE_NAME = ? AND ENTRY_TYPE_NAME = ?`
-
-	selectEntry = `SELECT ENTRY_ID, BACKUP_ID, ENTRY_TYPE_NAME, STATE_NAME, MESSAGE, "COMMENT", UTC_START_TIME, UTC_END_TIME` +
-		` FROM SYS_DATABASES.M_BACKUP_CATALOG WHERE DATABASE_NAME = ? AND "COMMENT" = ? ORDER BY BACKUP_ID`
-
-	selectFiles = `SELECT SOURCE_ID, SOURCE_TYPE_NAME, SERVICE_TYPE_NAME, HOST, BACKUP_SIZE, DESTINATION_TYPE_NAME, DESTINATION_PATH` +
-		` FROM SYS_DATABASES.M_BACKUP_CATALOG_FILES WHERE DATABASE_NAME = ? AND ENTRY_ID = ? ORDER BY SOURCE_ID, DESTINATION_PATH`
-)

@@ -26,6 +26,8 @@ type Trigger struct {
 	short   *sql.DB // SELECTs: pooled, with a time limit
 	long    *sql.DB // everything else: never pooled, no time limit
 
+	allowParts bool
+
 	mu      sync.Mutex // guards closed and the adding to running
 	closed  bool
 	closing chan struct{}
@@ -47,7 +49,10 @@ func New(config Config, log *zap.Logger, metrics *Metrics) (*Trigger, error) {
 			config: config, timeout: timeout, gate: gate, metrics: metrics, log: driverLog(log),
 		})
 	}
-	t := &Trigger{log: log, metrics: metrics, short: pool(queryTimeout), long: pool(0), closing: make(chan struct{})}
+	t := &Trigger{
+		log: log, metrics: metrics, short: pool(queryTimeout), long: pool(0),
+		allowParts: config.AllowParts, closing: make(chan struct{}),
+	}
 	t.short.SetMaxOpenConns(4)
 	t.short.SetMaxIdleConns(1)
 	t.short.SetConnMaxIdleTime(time.Minute)
