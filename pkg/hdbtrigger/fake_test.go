@@ -28,6 +28,7 @@ type scripted struct {
 	password string
 	logins   int
 	rows     map[string][][]any
+	refusals map[string]int // codes, by view
 	sent     []string
 	// execute answers everything but SELECTs.
 	execute func(ctx context.Context, statement string) error
@@ -39,7 +40,7 @@ func startScripted(t *testing.T, tlsConfig *tls.Config) (*scripted, Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scripted{engine: engine, password: "secret", rows: usualRows()}
+	s := &scripted{engine: engine, password: "secret", rows: usualRows(), refusals: map[string]int{}}
 	s.execute = func(context.Context, string) error { return nil }
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,6 +72,13 @@ func (s *scripted) set(view string, rows ...[]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows[view] = rows
+}
+
+// refuse makes HANA answer a question for a view with an error.
+func (s *scripted) refuse(view string, code int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusals[view] = code
 }
 
 func (s *scripted) statements() []string {
@@ -107,6 +115,9 @@ func (s *scripted) Open(_, user string) (wire.Session, error) {
 func (s *scripted) Rows(_ context.Context, schema, view string) ([][]any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if code := s.refusals[schema+"."+view]; code != 0 {
+		return nil, &wire.Error{Code: code, State: "HY000", Text: "no " + view}
+	}
 	return s.rows[schema+"."+view], nil
 }
 

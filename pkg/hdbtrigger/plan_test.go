@@ -42,6 +42,14 @@ func TestPlanListsTheStreams(t *testing.T) {
 				stream(3, "indexserver", "host1", 30), stream(5, "indexserver", "host2", 0),
 			},
 		}},
+		// M_BACKUP_SIZE_ESTIMATIONS has no rows for it before the first complete one.
+		{"a delta without a base has none", "HXE", backup.KindIncremental, backup.Plan{
+			Database: "HXE", Kind: backup.KindIncremental,
+			Streams: []backup.Stream{
+				stream(0, "indexserver", "host2", 0), stream(2, "xsengine", "host1", 0),
+				stream(3, "indexserver", "host1", 0), stream(5, "indexserver", "host2", 0),
+			},
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,6 +141,28 @@ func TestPlanIsRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who finds the further parts of a volume by itself may let HANA split files.
+func TestPlanAllowsParts(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		hana, config := startScripted(t, nil)
+		hana.set("SYS.M_INIFILE_CONTENTS", ini("SYSTEM", "", "backup", keyChunkSize, "60"))
+		config.AllowParts = allowed
+		trigger := newTrigger(t, config)
+		plan, err := trigger.Plan(t.Context(), "HXE", backup.KindComplete)
+		if (err == nil) != allowed {
+			t.Errorf("parts allowed %v: %v", allowed, err)
+		}
+		if allowed && len(plan.Streams) != 4 {
+			t.Errorf("%+v: expected the first part of each volume", plan.Streams)
+		}
+		// Nothing else is let pass with it.
+		hana.set("SYS_DATABASES.M_BACKUP_CATALOG", catalogRow("HXE", "other", "running", "complete data backup", 1755519941920, nil))
+		if _, err := trigger.Plan(t.Context(), "HXE", backup.KindComplete); !errors.Is(err, backup.ErrBusy) {
+			t.Errorf("parts allowed %v, a backup runs: %v", allowed, err)
+		}
 	}
 }
 

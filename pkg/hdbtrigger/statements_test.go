@@ -1,9 +1,11 @@
 package hdbtrigger
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -173,6 +175,8 @@ func FuzzStatements(f *testing.F) {
 	f.Add(`X" USING FILE ('/tmp/x`, "complete", "/a", "p", "j", int64(1))
 	f.Add("SYSTEMDB", "incremental", "/a'b", "p')--", "j'; --", int64(-1))
 	f.Add("A", "log", "/a/../b", "p q", "", int64(0))
+	f.Add("HXE", "HXE", "/hana/backup", "PRD", "PR1", int64(1755519941))
+	f.Add("SYSTEMDB", "H'E", "/hana/backup", "", "", int64(253_402_300_800))
 	f.Fuzz(func(t *testing.T, database, kind, directory, prefix, job string, id int64) {
 		plan := backup.Plan{Database: database, Kind: backup.Kind(kind), Directory: directory, Prefix: prefix, JobID: job}
 		file := []string{"USING", "FILE", "(", "'" + directory + "/" + prefix, ")"}
@@ -191,6 +195,10 @@ func FuzzStatements(f *testing.F) {
 			want := append([]string{"RECOVER", "DATA", "FOR", `"` + database}, file...)
 			expectTokens(t, s.text, append(want, "CLEAR", "LOG"))
 		}
+		checkRecoveries(t, backup.Recovery{
+			SID: kind, Database: database, Source: prefix, SourceSID: job, Until: time.Unix(id, 0), BackupID: id,
+			CatalogPath: directory, LogPaths: []string{directory, directory + "/" + prefix}[:1+len(job)%2], DataPath: directory + "/" + prefix,
+		})
 		if s, err := databaseStatement(kindStop, database); err == nil {
 			expectTokens(t, s.text, []string{"ALTER", "SYSTEM", "STOP", "DATABASE", `"` + database})
 		}
@@ -208,6 +216,42 @@ func FuzzStatements(f *testing.F) {
 		// Quoting alone must hold too, should a grammar ever become wider.
 		expectTokens(t, identifier(database)+literal(prefix), []string{`"` + database, "'" + prefix})
 	})
+}
+
+// checkRecoveries checks both statements that r may describe.
+func checkRecoveries(t *testing.T, r backup.Recovery) {
+	t.Helper()
+	begin := func(kind string) []string {
+		if r.Database == backup.SystemDB {
+			return []string{"RECOVER", kind}
+		}
+		return []string{"RECOVER", kind, "FOR", `"` + r.Database}
+	}
+	path := func(what string, paths ...string) []string {
+		list := []string{"USING", what, "PATH"}
+		for i, p := range paths {
+			list = append(list, []string{"(", ","}[min(i, 1)], "'"+p)
+		}
+		return append(list, ")")
+	}
+	id := []string{"USING", "BACKUP_ID", strconv.FormatInt(r.BackupID, 10)}
+	var source []string
+	if database, sid := sourceOf(r); database != r.Database || sid != r.SID {
+		source = []string{"USING", "SOURCE", "'" + database + "@" + sid}
+	}
+	if text, err := RecoverText(r); err == nil {
+		until := []string{"UNTIL", "TIMESTAMP", "'" + r.Until.UTC().Format("2006-01-02 15:04:05"), "CLEAR", "LOG"}
+		if r.BackupID == 0 {
+			id = nil
+		}
+		expectTokens(t, text, slices.Concat(begin("DATABASE"), until, source,
+			path("CATALOG", r.CatalogPath), path("LOG", r.LogPaths...), path("DATA", r.DataPath), id))
+	}
+	r.Until = time.Time{}
+	if text, err := RecoverText(r); err == nil {
+		expectTokens(t, text, slices.Concat(begin("DATA"), id, source,
+			path("CATALOG", r.CatalogPath), path("DATA", r.DataPath), []string{"CLEAR", "LOG"}))
+	}
 }
 
 func expectTokens(t *testing.T, text string, want []string) {
