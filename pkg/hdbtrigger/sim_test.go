@@ -127,8 +127,8 @@ func checkEntry(t *testing.T, plan backup.Plan, entry backup.CatalogEntry, befor
 		t.Errorf("from %s to %s, expected UTC after %s", entry.StartedAt, entry.EndedAt, before)
 	}
 	files := map[string]backup.CatalogFile{}
-	for _, f := range entry.Files {
-		files[f.Path] = f
+	for i := range entry.Files {
+		files[entry.Files[i].Path] = entry.Files[i]
 	}
 	for _, s := range plan.Streams {
 		path := plan.Directory + "/" + plan.FileName(s.StreamID)
@@ -146,7 +146,10 @@ func checkEntry(t *testing.T, plan backup.Plan, entry backup.CatalogEntry, befor
 		}
 		want := backup.CatalogFile{
 			VolumeID: s.VolumeID, SourceType: source, Service: s.Service, Host: s.Host,
-			Size: int64(len(content)), DestinationType: "file", Path: path,
+			Size: int64(len(content)), DestinationType: "file", Path: path, RedoLogPosition: files[path].RedoLogPosition,
+		}
+		if (source == backup.SourceVolume) != (want.RedoLogPosition > 0) {
+			t.Errorf("%s: redo log position %d", path, want.RedoLogPosition)
 		}
 		if diff := cmp.Diff(want, files[path]); diff != "" {
 			t.Error(diff)
