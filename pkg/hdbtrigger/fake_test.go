@@ -67,6 +67,15 @@ func startScripted(t *testing.T, tlsConfig *tls.Config) (*scripted, Config) {
 	}
 }
 
+// reset makes it as good as new for the next case of a table: what a start and
+// a login cost counts under the race detector.
+func (s *scripted) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows, s.refusals, s.sent = usualRows(), map[string]int{}, nil
+	s.execute = func(context.Context, string) error { return nil }
+}
+
 // set replaces the rows of a view.
 func (s *scripted) set(view string, rows ...[]any) {
 	s.mu.Lock()

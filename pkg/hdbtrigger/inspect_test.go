@@ -137,11 +137,13 @@ func TestInspectGoesOn(t *testing.T) {
 		}, []string{AskBroken}, "column UTC_TIME"},
 		{"user and clock", refuse("SYS.DUMMY", 258), []string{AskClock, AskUser}, "258"},
 	}
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
+			hana.reset()
 			tt.prepare(hana)
-			got, err := newTrigger(t, config).Inspect(t.Context(), "HXE")
+			got, err := trigger.Inspect(t.Context(), "HXE")
 			if err != nil {
 				t.Fatal(err)
 			}

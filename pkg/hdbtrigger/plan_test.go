@@ -122,13 +122,15 @@ func TestPlanIsRefused(t *testing.T) {
 			h.set("SYS_DATABASES.M_SERVICES", serviceRow("HXE", "host1", 30040, "indexserver", "NO", "MASTER"))
 		}, "HXE", backup.KindComplete, nil, []string{"xsengine at host1:30043", "not active"}},
 	}
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
+			hana.reset()
 			if tt.prepare != nil {
 				tt.prepare(hana)
 			}
-			_, err := newTrigger(t, config).Plan(t.Context(), tt.database, tt.kind)
+			_, err := trigger.Plan(t.Context(), tt.database, tt.kind)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -195,11 +197,13 @@ func TestPlanIsAccepted(t *testing.T) {
 				catalogRow("HXE", "", "failed", "complete data backup", 1755519941922, nil))
 		}},
 	}
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
+			hana.reset()
 			tt.prepare(hana)
-			if _, err := newTrigger(t, config).Plan(t.Context(), "HXE", backup.KindComplete); err != nil {
+			if _, err := trigger.Plan(t.Context(), "HXE", backup.KindComplete); err != nil {
 				t.Error(err)
 			}
 		})

@@ -132,6 +132,8 @@ func TestFileRow(t *testing.T) {
 func TestCatalogWithNulls(t *testing.T) {
 	const id = 1755519941920
 	plan := samplePlan(nil)
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	good := catalogRow("HXE", plan.JobID, "successful", "complete data backup", id, time.UnixMilli(id+1).UTC())
 	file := []any{"HXE", int64(id + 1), int64(id), int64(3), "volume", "host1", "indexserver", int64(4096), "file", "/hana/backup/PS", nil, nil, nil, nil, nil}
 	without := func(row []any, at int) []any {
@@ -154,10 +156,9 @@ func TestCatalogWithNulls(t *testing.T) {
 		{"no path", good, without(file, 9), "column DESTINATION_PATH is NULL"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
 			hana.set("SYS_DATABASES.M_BACKUP_CATALOG", tt.row)
 			hana.set("SYS_DATABASES.M_BACKUP_CATALOG_FILES", tt.file)
-			_, err := newTrigger(t, config).Entry(t.Context(), plan)
+			_, err := trigger.Entry(t.Context(), plan)
 			if (tt.mention == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.mention)) {
 				t.Errorf("got %v, expected %q", err, tt.mention)
 			}

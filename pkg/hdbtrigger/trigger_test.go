@@ -253,11 +253,13 @@ func TestCancel(t *testing.T) {
 		{"ended", [][]any{catalogRow("HXE", plan.JobID, "failed", "complete data backup", id, nil)}, nil},
 		{"being canceled", [][]any{catalogRow("HXE", plan.JobID, "cancel pending", "complete data backup", id, nil)}, nil},
 	}
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
+			hana.reset()
 			hana.set("SYS_DATABASES.M_BACKUP_CATALOG", tt.rows...)
-			if err := newTrigger(t, config).Cancel(t.Context(), plan); err != nil {
+			if err := trigger.Cancel(t.Context(), plan); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(tt.want, hana.statements()); diff != "" {
@@ -328,9 +330,11 @@ func TestRecover(t *testing.T) {
 		{"connection lost", "YES", map[string]string{stop: "NO"}, map[string]error{recovery: wire.ErrHangUp}, []string{stop, recovery}, "not known"},
 		{"STOP fails", "YES", nil, map[string]error{stop: failure(258)}, []string{stop}, "nothing was recovered"},
 	}
+	hana, config := startScripted(t, nil)
+	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hana, config := startScripted(t, nil)
+			hana.reset()
 			status := func(s string) { hana.set("SYS.M_DATABASES", []any{"HXE", "", s, "", "", "", ""}) }
 			status(tt.status)
 			hana.execute = func(_ context.Context, text string) error {
@@ -339,7 +343,7 @@ func TestRecover(t *testing.T) {
 				}
 				return tt.fails[text]
 			}
-			err := recoverTenant(t.Context(), newTrigger(t, config), samplePlan(nil))
+			err := recoverTenant(t.Context(), trigger, samplePlan(nil))
 			if (tt.mention == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.mention)) {
 				t.Errorf("error %v, expected %q in it", err, tt.mention)
 			}
@@ -349,8 +353,8 @@ func TestRecover(t *testing.T) {
 		})
 	}
 	t.Run("unknown tenant", func(t *testing.T) {
-		hana, config := startScripted(t, nil)
-		err := recoverTenant(t.Context(), newTrigger(t, config), samplePlan(func(p *backup.Plan) { p.Database = "NOPE" }))
+		hana.reset()
+		err := recoverTenant(t.Context(), trigger, samplePlan(func(p *backup.Plan) { p.Database = "NOPE" }))
 		if !errors.Is(err, backup.ErrNotFound) || len(hana.statements()) > 0 {
 			t.Errorf("%v, sent %q", err, hana.statements())
 		}
