@@ -1,0 +1,121 @@
+package spool
+
+import (
+	"encoding/binary"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// overflow is what the kernel queues after 16384 events that nobody read
+// (inotify(7)); no test wants to make so many.
+func overflow() []event { return []event{{mask: unix.IN_Q_OVERFLOW}} }
+
+func inside(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "spool-test-") //nolint:usetesting // t.TempDir has the test's name in its path
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLostEventsLeadToAScan(t *testing.T) {
+	dir := inside(t)
+	p := backup.Plan{Directory: dir, Prefix: "P", Kind: backup.KindComplete}
+	s := NewSource(Config{Directory: dir, Rescan: time.Hour}, nil, nil)
+	must(t, s.Prepare(t.Context(), p))
+	defer func() { must(t, s.Close()) }()
+
+	s.mu.Lock() // keeps the real events away
+	defer s.mu.Unlock()
+	s.handle(overflow())
+	if len(s.streams) != 0 || s.intrusion != nil {
+		t.Fatalf("an overflow alone: %v, %v", s.streams, s.intrusion)
+	}
+	must(t, os.WriteFile(dir+"/P_databackup_4_1", []byte("x"), 0o600))
+	_, err := s.events.read() // those are lost
+	must(t, err)
+	for range 3 {
+		s.handle(overflow())
+	}
+	if len(s.streams) != 1 || s.streams[0].report.VolumeID != 4 {
+		t.Fatalf("streams %v, want the one whose events were lost", s.streams)
+	}
+	if s.streams[0].over {
+		t.Error("scans that follow each other at once finished a file")
+	}
+	s.catchUp(true)
+	if s.streams[0].over {
+		t.Error("the first timed scan finished a file")
+	}
+	s.catchUp(true)
+	if !s.streams[0].over {
+		t.Error("the second timed scan did not finish it")
+	}
+}
+
+// TestRemoveNeverTakesAnotherFile has HANA rename its file onto the name at the
+// worst moment: after the first look and before the file is moved aside.
+func TestRemoveNeverTakesAnotherFile(t *testing.T) {
+	dir := inside(t)
+	must(t, os.WriteFile(dir+"/file", []byte("old"), 0o600))
+	d, err := openDirectory(dir, dir, nil)
+	must(t, err)
+	defer func() { must(t, d.close()) }()
+	old, err := d.look("file")
+	must(t, err)
+	must(t, os.WriteFile(dir+"/.file", []byte("HANA's"), 0o600))
+	must(t, os.Rename(dir+"/.file", dir+"/file"))
+	removed, err := d.takeAside(old.File)
+	if removed || err != nil {
+		t.Errorf("removed %t, error %v", removed, err)
+	}
+	if data, err := os.ReadFile(dir + "/file"); err != nil || string(data) != "HANA's" {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+	if names, err := d.list(func(string) bool { return true }); err != nil || len(names) != 1 {
+		t.Errorf("left %v, %v", names, err)
+	}
+}
+
+// FuzzParseEvents has the kernel say anything.
+func FuzzParseEvents(f *testing.F) {
+	one := make([]byte, unix.SizeofInotifyEvent, 64)
+	binary.NativeEndian.PutUint32(one[4:], unix.IN_CREATE)
+	binary.NativeEndian.PutUint32(one[12:], 16)
+	one = append(one, "name\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	f.Add([]byte{})
+	f.Add(one)
+	f.Add(append(slices.Clip(one), one...))
+	f.Add(one[:20])
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, buf []byte) {
+		events := parseEvents(buf)
+		if len(events) > len(buf)/unix.SizeofInotifyEvent {
+			t.Errorf("%d events in %d bytes", len(events), len(buf))
+		}
+	})
+}
+
+func TestParseEvents(t *testing.T) {
+	one := make([]byte, unix.SizeofInotifyEvent, 64)
+	binary.NativeEndian.PutUint32(one[4:], unix.IN_CREATE)
+	binary.NativeEndian.PutUint32(one[12:], 8)
+	one = append(one, "name\x00\x00\x00\x00"...)
+	got := parseEvents(append(slices.Clip(one), one...))
+	if len(got) != 2 || got[1] != (event{unix.IN_CREATE, "name"}) {
+		t.Errorf("got %v", got)
+	}
+}

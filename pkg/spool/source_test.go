@@ -1,0 +1,520 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
+)
+
+// TestWaysOfWriting has HANA write in every way that was seen or is thinkable.
+func TestWaysOfWriting(t *testing.T) {
+	t.Parallel()
+	data := pattern(3<<20 + 100)
+	plain := func(path string) error { return os.WriteFile(path, data, 0o640) }
+	for name, c := range map[string]struct {
+		write func(p backup.Plan) error
+		// scans says that only scans can tell that the file is finished.
+		scans bool
+	}{
+		"a hidden name and O_DIRECT": {func(p backup.Plan) error {
+			return hana(p.Directory, p.FileName(id(0)), data)
+		}, false},
+		"the final name at once": {func(p backup.Plan) error { return plain(finalPath(p, 0)) }, false},
+		"the final name, opened before": {func(p backup.Plan) error {
+			return errors.Join(os.WriteFile(finalPath(p, 0), nil, 0o640), plain(finalPath(p, 0)))
+		}, false},
+		"renamed before it is closed": {func(p backup.Plan) error {
+			f, err := os.Create(hiddenPath(p, 0))
+			if err != nil {
+				return err
+			}
+			_, err = f.Write(data[:1000])
+			err = errors.Join(err, os.Rename(hiddenPath(p, 0), finalPath(p, 0)))
+			_, errRest := f.Write(data[1000:])
+			return errors.Join(err, errRest, f.Close())
+		}, false},
+		"a retry after a failure": {func(p backup.Plan) error {
+			return errors.Join(regular(hiddenPath(p, 0)), os.Remove(hiddenPath(p, 0)),
+				plain(hiddenPath(p, 0)), os.Rename(hiddenPath(p, 0), finalPath(p, 0)))
+		}, false},
+		"over a pipe at the final name": {func(p backup.Plan) error {
+			return errors.Join(unix.Mkfifo(finalPath(p, 0), 0o600), plain(hiddenPath(p, 0)),
+				os.Rename(hiddenPath(p, 0), finalPath(p, 0)))
+		}, false},
+		"instead of pipes at both names": {func(p backup.Plan) error {
+			return errors.Join(unix.Mkfifo(finalPath(p, 0), 0o600), unix.Mkfifo(hiddenPath(p, 0), 0o600),
+				os.Remove(hiddenPath(p, 0)), plain(hiddenPath(p, 0)), os.Rename(hiddenPath(p, 0), finalPath(p, 0)))
+		}, false},
+		"a name of its own, then renamed": {func(p backup.Plan) error {
+			other := filepath.Join(p.Directory, "other")
+			return errors.Join(plain(other), os.Rename(other, finalPath(p, 0)))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			change := func(*spool.Config) {}
+			if c.scans {
+				change = scanOften
+			}
+			s, p := prepared(t, 1, change)
+			end := fetch(t, s, stream(0))
+			must(t, c.write(p))
+			got := receive(t, "the end", end)
+			must(t, got.err)
+			same(t, got.data, data)
+
+			report := s.Report()[0]
+			if report.OpenedAt.IsZero() || report.ClosedAt.Before(report.OpenedAt) {
+				t.Errorf("opened %v, closed %v", report.OpenedAt, report.ClosedAt)
+			}
+			want := backup.StreamReport{
+				StreamID: id(0), Path: finalPath(p, 0), Opens: 1, Complete: 1,
+				Bytes: int64(len(data)), Written: int64(len(data)), Door: "spool",
+			}
+			if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(report, "OpenedAt", "ClosedAt")); diff != "" {
+				t.Errorf("report (-want +got):\n%s", diff)
+			}
+			must(t, s.Close())
+			must(t, s.Watch(t.Context()))
+			if diff := cmp.Diff([]string{p.FileName(id(0))}, names(t, p.Directory)); diff != "" {
+				t.Errorf("files after Close (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNotFinished has a file that is not finished: Open waits, and the report
+// shows that HANA is moving.
+func TestNotFinished(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		path  func(p backup.Plan, volume int) string
+		write int
+		close bool
+	}{
+		"hidden and open":   {hiddenPath, 5000, false},
+		"hidden and closed": {hiddenPath, 5000, true},
+		"final and open":    {finalPath, 5000, false},
+		"final and empty":   {finalPath, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := prepared(t, 1)
+			end := fetch(t, s, stream(0))
+			f, err := os.Create(c.path(p, 0))
+			must(t, err)
+			_, err = f.Write(pattern(c.write))
+			must(t, err)
+			if c.close {
+				must(t, f.Close())
+			}
+			eventually(t, "the file's appearance", func() bool { return s.Report()[0].Path == c.path(p, 0) })
+			if r := s.Report()[0]; r.Written != int64(c.write) || r.Opens != 0 || r.Bytes != 0 {
+				t.Errorf("report %+v", r)
+			}
+			pending(t, "Open", end)
+			must(t, s.Close())
+			if got := receive(t, "the end", end); !errors.Is(got.err, spool.ErrClosed) {
+				t.Errorf("got %v, want ErrClosed", got.err)
+			}
+			if !c.close {
+				must(t, f.Close())
+			}
+		})
+	}
+}
+
+// TestScansAlone leave no events: only two scans without a change between them
+// finish a file.
+func TestScansAlone(t *testing.T) {
+	t.Parallel()
+	s, p := prepared(t, 1, scanOften)
+	end := fetch(t, s, stream(0))
+	f, err := os.Create(finalPath(p, 0)) // never closed before the end
+	must(t, err)
+	data := pattern(10_000)
+	_, err = f.Write(data)
+	must(t, err)
+	got := receive(t, "the end", end)
+	must(t, got.err)
+	same(t, got.data, data)
+	must(t, f.Close())
+}
+
+func TestFound(t *testing.T) {
+	t.Parallel()
+	const base, delta = "FULL_20260101_databackup_", "FULL_20260101_databackup_incremental_100_200_"
+	for name, c := range map[string]struct {
+		kind  backup.Kind
+		files []string
+		want  []backup.Stream
+		// planned are the streams of the plan that have a file.
+		planned []string
+	}{
+		"an extra volume": {
+			backup.KindComplete,
+			[]string{base + "0_1", base + "7_1"},
+			[]backup.Stream{{StreamID: id(7), File: base + "7_1"}},
+			[]string{base + "0_1"},
+		},
+		"parts": {
+			backup.KindComplete,
+			[]string{base + "0_1", base + "0_2", base + "0_3"},
+			[]backup.Stream{
+				{StreamID: backup.StreamID{PartID: 2}, File: base + "0_2"},
+				{StreamID: backup.StreamID{PartID: 3}, File: base + "0_3"},
+			},
+			[]string{base + "0_1"},
+		},
+		"a delta": {
+			backup.KindIncremental,
+			[]string{delta + "0_1", delta + "9_1"},
+			[]backup.Stream{{StreamID: id(9), File: delta + "9_1"}},
+			[]string{delta + "0_1"},
+		},
+		"a delta with the name of a complete one": {
+			backup.KindIncremental,
+			[]string{base + "0_1"},
+			nil,
+			[]string{base + "0_1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plan(directory(t), 1)
+			p.Kind = c.kind
+			s := prepare(t, p)
+			end := fetch(t, s, stream(0))
+			var got []backup.Stream
+			for i, file := range c.files {
+				must(t, hana(p.Directory, file, pattern(1000+i)))
+			}
+			must(t, s.Settle(t.Context()))
+			for st := range s.Found() {
+				got = append(got, st)
+				o := receive(t, "the end of a found stream", fetch(t, s, st))
+				must(t, o.err)
+			}
+			if diff := cmp.Diff(c.want, got, cmpopts.SortSlices(func(a, b backup.Stream) bool { return a.File < b.File })); diff != "" {
+				t.Errorf("found (-want +got):\n%s", diff)
+			}
+			o := receive(t, "the end", end)
+			must(t, o.err)
+			same(t, o.data, pattern(1000))
+			var paths []string
+			for _, f := range s.Files() {
+				paths = append(paths, f.Name)
+			}
+			if diff := cmp.Diff(c.files, paths, cmpopts.SortSlices(strings.Compare)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			if got := s.Report()[0].Path; got != filepath.Join(p.Directory, c.planned[0]) {
+				t.Errorf("path %s", got)
+			}
+			must(t, s.Close())
+			must(t, s.Watch(t.Context()))
+		})
+	}
+}
+
+// TestFoundAtOnce yields a stream while HANA still writes it under its hidden
+// name, before anybody settles, and only once.
+func TestFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	s, p := prepared(t, 1, scanOften)
+	f, err := os.Create(hiddenPath(p, 5))
+	must(t, err)
+	got := receive(t, "the stream", s.Found())
+	if diff := cmp.Diff(backup.Stream{StreamID: id(5), File: p.FileName(id(5))}, got); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	_, err = f.Write(pattern(10))
+	must(t, errors.Join(err, f.Close(), os.Rename(hiddenPath(p, 5), finalPath(p, 5))))
+	o := receive(t, "the end", fetch(t, s, got))
+	must(t, o.err)
+	must(t, s.Settle(t.Context()))
+	if again, more := <-s.Found(); more {
+		t.Errorf("found %v again", again)
+	}
+}
+
+// TestSettleDecides: HANA is done, so nothing more is waited for.
+func TestSettleDecides(t *testing.T) {
+	t.Parallel()
+	s, p := prepared(t, 3)
+	ends := []<-chan outcome{fetch(t, s, stream(0)), fetch(t, s, stream(1)), fetch(t, s, stream(2))}
+	// Renamed from a name of its own: no event tells that it is finished.
+	other := filepath.Join(p.Directory, "other")
+	must(t, errors.Join(regular(other), os.Rename(other, finalPath(p, 0))))
+	must(t, regular(hiddenPath(p, 1)))
+	must(t, s.Settle(t.Context()))
+	first := receive(t, "the finished stream", ends[0])
+	must(t, first.err)
+	same(t, first.data, []byte("HANA's"))
+	if got := receive(t, "the hidden stream", ends[1]).err; got == nil || !strings.Contains(got.Error(), "still has its hidden name") {
+		t.Errorf("got %v", got)
+	}
+	if got := receive(t, "the absent stream", ends[2]).err; !errors.Is(got, backup.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", got)
+	}
+	must(t, regular(finalPath(p, 8)))
+	err := receive(t, "the intrusion", async(func() error { return s.Watch(t.Context()) }))
+	if !errors.Is(err, spool.ErrIntrusion) || !strings.Contains(err.Error(), "after HANA was done") {
+		t.Errorf("a late file: %v", err)
+	}
+}
+
+// TestChangedWhileRead does to a file what nobody should do, between its first
+// and its last byte.
+func TestChangedWhileRead(t *testing.T) {
+	t.Parallel()
+	write := func(path string, flags int, data []byte) error {
+		f, err := os.OpenFile(path, os.O_WRONLY|flags, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		return errors.Join(err, f.Close())
+	}
+	for name, c := range map[string]struct {
+		act  func(path string) error
+		want string
+	}{
+		"grown":           {func(path string) error { return write(path, os.O_APPEND, []byte("x")) }, "it had 1000000 bytes and has 1000001"},
+		"shrunk":          {func(path string) error { return os.Truncate(path, 999_999) }, "bytes"},
+		"rewritten":       {func(path string) error { return write(path, 0, []byte("x")) }, "it was written again"},
+		"unlinked":        {os.Remove, "its name is gone"},
+		"renamed away":    {func(path string) error { return os.Rename(path, path+"x") }, "its name is gone"},
+		"replaced":        {func(path string) error { return hana(filepath.Dir(path), filepath.Base(path), pattern(1_000_000)) }, "another file has its name"},
+		"linked over":     {func(path string) error { return errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)) }, "another file has its name"},
+		"a hard link":     {func(path string) error { return os.Link(path, path+"x") }, ""},
+		"nothing":         {func(string) error { return nil }, ""},
+		"the mode":        {func(path string) error { return os.Chmod(path, 0o600) }, ""},
+		"another's file":  {func(path string) error { return regular(filepath.Join(filepath.Dir(path), "other")) }, ""},
+		"mtime set again": {func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) }, "it was written again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := prepared(t, 1)
+			data := pattern(1_000_000)
+			must(t, hana(p.Directory, p.FileName(id(0)), data))
+			r, err := s.Open(t.Context(), stream(0))
+			must(t, err)
+			defer func() { must(t, r.Close()) }()
+			got := make([]byte, 300_000)
+			_, err = io.ReadFull(r, got)
+			must(t, err)
+			must(t, c.act(finalPath(p, 0)))
+			rest, err := io.ReadAll(r)
+			if c.want == "" {
+				if name == "a hard link" { // the name that is new is an intrusion, and no change of the bytes
+					must(t, os.Remove(finalPath(p, 0)+"x"))
+				} else {
+					must(t, err)
+					same(t, append(got, rest...), data)
+				}
+				return
+			}
+			if !errors.Is(err, spool.ErrChanged) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if _, again := r.Read(got); !errors.Is(again, err) {
+				t.Errorf("the next Read: %v", again)
+			}
+			if s.Report()[0].Complete != 0 {
+				t.Error("it counts as complete")
+			}
+		})
+	}
+}
+
+// TestWrittenAgainAfterItWasRead is too late for the reader, so Watch tells.
+func TestWrittenAgainAfterItWasRead(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(p backup.Plan) error{
+		"grown": func(p backup.Plan) error { return os.WriteFile(finalPath(p, 0), pattern(5), 0o600) },
+		"hidden again": func(p backup.Plan) error {
+			return regular(hiddenPath(p, 0))
+		},
+		"replaced": func(p backup.Plan) error { return hana(p.Directory, p.FileName(id(0)), pattern(5)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, p := prepared(t, 1)
+			must(t, hana(p.Directory, p.FileName(id(0)), pattern(5)))
+			must(t, receive(t, "the end", fetch(t, s, stream(0))).err)
+			must(t, act(p))
+			err := receive(t, "the intrusion", async(func() error { return s.Watch(t.Context()) }))
+			if !errors.Is(err, spool.ErrIntrusion) || !strings.Contains(err.Error(), "was written again after it was read") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestWrittenAgainBeforeItIsRead gives the newest bytes.
+func TestWrittenAgainBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	s, p := prepared(t, 1)
+	must(t, hana(p.Directory, p.FileName(id(0)), pattern(5)))
+	eventually(t, "the first file", func() bool { return len(s.Files()) == 1 })
+	must(t, hana(p.Directory, p.FileName(id(0)), pattern(500)))
+	eventually(t, "the second file", func() bool { return s.Files()[0].Size == 500 })
+	got := receive(t, "the end", fetch(t, s, stream(0)))
+	must(t, got.err)
+	same(t, got.data, pattern(500))
+	must(t, s.Close())
+	must(t, s.Watch(t.Context()))
+}
+
+// TestSecondFileOfAStream is what a delta of two backup ids would be.
+func TestSecondFileOfAStream(t *testing.T) {
+	t.Parallel()
+	p := plan(directory(t), 1)
+	p.Kind = backup.KindDifferential
+	s := prepare(t, p)
+	name := func(id int) string { return fmt.Sprintf("%s_databackup_differential_100_%d_0_1", p.Prefix, id) }
+	must(t, hana(p.Directory, name(200), pattern(10)))
+	eventually(t, "the first file", func() bool { return len(s.Files()) == 1 })
+	must(t, hana(p.Directory, name(300), pattern(10)))
+	err := receive(t, "the intrusion", async(func() error { return s.Watch(t.Context()) }))
+	if !errors.Is(err, spool.ErrIntrusion) || !strings.Contains(err.Error(), "beside") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAnotherNameAfterARetry is not: the first file is gone.
+func TestAnotherNameAfterARetry(t *testing.T) {
+	t.Parallel()
+	p := plan(directory(t), 1)
+	p.Kind = backup.KindDifferential
+	s := prepare(t, p)
+	name := func(id int) string { return fmt.Sprintf("%s_databackup_differential_100_%d_0_1", p.Prefix, id) }
+	first := filepath.Join(p.Directory, "."+name(200))
+	must(t, regular(first))
+	eventually(t, "the first file", func() bool { return s.Report()[0].Path == first })
+	must(t, os.Remove(first))
+	must(t, hana(p.Directory, name(300), pattern(10)))
+	got := receive(t, "the end", fetch(t, s, stream(0)))
+	must(t, got.err)
+	same(t, got.data, pattern(10))
+	must(t, s.Close())
+	must(t, s.Watch(t.Context()))
+}
+
+func TestDirectoryLost(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+"x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := plan(filepath.Join(directory(t), "inner"), 1)
+			must(t, os.Mkdir(p.Directory, 0o700))
+			s := prepare(t, p, scanOften)
+			must(t, act(p.Directory))
+			err := receive(t, "the intrusion", async(func() error { return s.Watch(t.Context()) }))
+			if !errors.Is(err, spool.ErrIntrusion) {
+				t.Errorf("got %v, want an intrusion", err)
+			}
+		})
+	}
+}
+
+func TestOpenEnds(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("the job was cancelled")
+	t.Run("with its context while it waits", func(t *testing.T) {
+		t.Parallel()
+		s, _ := prepared(t, 1)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		if _, err := s.Open(ctx, stream(0)); !errors.Is(err, cause) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("with its context while it reads", func(t *testing.T) {
+		t.Parallel()
+		s, p := prepared(t, 1)
+		must(t, hana(p.Directory, p.FileName(id(0)), pattern(1<<20)))
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r, err := s.Open(ctx, stream(0))
+		must(t, err)
+		_, err = io.ReadFull(r, make([]byte, 10))
+		must(t, err)
+		cancel(cause)
+		if _, err := r.Read(make([]byte, 10)); !errors.Is(err, cause) {
+			t.Errorf("got %v", err)
+		}
+		must(t, errors.Join(r.Close(), r.Close()))
+		if _, err := r.Read(make([]byte, 10)); !errors.Is(err, spool.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("with the Source while it reads", func(t *testing.T) {
+		t.Parallel()
+		s, p := prepared(t, 1)
+		must(t, hana(p.Directory, p.FileName(id(0)), pattern(1<<20)))
+		r, err := s.Open(t.Context(), stream(0))
+		must(t, err)
+		must(t, s.Close())
+		if _, err := r.Read(make([]byte, 10)); !errors.Is(err, spool.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		must(t, r.Close())
+	})
+	t.Run("for a stream of nobody", func(t *testing.T) {
+		t.Parallel()
+		s, _ := prepared(t, 1)
+		if _, err := s.Open(t.Context(), stream(4)); err == nil {
+			t.Error("it was opened")
+		}
+	})
+	t.Run("the second time", func(t *testing.T) {
+		t.Parallel()
+		s, p := prepared(t, 1)
+		must(t, hana(p.Directory, p.FileName(id(0)), pattern(10)))
+		must(t, receive(t, "the end", fetch(t, s, stream(0))).err)
+		if _, err := s.Open(t.Context(), stream(0)); err == nil {
+			t.Error("it was opened")
+		}
+	})
+}
+
+// TestManyStreams has HANA write many files among many of somebody else.
+func TestManyStreams(t *testing.T) {
+	t.Parallel()
+	p := plan(directory(t), 200)
+	for i := range 3000 {
+		must(t, os.WriteFile(filepath.Join(p.Directory, fmt.Sprintf("log_backup_2_0_%d", i)), nil, 0o600))
+	}
+	s := prepare(t, p)
+	ends := make([]<-chan outcome, 200)
+	for i := range ends {
+		ends[i] = fetch(t, s, stream(i))
+	}
+	for i := range ends {
+		must(t, hana(p.Directory, p.FileName(id(i)), pattern(5000+i)))
+	}
+	for i, end := range ends {
+		got := receive(t, "the end", end)
+		must(t, got.err)
+		same(t, got.data, pattern(5000+i))
+	}
+	must(t, s.Close())
+	must(t, s.Watch(t.Context()))
+}

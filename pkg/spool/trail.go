@@ -1,0 +1,47 @@
+package spool
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// trail is what was seen so far of one file at its hidden and its final name,
+// for the question whether HANA has finished it.
+type trail struct {
+	// closed says that a writer closed it and nobody has opened it since. Events
+	// tell that; they do not tell a reader's opening from a writer's.
+	closed bool
+	// last is the file at its final name at the last scan; quiet says that it was
+	// the same at the scan before. They need no events.
+	last  File
+	quiet bool
+}
+
+// finalName is the name under which HANA leaves the file that now has this one:
+// HANA was seen to write under a hidden name and to rename the file.
+func finalName(name string) string { return strings.TrimPrefix(name, ".") }
+
+// note takes in an event of one of the two names.
+func (t *trail) note(mask uint32) {
+	switch {
+	case mask&unix.IN_CREATE != 0: // another file than before
+		*t = trail{}
+	case mask&unix.IN_OPEN != 0:
+		t.closed = false
+	case mask&unix.IN_CLOSE_WRITE != 0:
+		t.closed = true
+	}
+}
+
+// scanned takes in what a scan found at the final name.
+func (t *trail) scanned(f File) {
+	t.quiet = f.is(t.last)
+	t.last = f
+}
+
+// finished reports whether the file, now at its final name, is as HANA leaves
+// it, as far as can be told. A file without a byte is not: HANA's have a header.
+func (t *trail) finished(f File) bool {
+	return f.Size > 0 && (t.closed || t.quiet && f.is(t.last))
+}
