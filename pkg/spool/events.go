@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -45,28 +46,37 @@ func (d *directory) subscribe() (*queue, error) {
 	return &queue{file: f, buf: make([]byte, eventBuffer)}, nil
 }
 
-// wait returns when there is an event, at the given time, or after interrupt. It
+// wait returns when there is an event, at the given time, or when ctx ends. It
 // reads nothing: whoever reads holds a lock, so that nobody decides anything
 // while events are on their way to somebody else.
-func (q *queue) wait(until time.Time) error {
-	if err := q.file.SetReadDeadline(until); err != nil {
-		return fmt.Errorf("wait for events: %w", err)
-	}
+func (q *queue) wait(ctx context.Context, until time.Time) error {
 	raw, err := q.file.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("wait for events: %w", err)
 	}
-	var failed error
+	if err := q.file.SetReadDeadline(until); err != nil {
+		return fmt.Errorf("wait for events: %w", err)
+	}
+	var interrupted error
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		interrupted = q.file.SetReadDeadline(time.Unix(1, 0))
+	})
+	var polled error
 	err = raw.Read(func(fd uintptr) bool {
 		some := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // descriptors are small
 		n, err := retry(func() (int, error) { return unix.Poll(some, 0) })
-		failed = err
+		polled = err
 		return n > 0 || err != nil
 	})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
+	if !stop() {
+		<-done
 	}
-	if err = errors.Join(err, failed); err != nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	if err = errors.Join(err, polled, interrupted); err != nil {
 		return fmt.Errorf("wait for events: %w", err)
 	}
 	return nil
@@ -92,8 +102,6 @@ func (q *queue) read() ([]event, error) {
 	}
 	return parseEvents(q.buf[:n]), nil
 }
-
-func (q *queue) interrupt() error { return q.file.SetReadDeadline(time.Unix(1, 0)) }
 
 func (q *queue) close() error { return q.file.Close() }
 

@@ -119,3 +119,34 @@ func TestParseEvents(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestWatcherScansWhenEventsAreLost(t *testing.T) {
+	dir := inside(t)
+	w := NewWatcher(Config{Directory: dir, Rescan: time.Hour}, dir, nil, nil)
+	defer func() { must(t, w.Close()) }()
+	w.mu.Lock()
+	must(t, w.enter())
+	must(t, w.catchUp())
+	const name = "log_backup_2_0_100_200.17"
+	must(t, os.WriteFile(dir+"/"+name, []byte("x"), 0o600))
+	_, err := w.events.read() // those are lost
+	must(t, err)
+	for range 3 {
+		must(t, w.handle(overflow()))
+	}
+	if w.files[name] == nil || w.files[name].finished {
+		t.Errorf("after the overflow: %+v, want a file that is not known to be finished", w.files[name])
+	}
+	w.nextScan = time.Time{}
+	must(t, w.catchUp())
+	if w.files[name].finished {
+		t.Error("the first timed scan finished a file")
+	}
+	w.nextScan = time.Time{}
+	w.mu.Unlock()
+	files, err := w.Next(t.Context())
+	must(t, err)
+	if len(files) != 1 || files[0].Name != name {
+		t.Errorf("got %v", files)
+	}
+}

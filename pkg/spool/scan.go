@@ -27,9 +27,10 @@ func (s *Source) Watch(ctx context.Context) error {
 // watch looks at the names of an event at once, and at the whole directory from
 // time to time.
 func (s *Source) watch() {
+	ctx := context.Background() // Close ends the wait
 	next := time.Now().Add(s.rescan)
 	for {
-		err := s.events.wait(next)
+		err := s.events.wait(ctx, next)
 		s.mu.Lock()
 		closing := s.closing
 		switch {

@@ -25,7 +25,7 @@ func finalName(name string) string { return strings.TrimPrefix(name, ".") }
 // note takes in an event of one of the two names.
 func (t *trail) note(mask uint32) {
 	switch {
-	case mask&unix.IN_CREATE != 0: // another file than before
+	case mask&(unix.IN_CREATE|unix.IN_DELETE) != 0: // another file than before
 		*t = trail{}
 	case mask&unix.IN_OPEN != 0:
 		t.closed = false
