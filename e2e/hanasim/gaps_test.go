@@ -81,8 +81,11 @@ func TestRecoveryRefuses(t *testing.T) {
 	s := newStory(t)
 	s.then("delta", "SIM WORK 'HXE' 1", "BACKUP DATA DIFFERENTIAL FOR HXE USING FILE ('D')")
 	s.then("log", "SIM WORK 'HXE' 1", "SIM LOGBACKUP 'HXE'")
+	exec(t, s.db, "SIM RESIZE 'SYSTEMDB' 2 '1KiB'")
+	exec(t, s.db, "BACKUP DATA USING FILE ('S')")
+	system := table(t, s.db, "SELECT BACKUP_ID FROM SYS.M_BACKUP_CATALOG")[0]
 	now := s.moments[2]
-	ids := table(t, s.db, "SELECT BACKUP_ID FROM SYS_DATABASES.M_BACKUP_CATALOG WHERE ENTRY_TYPE_NAME LIKE '%data backup' ORDER BY 1")
+	ids := table(t, s.db, "SELECT BACKUP_ID FROM SYS_DATABASES.M_BACKUP_CATALOG WHERE ENTRY_TYPE_NAME LIKE '%data backup' AND DATABASE_NAME = 'HXE' ORDER BY 1")
 	logs, data := filepath.Join(s.system.config.LogDir, "DB_HXE"), filepath.Join(s.system.config.BackupDir, "DB_HXE")
 	tests := []struct {
 		name, statement string
@@ -96,7 +99,8 @@ func TestRecoveryRefuses(t *testing.T) {
 		{"another source", "RECOVER DATA FOR HXE USING BACKUP_ID " + ids[0] + " USING SOURCE 'COPY@HXE' CLEAR LOG", 449, "the backup catalog is of database HXE"},
 		{"no catalog", now.toTime("USING CATALOG PATH ('" + t.TempDir() + "')"), 449, "no backup catalog was found in"},
 		{"no directory", now.toTime("USING CATALOG PATH ('/nowhere')"), 449, "no backup catalog was found in"},
-		{"other volumes", "RECOVER DATA FOR SYSTEMDB USING BACKUP_ID 7 CLEAR LOG", 7, "SYSTEMDB"},
+		{"SYSTEMDB by SQL", "RECOVER DATA FOR SYSTEMDB USING BACKUP_ID 7 CLEAR LOG", 7, "SYSTEMDB"},
+		{"other services", "RECOVER DATA FOR HXE USING BACKUP_ID " + system + " USING SOURCE 'SYSTEMDB@HXE' USING CATALOG PATH ('" + filepath.Join(s.system.config.LogDir, "SYSTEMDB") + "') CLEAR LOG", 449, "its volumes are"},
 		{"no data", now.toTime("USING DATA PATH ('" + t.TempDir() + "')"), 448, "[2000004] Cannot open file"},
 		{"no access to data", now.toTime("USING DATA PATH ('" + t.TempDir() + "') CHECK ACCESS USING FILE"), 448, "[2000004] Cannot open file"},
 	}
@@ -141,6 +145,13 @@ func TestLogArea(t *testing.T) {
 		if diff := cmp.Diff(want, s.system.Points("HXE")); diff != "" {
 			t.Errorf("clear log %t (-want +got):\n%s", clearLog, diff)
 		}
+	}
+	// What is in the log area now is of the history that the recovery began.
+	exec(t, s.db, "SIM WORK 'HXE' 1")
+	exec(t, s.db, "ALTER SYSTEM STOP DATABASE HXE")
+	exec(t, s.db, "RECOVER DATABASE FOR HXE UNTIL TIMESTAMP '2999-01-01 00:00:00'")
+	if diff := cmp.Diff(s.moments[1].points, s.system.Points("HXE")); diff != "" {
+		t.Errorf("another history (-want +got):\n%s", diff)
 	}
 }
 
