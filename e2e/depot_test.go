@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -115,6 +116,9 @@ func (d *depot) objects(t *testing.T) map[string]content {
 	t.Helper()
 	found := make(map[string]content)
 	err := filepath.WalkDir(d.base, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // the server tidies up
+			return nil
+		}
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -126,7 +130,11 @@ func (d *depot) objects(t *testing.T) map[string]content {
 		if !isKey {
 			key = "/" + name
 		}
-		found[key], err = digest(path)
+		sum, err := digest(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		found[key] = sum
 		return err
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ var (
 func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience time.Duration, busy func() bool) (backup.CatalogEntry, error) {
 	lastWord := time.Now()
 	ask := func() (backup.CatalogEntry, error) {
+		began := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		entry, err := c.parts.Trigger.Entry(attempt, plan)
@@ -35,7 +36,9 @@ func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience 
 		if err == nil && (entry.State == backup.CatalogRunning || entry.State == backup.CatalogCancelPending) {
 			err = errStillRunning
 		}
-		if err != nil && time.Since(lastWord) > patience {
+		// A question that began in time and ended late may have met a process
+		// that was stopped: it is asked once more.
+		if err != nil && began.Sub(lastWord) > patience {
 			err = backoff.Permanent(err)
 		}
 		return entry, err
@@ -113,7 +116,7 @@ func (r *backupRun) listedEntry(ctx context.Context) (backup.CatalogEntry, error
 // tell whether HANA believes in the backup, so it hardly waits for a row, least
 // of all for one of a backup that HANA refused before it wrote anything.
 func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.CatalogEntry, error) {
-	clean, cancel := cleanContext(ctx, 2*r.config.AnswerTimeout)
+	clean, cancel := cleanContext(ctx, 4*r.config.AnswerTimeout)
 	defer cancel()
 	if len(failures) == 0 {
 		return r.listedEntry(clean)
