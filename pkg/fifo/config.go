@@ -56,6 +56,11 @@ type Config struct {
 	// the kernel's quota per user (pipe-user-pages-soft) does not allow it, the
 	// largest possible size is taken and logged.
 	PipeSize int
+	// Rescue says that somebody else takes care of regular files of the plan: a
+	// stream whose pipe HANA has not used and beside which it writes a file is
+	// then reported as bypassed, and a file of a stream that the plan does not
+	// know is left alone. Otherwise both are intrusions.
+	Rescue bool
 	// Mode is the permission of every pipe whatever the umask, 0 means 0660.
 	Mode fs.FileMode
 }

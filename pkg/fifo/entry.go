@@ -46,6 +46,10 @@ func (e entry) isPipe() bool {
 	return e.exists && e.mode&unix.S_IFMT == unix.S_IFIFO
 }
 
+func (e entry) isRegular() bool {
+	return e.exists && e.mode&unix.S_IFMT == unix.S_IFREG
+}
+
 // is compares device and inode. It proves identity only while a descriptor of
 // the pipe is open: ext4 gives the number of a freed inode to the next file.
 func (e entry) is(id PipeID) bool {

@@ -46,7 +46,7 @@ func (s *Source) react(st *sourceStream, p *pipe, err error) *pipe {
 		s.intrude(st, err.Error())
 		s.mu.Unlock()
 		return nil
-	case st.current == nil && !st.refusing:
+	case st.current == nil && !st.refusing && st.report.Bypass == "":
 		s.begin(st, p)
 		s.mu.Unlock()
 		return nil

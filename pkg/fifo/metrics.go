@@ -18,6 +18,7 @@ type Metrics struct {
 	emptyOpens *prometheus.CounterVec
 	intrusions *prometheus.CounterVec
 	shrunk     prometheus.Counter
+	bypasses   prometheus.Counter
 }
 
 // NewMetrics registers the metrics; a nil registerer leaves them unregistered.
@@ -38,6 +39,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Pipes that the kernel's quota per user kept below the wanted size.",
 		}),
 	}
+	m.bypasses = f.NewCounter(prometheus.CounterOpts{
+		Namespace: "pipestreamer", Subsystem: "fifo", Name: "bypasses_total",
+		Help: "Streams of which HANA wrote a regular file instead of using the pipe.",
+	})
 	for _, direction := range []string{directionBackup, directionRestore} {
 		for _, v := range []*prometheus.CounterVec{m.bytes, m.opens, m.emptyOpens, m.intrusions} {
 			v.WithLabelValues(direction)

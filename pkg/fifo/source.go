@@ -188,7 +188,8 @@ func (s *Source) arm(plan backup.Plan, id backup.StreamID) error {
 	return nil
 }
 
-// Open implements [backup.Source]. A stream is opened once.
+// Open implements [backup.Source]. A stream is opened once. With Config.Rescue
+// the error wraps backup.ErrBypassed as soon as HANA writes a file instead.
 func (s *Source) Open(ctx context.Context, stream backup.Stream) (io.ReadCloser, error) {
 	st := s.find(stream.StreamID)
 	if st == nil {
@@ -208,6 +209,8 @@ func (s *Source) Open(ctx context.Context, stream backup.Stream) (io.ReadCloser,
 		return nil, fmt.Errorf("open stream %s: %w", stream.StreamID, ErrClosed)
 	case st.opened:
 		return nil, fmt.Errorf("open stream %s: it was opened before", stream.StreamID)
+	case st.report.Bypass != "":
+		return nil, fmt.Errorf("open stream %s: %w: %s", stream.StreamID, backup.ErrBypassed, st.report.Bypass)
 	}
 	st.opened = true
 	return newReader(ctx, s, st), nil
@@ -232,7 +235,7 @@ func (s *Source) Report() []backup.StreamReport {
 	reports := make([]backup.StreamReport, 0, len(s.streams))
 	for _, st := range s.streams {
 		r := st.report
-		r.Bytes = st.bytes.Load()
+		r.Bytes, r.Door = st.bytes.Load(), backup.DoorFIFO
 		r.EmptyOpens, r.DirectOpens = st.openings.empty, st.openings.direct
 		reports = append(reports, r)
 	}

@@ -119,7 +119,7 @@ func TestSourceReceives(t *testing.T) {
 					t.Errorf("times: opened %v, closed %v", r.OpenedAt, r.ClosedAt)
 				}
 				want := backup.StreamReport{
-					StreamID: id(0), Path: path, Opens: 1, Complete: 1, Bytes: int64(size),
+					StreamID: id(0), Path: path, Door: backup.DoorFIFO, Opens: 1, Complete: 1, Bytes: int64(size),
 					EmptyOpens: r.EmptyOpens, DirectOpens: wantDirect(name), OpenedAt: r.OpenedAt, ClosedAt: r.ClosedAt,
 				}
 				if diff := cmp.Diff(want, r); diff != "" {

@@ -112,7 +112,7 @@ func (s *Source) handle(buf []byte) {
 			s.touch(name, mask)
 		case s.ours(name):
 			// A file that came and went leaves no other trace than its event.
-			if mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 && !s.expected(name) {
+			if mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 && !s.expected(name) && !s.cfg.Rescue {
 				s.intrude(nil, "an unexpected file appeared: "+s.dir.path+"/"+name)
 			}
 			rescan = true
@@ -136,9 +136,13 @@ func (s *Source) scan() {
 		return
 	}
 	for _, name := range found {
-		if !s.expected(name) {
-			s.intrude(nil, "an unexpected file appeared: "+s.dir.path+"/"+name)
+		if s.expected(name) {
+			continue
 		}
+		if e, err := s.dir.look(name); err == nil && s.cfg.Rescue && (!e.exists || e.isRegular()) {
+			continue
+		}
+		s.intrude(nil, "an unexpected file appeared: "+s.dir.path+"/"+name)
 	}
 	for _, st := range s.streams {
 		if what, err := s.examine(st); err != nil {
@@ -162,6 +166,10 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 		return "", err
 	}
 	for name, e := range map[string]entry{st.hidden: hidden, st.final: final} {
+		if s.cfg.Rescue && e.isRegular() && st.current == nil && !st.refusing {
+			s.bypass(st, name)
+			return "", nil
+		}
 		if e.exists && !e.isOneOf(st.live) {
 			return fmt.Sprintf("where a pipe stood, %s/%s is %s", s.dir.path, name, e), nil
 		}
@@ -169,8 +177,8 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 	if st.refusing {
 		return "", s.rearm(st)
 	}
-	if st.current != nil {
-		return "", nil // HANA may rename the spare
+	if st.current != nil || s.cfg.Rescue {
+		return "", nil // HANA may rename the spare, or is about to make a file
 	}
 	if !final.exists {
 		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.final), nil
@@ -179,6 +187,17 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.hidden), nil
 	}
 	return "", nil
+}
+
+// bypass records that HANA writes a file instead of the pipe of st.
+func (s *Source) bypass(st *sourceStream, name string) {
+	if st.report.Bypass != "" {
+		return
+	}
+	st.report.Bypass = "HANA writes a regular file, " + s.dir.path + "/" + name + ", instead of the pipe that stood there"
+	s.metrics.bypasses.Inc()
+	s.log.Warn("HANA wrote past a pipe", zap.Stringer("stream", st.report.StreamID), zap.String("file", s.dir.path+"/"+name))
+	close(st.begun)
 }
 
 // intrude records what happened, the first for its stream and the first of all.
