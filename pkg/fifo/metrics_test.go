@@ -17,7 +17,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	if n, err := testutil.GatherAndCount(registry); err != nil || n != 9 {
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 10 {
 		t.Errorf("%d series (%v), want all of them from the start", n, err)
 	}
 }
