@@ -17,32 +17,35 @@ import (
 // it reports whether HANA has. HANA's error stops the streams. An answer that got
 // lost, or that does not come although all streams have ended, is looked up in
 // the catalog.
-func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error, ended <-chan struct{}) bool {
-	select {
-	case <-streaming.Done():
-		return false
-	case err := <-answer:
-		return r.hear(streaming, stop, err, ended)
-	case <-ended:
-	}
+func (r *backupRun) awaitAnswer(streaming context.Context, stop context.CancelCauseFunc, answer <-chan error) bool {
 	late := time.NewTimer(r.config.AnswerTimeout)
 	defer late.Stop()
-	select {
-	case <-streaming.Done():
-		return false
-	case err := <-answer:
-		return r.hear(streaming, stop, err, ended)
-	case <-late.C:
+	for silent := false; !silent; {
+		running, changed := r.flow.look()
+		var over <-chan time.Time
+		if running == 0 {
+			late.Reset(r.config.AnswerTimeout)
+			over = late.C
+		}
+		select {
+		case <-streaming.Done():
+			return false
+		case err := <-answer:
+			return r.hear(streaming, stop, err)
+		case <-changed:
+		case <-over:
+			silent = true
+		}
 	}
 	silence := fmt.Errorf("HANA has not answered within %s after its last stream ended", r.config.AnswerTimeout)
 	r.log.Warn("the catalog is asked instead", zap.Error(silence))
 	r.job.note(SideHANA, "does not answer, its catalog is asked: %v", silence)
-	return r.consult(streaming, stop, silence, ended)
+	return r.consult(streaming, stop, silence)
 }
 
 // hear takes HANA's answer. It reports false when it is not known whether HANA
 // has ended.
-func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc, answer error, ended <-chan struct{}) bool {
+func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc, answer error) bool {
 	switch {
 	case answer == nil:
 		r.believe()
@@ -56,7 +59,7 @@ func (r *backupRun) hear(streaming context.Context, stop context.CancelCauseFunc
 	r.mu.Unlock()
 	r.log.Warn("HANA's answer got lost; its catalog is asked instead", zap.Error(answer))
 	r.job.note(SideHANA, "its answer got lost, its catalog is asked: %v", answer)
-	return r.consult(streaming, stop, answer, ended)
+	return r.consult(streaming, stop, answer)
 }
 
 // isFinal says whether an error is HANA's last word on a statement that changes
@@ -77,8 +80,8 @@ func (r *backupRun) believe() {
 }
 
 // consult asks the catalog instead of HANA. It reports whether that has ended.
-func (r *backupRun) consult(streaming context.Context, stop context.CancelCauseFunc, missing error, ended <-chan struct{}) bool {
-	err := r.askCatalog(streaming, missing, ended)
+func (r *backupRun) consult(streaming context.Context, stop context.CancelCauseFunc, missing error) bool {
+	err := r.askCatalog(streaming, missing)
 	if err == nil {
 		return true
 	}
@@ -96,7 +99,7 @@ func (r *backupRun) cancelInHANA(ctx context.Context, answer <-chan error, aband
 	defer cancel()
 	refusing, relent := context.WithCancel(clean)
 	var late sync.WaitGroup
-	for _, t := range r.uploads {
+	for _, t := range r.transfers() {
 		late.Go(func() { t.refuse(refusing, r.source) })
 	}
 	defer late.Wait()

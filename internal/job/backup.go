@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -26,15 +27,12 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	if kind == "" {
 		kind = backup.KindComplete
 	}
-	if kind != backup.KindComplete {
-		if err := c.checkBase(database); err != nil {
-			return Record{}, err
-		}
-		return Record{}, &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: only complete backups have file names that are known before they start", kind)}
+	if err := c.checkKind(database, kind); err != nil {
+		return Record{}, err
 	}
 	prefix := r.Prefix
 	if prefix == "" {
-		prefix = defaultPrefix(database, time.Now())
+		prefix = defaultPrefix(kind, database, time.Now())
 	}
 	if err := backup.CheckPrefix(prefix); err != nil {
 		return Record{}, &FieldError{Field: "prefix", Err: err}
@@ -44,25 +42,45 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	return c.start(record, request, c.backup) //nolint:contextcheck // a job outlives the request that asked for it
 }
 
+// checkKind refuses what cannot be backed up, or what could not be restored.
+func (c *Conductor) checkKind(database string, kind backup.Kind) error {
+	switch {
+	case kind == backup.KindComplete:
+		return nil
+	case !isDelta(kind):
+		return &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: expected complete, differential or incremental; HANA makes log and catalog backups by itself", kind)}
+	}
+	if err := c.checkBase(database); err != nil {
+		return err
+	}
+	if c.config.Door == DoorFIFO {
+		return &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: the names of its files are not known before it starts, so it cannot come through pipes: set door to auto or spool", kind)}
+	}
+	return nil
+}
+
 // defaultPrefix is unique because a database has one job at a time.
-func defaultPrefix(database string, now time.Time) string {
+func defaultPrefix(kind backup.Kind, database string, now time.Time) string {
 	if len(database) > 60 {
 		database = database[:60]
 	}
-	return "COMPLETE_" + database + "_" + strings.ReplaceAll(now.UTC().Format("20060102T150405.000Z"), ".", "_")
+	return strings.ToUpper(string(kind)) + "_" + database + "_" + strings.ReplaceAll(now.UTC().Format("20060102T150405.000Z"), ".", "_")
 }
 
 // backupRun is one backup on its way.
 type backupRun struct {
 	*Conductor
-	job     *live
-	log     *zap.Logger
-	plan    backup.Plan
-	source  Source
-	uploads []*transfer
+	job    *live
+	log    *zap.Logger
+	plan   backup.Plan
+	base   *backup.Manifest // of a delta
+	source *entrance
+	flow   *flow
 
 	mu       sync.Mutex
+	uploads  []*transfer // more when HANA writes what the plan does not name
 	failures []*Error
+	written  *backup.Manifest     // once it is in the store
 	answered bool                 // HANA has reported success
 	final    *backup.CatalogEntry // of the ended backup, as soon as it was read
 	deaf     bool                 // the connection on which HANA would answer is lost
@@ -70,9 +88,35 @@ type backupRun struct {
 
 // backup plans, arms, triggers and streams, and commits only if the verdict
 // allows it. Whatever happens, HANA is released and nothing unproven remains.
+//
+// A HANA that refuses pipes fails at once. Where the configuration leaves the door
+// to us, the backup is made once more, through files: HANA has had its last word
+// on the first one.
 func (c *Conductor) backup(ctx context.Context, j *live) verdict {
+	v := c.attempt(ctx, j)
 	record := j.snapshot()
-	run := &backupRun{Conductor: c, job: j, log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database))}
+	if c.config.Door != DoorAuto || v.cause == nil || v.cause.Code != CodeDirect || v.state != StateFailed || ctx.Err() != nil {
+		return v
+	}
+	if err := c.doors.learn(DoorKnowledge{Refused: true, Job: record.ID, At: time.Now().UTC()}); err != nil {
+		c.log.Warn("the next backup will try pipes again", zap.Error(err))
+	}
+	j.warn("this HANA opens its files with O_DIRECT, which pipes refuse: the backup was made through files on the volume, as later ones will be")
+	j.note(SideDaemon, "tries once more, with files: %s", v.cause.Message)
+	j.update(func(record *Record) { record.Attempt, record.Stage = 2, StagePlan })
+	second := c.attempt(ctx, j)
+	if second.state != StateSucceeded {
+		second.consequences = append(append(second.consequences, "before, "+v.cause.Error()), v.consequences...)
+	}
+	return second
+}
+
+// attempt is one BACKUP DATA and all that belongs to it.
+func (c *Conductor) attempt(ctx context.Context, j *live) verdict {
+	record := j.snapshot()
+	run := &backupRun{
+		Conductor: c, job: j, log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database)), flow: newFlow(),
+	}
 	var v verdict
 	keep := false
 	if err := run.prepare(ctx, record); err != nil {
@@ -90,6 +134,7 @@ func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 		}
 	}
 	v.consequences = append(v.consequences, run.clean(ctx, keep)...)
+	v.consequences = append(v.consequences, run.leaveFiles(ctx, v)...)
 	return v
 }
 
@@ -106,14 +151,18 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	if plan.SID != r.config.SID {
 		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))
 	}
-	plan.JobID, plan.Prefix, plan.Directory = record.ID, record.Prefix, r.config.Directory
+	plan.JobID, plan.Prefix, plan.Directory = record.comment(), record.Prefix, r.config.Directory
 	r.plan = plan
+	if err := r.findBase(ctx); err != nil {
+		return err
+	}
+	r.doors.see(plan.HANAVersion)
 	counters := r.job.follow(plan.Streams)
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	if err := r.begin(ctx, counters); err != nil {
 		return err
 	}
-	r.source = r.parts.NewSource()
+	r.source = r.entranceFor(plan.Kind, record.Attempt)
 	return r.arm(ctx, r.job, r.source, plan)
 }
 
@@ -172,17 +221,20 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 	r.job.note(SideDaemon, "sends BACKUP DATA to HANA")
 	go func() { answer <- r.parts.Trigger.Backup(waiting, r.plan) }()
 
-	var streams, guards errgroup.Group
-	for _, t := range r.uploads {
-		streams.Go(func() error {
+	var streams sync.WaitGroup
+	var guards errgroup.Group
+	for _, t := range r.transfers() {
+		r.flow.add(1)
+		streams.Go(func() {
+			defer r.flow.add(-1)
 			t.carry(streaming, r.source, func(err *Error) { r.fail(stop, err) })
-			return nil
 		})
 	}
+	streams.Go(func() { r.discover(streaming, stop, &streams) })
 	guarding, relieve := context.WithCancel(streaming)
 	defer relieve()
 	guards.Go(func() error {
-		if err := r.source.Watch(guarding); err != nil {
+		if err := r.source.watch(guarding); err != nil {
 			r.fail(stop, newError(StageStream, CodeIntrusion, err))
 		}
 		return nil
@@ -194,13 +246,11 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 		return nil
 	})
 
-	ended := make(chan struct{})
-	go func() {
-		_ = streams.Wait() // errors went to fail
-		close(ended)
-	}()
-	answered := r.awaitAnswer(streaming, stop, answer, ended)
+	answered := r.awaitAnswer(streaming, stop, answer)
 	if answered {
+		if err := r.source.settle(streaming); err != nil && streaming.Err() == nil {
+			r.fail(stop, newError(StageStream, CodePipe, err))
+		}
 		guards.Go(func() error {
 			if err := r.watchEnding(guarding); err != nil {
 				r.fail(stop, err)
@@ -208,7 +258,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 			return nil
 		})
 	}
-	<-ended
+	streams.Wait() // errors went to fail
 	relieve()
 	_ = guards.Wait() // errors went to fail
 	if !answered {
@@ -232,7 +282,9 @@ func (r *backupRun) fail(stop context.CancelCauseFunc, err *Error) {
 // gather collects the evidence after the last stream has ended.
 func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 	r.job.update(func(record *Record) { record.Stage = StageSettle })
-	e := evidence{plan: r.plan}
+	reports := r.source.report()
+	r.learnNames(reports)
+	e := evidence{plan: r.plan, base: r.base}
 	r.mu.Lock()
 	e.answered = r.answered
 	e.failures = append(e.failures, r.failures...)
@@ -251,24 +303,43 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 		r.job.note(SideHANA, "its catalog calls backup %d %s", entry.BackupID, entry.State)
 		r.job.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
-	reports := make(map[backup.StreamID]backup.StreamReport)
-	for _, report := range r.source.Report() { //nolint:gocritic // a copy is what the map needs
-		reports[report.StreamID] = report
-	}
 	r.job.update(func(record *Record) {
 		for i := range record.Streams {
-			record.Streams[i].Path = reports[record.Streams[i].StreamID].Path
+			report := reports[record.Streams[i].StreamID]
+			record.Streams[i].Path, record.Streams[i].Door = report.Path, report.Door
 		}
 	})
-	for _, t := range r.uploads {
+	for _, t := range r.transfers() {
 		e.streams = append(e.streams, t.evidence(reports[t.stream.StreamID]))
 	}
 	return e
 }
 
+// learnNames adds to the plan what HANA wrote beyond it, and the names of files
+// that only HANA could know.
+func (r *backupRun) learnNames(reports map[backup.StreamID]backup.StreamReport) {
+	var streams []backup.Stream
+	for _, t := range r.transfers() {
+		s := t.stream
+		report := reports[s.StreamID]
+		if name := path.Base(report.Path); report.Door == backup.DoorSpool && r.plan.Owns(name) && name != r.plan.FileName(s.StreamID) {
+			s.File = name
+		}
+		streams = append(streams, s)
+	}
+	r.plan.Streams = streams
+}
+
+// transfers are those of the streams that are known by now.
+func (r *backupRun) transfers() []*transfer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clip(r.uploads)
+}
+
 // closeSource lets go of whatever HANA may be blocked on, and removes the pipes.
 func (r *backupRun) closeSource() {
-	if err := r.source.Close(); err != nil {
+	if err := r.source.close(); err != nil {
 		r.log.Error("pipes could not be removed", zap.Error(err))
 	}
 }
@@ -285,9 +356,13 @@ func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 		r.sweep(clean, r.plan)
 		return nil
 	}
-	left := make([]string, len(r.uploads))
+	transfers := r.transfers()
+	left := make([]string, len(transfers))
 	var group sync.WaitGroup
-	for i, t := range r.uploads {
+	for i, t := range transfers {
+		if t.upload == nil {
+			continue
+		}
 		group.Go(func() {
 			if err := t.upload.Abort(clean); err != nil {
 				left[i] = streamError(StageClean, t.stream.StreamID, CodeLeftover, fmt.Errorf("not removed from the store: %w", err)).Error()
@@ -296,7 +371,7 @@ func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 	}
 	group.Wait()
 	left = slices.DeleteFunc(left, func(what string) bool { return what == "" })
-	if len(left) == 0 && len(r.uploads) > 0 { // the store works
+	if len(left) == 0 && len(transfers) > 0 { // the store works
 		r.sweep(clean, r.plan)
 	}
 	return left

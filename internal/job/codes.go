@@ -42,6 +42,8 @@ const (
 	CodeManifest       = "manifest_unusable"
 	CodeObject         = "object_unusable"
 	CodeUnread         = "stream_unread"
+	CodeBaseMissing    = "base_missing"
+	CodeBaseForeign    = "base_foreign"
 	CodeFindings       = "findings"
 	CodeState          = "state_unwritable"
 )
@@ -88,6 +90,8 @@ func Codes() []CodeInfo {
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
 		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
+		{CodeBaseMissing, "The store does not have, whole, the backup on which HANA would build the delta.", "There is no complete backup yet, another tool made the last one, or objects were deleted.", "Make a complete backup."},
+		{CodeBaseForeign, "The delta and the backup on which it should build are not of the same history of the database.", "The database was recovered, its log was interrupted (log_mode overwrite), or another tool made a backup meanwhile.", "Make a complete backup."},
 		{CodeFindings, "The verification found differences.", "See the findings.", "With an error among them, treat this backup as unusable and make a new one; look at warnings."},
 		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},
 	}

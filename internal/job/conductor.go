@@ -53,6 +53,11 @@ type Config struct {
 	CommitTimeout time.Duration
 	// CleanTimeout bounds each step of cleaning up. Default 1 min.
 	CleanTimeout time.Duration
+	// Door says how streams come in. Default DoorAuto, or DoorFIFO without a
+	// Parts.NewSpool.
+	Door Door
+	// KeepFor is how long files that the store has stay on the volume.
+	KeepFor time.Duration
 	// DeleteLost removes a lost backup from HANA's catalog.
 	DeleteLost bool
 }
@@ -76,6 +81,9 @@ func (c Config) withDefaults() Config {
 			*d.value = d.def
 		}
 	}
+	if c.Door == "" {
+		c.Door = DoorAuto
+	}
 	return c
 }
 
@@ -96,9 +104,14 @@ type Parts struct {
 	Store     Store
 	Trigger   backup.Trigger
 	Recoverer backup.Recoverer
-	// NewSource and NewSink make the front doors of one job.
-	NewSource func() Source
+	Historian backup.Historian
+	// NewSource and NewSink make the pipes of one job. With rescue, a Source
+	// leaves files that HANA writes to the spool.
+	NewSource func(rescue bool) Source
 	NewSink   func() Sink
+	// NewSpool makes the door for files that HANA names itself; without it
+	// backups come through pipes only.
+	NewSpool func() Spool
 }
 
 // Conductor runs jobs: at most one for each database at a time. It is safe for
@@ -109,9 +122,11 @@ type Conductor struct {
 	log     *zap.Logger
 	metrics *Metrics
 	journal *journal
+	doors   *doors
 	life    context.Context //nolint:containedctx // a job's context derives from the daemon's, not from a request's
 	end     context.CancelCauseFunc
 	running sync.WaitGroup
+	tidying sync.WaitGroup
 	// reserving is held by the one backup that reserves memory.
 	reserving chan struct{}
 
@@ -131,19 +146,29 @@ type Conductor struct {
 // conductor that takes jobs. Close ends it.
 func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Conductor, error) {
 	config = config.withDefaults()
+	if parts.NewSpool == nil {
+		config.Door = DoorFIFO
+	}
 	journal, err := openJournal(config.StateDirectory)
+	if err != nil {
+		return nil, err
+	}
+	doors, err := openDoors(config.StateDirectory)
 	if err != nil {
 		return nil, err
 	}
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
-		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, life: life, end: end,
+		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, doors: doors, life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
 		reserving: make(chan struct{}, 1),
 	}
 	if err := c.takeOver(); err != nil {
 		end(nil)
 		return nil, err
+	}
+	if config.Door != DoorFIFO {
+		c.tidying.Go(func() { c.tidy(life) })
 	}
 	return c, nil
 }
@@ -173,6 +198,7 @@ func (c *Conductor) Close() {
 	cancel()
 	c.Drain(ctx)
 	c.end(ErrDraining)
+	c.tidying.Wait()
 }
 
 // work is what a job does until it ends with a verdict.

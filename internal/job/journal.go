@@ -57,7 +57,11 @@ func (c *Conductor) arm(ctx context.Context, j *live, d door, plan backup.Plan) 
 	if err := d.Prepare(ctx, plan); err != nil {
 		return newError(StageArm, CodePipe, causeOf(ctx, err))
 	}
-	j.note(SideDaemon, "has made its pipes, with a reader or writer on each")
+	if pipes := d.Pipes(); len(pipes) > 0 {
+		j.note(SideDaemon, "has made its pipes, with a reader or writer on each")
+	} else {
+		j.note(SideDaemon, "waits for the files that HANA writes")
+	}
 	j.update(func(record *Record) { record.Stage = StageStream })
 	if err := c.journal.save(entry{Record: j.snapshot(), Request: j.request, Pipes: d.Pipes()}); err != nil {
 		return newError(StageArm, CodeState, err)
@@ -100,7 +104,14 @@ func (j *journal) save(e entry) (err error) {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(j.directory, ".new-*")
+	return replaceFile(j.path(e.Record.ID), text)
+}
+
+// replaceFile writes a file so that a crash leaves the old or the new one, whole
+// and on disk, and at most a file .new-… beside it.
+func replaceFile(path string, text []byte) (err error) {
+	directory := filepath.Dir(path)
+	file, err := os.CreateTemp(directory, ".new-*")
 	if err != nil {
 		return err
 	}
@@ -114,10 +125,10 @@ func (j *journal) save(e entry) (err error) {
 	if err := errors.Join(errWrite, errSync, file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(file.Name(), j.path(e.Record.ID)); err != nil {
+	if err := os.Rename(file.Name(), path); err != nil {
 		return err
 	}
-	return syncDirectory(j.directory)
+	return syncDirectory(directory)
 }
 
 func (j *journal) remove(id string) error {

@@ -34,6 +34,7 @@ type live struct {
 type counter struct {
 	bytes   atomic.Int64
 	stored  atomic.Int64
+	written atomic.Int64 // by HANA, to a file that is not read yet
 	read    atomic.Int64 // of a restore: by HANA, in all openings together
 	done    atomic.Bool
 	stalled atomic.Bool
@@ -62,6 +63,21 @@ func (j *live) follow(streams []backup.Stream) []*counter {
 	return counters
 }
 
+// add shows one more stream.
+func (j *live) add(s backup.Stream) *counter {
+	c := new(counter)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.counters = append(slices.Clip(j.counters), c)
+	j.record.Streams = append(slices.Clip(j.record.Streams), Progress{Stream: s})
+	return c
+}
+
+// warn adds what the operator should know though nothing failed.
+func (j *live) warn(text string) {
+	j.update(func(record *Record) { record.Warnings = append(slices.Clip(record.Warnings), text) })
+}
+
 // snapshot is the record as of now, safe to keep.
 func (j *live) snapshot() Record {
 	j.mu.Lock()
@@ -82,6 +98,7 @@ func (j *live) snapshotLocked() Record {
 // show fills in where the stream is now.
 func (c *counter) show(p *Progress) {
 	p.Bytes, p.Stored, p.Done = c.bytes.Load(), c.stored.Load(), c.done.Load()
+	p.Written = c.written.Load()
 	p.Waits, p.WaitingFor = c.clock.read()
 	// Of a stream that has ended neither is true any more.
 	p.Stalled, p.StoreError = false, ""

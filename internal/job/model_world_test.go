@@ -71,7 +71,7 @@ func (w *modelWorld) config() Config {
 func (w *modelWorld) parts() Parts {
 	return Parts{
 		Store: w.store, Trigger: w.hana, Recoverer: w.tenant,
-		NewSource: func() Source { return w.doors.open() },
+		NewSource: func(bool) Source { return w.doors.open() },
 		NewSink:   func() Sink { return w.tenant.sink() },
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 	"github.com/pipestreamer/pipestreamer/pkg/verify"
 )
 
@@ -62,18 +63,20 @@ const (
 // Record is the public account of one job, as the API shows it and the journal
 // keeps it.
 type Record struct {
-	ID         string      `json:"job_id"`
-	Action     Action      `json:"action"`
-	State      State       `json:"state"`
-	Stage      Stage       `json:"stage"`
-	SID        string      `json:"sid,omitempty"`
-	Database   string      `json:"database"`
-	Kind       backup.Kind `json:"kind,omitempty"`
-	BackupID   int64       `json:"backup_id,omitempty"`
-	Prefix     string      `json:"prefix,omitempty"`
-	StartedAt  time.Time   `json:"started_at"`
-	FinishedAt time.Time   `json:"finished_at,omitzero"`
-	Streams    []Progress  `json:"streams,omitempty"`
+	ID       string      `json:"job_id"`
+	Action   Action      `json:"action"`
+	State    State       `json:"state"`
+	Stage    Stage       `json:"stage"`
+	SID      string      `json:"sid,omitempty"`
+	Database string      `json:"database"`
+	Kind     backup.Kind `json:"kind,omitempty"`
+	BackupID int64       `json:"backup_id,omitempty"`
+	// BaseID is the backup on which a delta builds.
+	BaseID     int64      `json:"base_id,omitempty"`
+	Prefix     string     `json:"prefix,omitempty"`
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt time.Time  `json:"finished_at,omitzero"`
+	Streams    []Progress `json:"streams,omitempty"`
 	// OutcomeUnknown says of a failed backup that HANA's catalog could not be
 	// asked: HANA may take it for a good one.
 	OutcomeUnknown bool `json:"outcome_unknown,omitempty"`
@@ -86,6 +89,14 @@ type Record struct {
 	// TenantStopped says that a restore has stopped its tenant and could not
 	// bring it back: it is not usable until a restore succeeds.
 	TenantStopped bool `json:"tenant_stopped,omitempty"`
+	// Attempt is 2 once a backup is made again through files, because HANA
+	// refused the pipes.
+	Attempt int `json:"attempt,omitempty"`
+	// Warnings are what this HANA did otherwise than expected.
+	Warnings []string `json:"warnings,omitempty"`
+	// Spooled are the files on the volume that the store has and that are still
+	// to be removed.
+	Spooled []spool.File `json:"spooled,omitempty"`
 	// Error is the first cause of a job that did not succeed.
 	Error *Error `json:"error,omitempty"`
 	// Consequences are what followed from the first cause.
@@ -97,6 +108,14 @@ type Record struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
+// comment is what the backup's row in HANA's catalog is found by.
+func (r *Record) comment() string {
+	if r.Attempt > 1 {
+		return r.ID + "_" + strconv.Itoa(r.Attempt)
+	}
+	return r.ID
+}
+
 // Progress is how far one stream is.
 type Progress struct {
 	backup.Stream
@@ -105,8 +124,11 @@ type Progress struct {
 	// Stored bytes are acknowledged by the store (backup), or were read from
 	// it and matched their checksum (restore, verification).
 	Stored int64 `json:"stored"`
-	// Path is the name that HANA opened.
+	// Written bytes are in a file of HANA that is not read yet.
+	Written int64 `json:"written,omitempty"`
+	// Path is the name that HANA opened, and Door what stood there.
 	Path string `json:"path,omitempty"`
+	Door string `json:"door,omitempty"`
 	Done bool   `json:"done"`
 	// Waits is where the time went.
 	Waits Waits `json:"waits"`

@@ -54,16 +54,8 @@ func catalogPolicy() *backoff.ExponentialBackOff {
 
 // askCatalog finds out how a backup ended whose answer is missing. While its
 // streams move, a catalog that calls it running is believed.
-func (r *backupRun) askCatalog(ctx context.Context, missing error, ended <-chan struct{}) *Error {
-	moving := func() bool {
-		select {
-		case <-ended:
-			return false
-		default:
-			return ended != nil
-		}
-	}
-	entry, err := r.finalEntry(ctx, r.config.AnswerTimeout, moving)
+func (r *backupRun) askCatalog(ctx context.Context, missing error) *Error {
+	entry, err := r.finalEntry(ctx, r.config.AnswerTimeout, r.flow.moving)
 	switch {
 	case ctx.Err() != nil:
 		return newError(StageTrigger, CodeAnswerUnknown, context.Cause(ctx))
@@ -122,7 +114,7 @@ func (r *backupRun) awaitEntry(ctx context.Context, failures []*Error) (backup.C
 		return r.listedEntry(clean)
 	}
 	patience := 5 * time.Second
-	if refused(failures) && !slices.ContainsFunc(r.uploads, func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
+	if refused(failures) && !slices.ContainsFunc(r.transfers(), func(t *transfer) bool { return t.counter.bytes.Load() > 0 }) {
 		patience = 500 * time.Millisecond
 	}
 	return r.finalEntry(clean, min(r.config.AnswerTimeout, patience), func() bool { return true })
@@ -138,7 +130,7 @@ const copyRate = 32 << 20
 func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	r.job.update(func(record *Record) { record.Stage = StageCommit })
 	manifest := r.manifest(e)
-	done := &commitEvidence{visible: make(map[backup.StreamID]bool, len(r.uploads))}
+	done := &commitEvidence{visible: make(map[backup.StreamID]bool)}
 	text, err := manifest.Encode()
 	if err != nil {
 		done.failure = newError(StageCommit, CodeManifest, err)
@@ -162,7 +154,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 		}
 		return done
 	}
-	done.manifest = key
+	done.manifest, r.written = key, manifest
 	r.job.note(SideStore, "shows all objects and the manifest")
 	r.job.update(func(record *Record) { record.Manifest = key })
 	return done
@@ -173,7 +165,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 func (r *backupRun) commitObjects(ctx context.Context, visible map[backup.StreamID]bool) *Error {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
-	for _, t := range r.uploads {
+	for _, t := range r.transfers() {
 		group.Go(func() error {
 			if err := t.upload.Commit(ctx); err != nil {
 				return streamError(StageCommit, t.stream.StreamID, CodeCommit, err)
@@ -219,14 +211,19 @@ func (r *backupRun) manifest(e evidence) *backup.Manifest {
 	m := &backup.Manifest{
 		Version: backup.ManifestVersion, Tool: r.config.Tool, JobID: r.plan.JobID,
 		SID: r.plan.SID, Database: r.plan.Database, Kind: r.plan.Kind, BackupID: e.entry.BackupID,
+		Warnings:  r.job.snapshot().Warnings,
 		Directory: r.plan.Directory, Prefix: r.plan.Prefix, HANAVersion: r.plan.HANAVersion,
 		StartedAt: r.job.snapshot().StartedAt, FinishedAt: time.Now().UTC(), Catalog: *e.entry,
 	}
+	if e.base != nil {
+		m.BaseID = e.base.BackupID
+	}
 	for i := range e.streams {
 		s := &e.streams[i]
+		m.DatabaseUUID = s.header.DatabaseUUID
 		m.Streams = append(m.Streams, backup.ManifestStream{
 			StreamID: s.stream.StreamID, Service: s.stream.Service, Host: s.stream.Host,
-			Path: r.plan.Directory + "/" + r.plan.FileName(s.stream.StreamID),
+			Path: r.plan.Directory + "/" + r.plan.FileName(s.stream.StreamID), Door: s.report.Door,
 			Size: s.stored.Bytes, SHA256: s.stored.SHA256, Objects: s.stored.Objects,
 		})
 	}

@@ -112,7 +112,7 @@ func (c *Conductor) resume(e *entry) {
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
-		JobID: record.ID, SID: c.config.SID, Database: record.Database, Kind: record.Kind,
+		JobID: record.comment(), SID: c.config.SID, Database: record.Database, Kind: record.Kind,
 		Directory: c.config.Directory, Prefix: record.Prefix,
 	}
 	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}

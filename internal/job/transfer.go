@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // transfer carries one stream from HANA into the store.
@@ -17,6 +18,7 @@ type transfer struct {
 	stream  backup.Stream
 	upload  backup.Upload
 	counter *counter
+	late    bool // the plan does not name it
 
 	begun     bool
 	stored    backup.Stored
@@ -28,10 +30,10 @@ type transfer struct {
 // fail before the pipe is closed: closing it makes HANA's next write fail
 // instead of blocking, and what HANA says of that must not come first. Being
 // stopped by ctx is not a failure of this stream.
-func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*Error)) {
+func (t *transfer) carry(ctx context.Context, source *entrance, fail func(*Error)) {
 	t.counter.clock.turn(SideHANA)
 	defer t.counter.clock.turn("")
-	reader, err := source.Open(ctx, t.stream)
+	reader, err := source.open(ctx, t, t.bypassed)
 	if err != nil {
 		if ctx.Err() == nil {
 			fail(streamError(StageStream, t.stream.StreamID, CodePipe, err))
@@ -53,6 +55,12 @@ func (t *transfer) carry(ctx context.Context, source backup.Source, fail func(*E
 		fail(streamError(StageStream, t.stream.StreamID, CodePipe, fmt.Errorf("close: %w", errClose)))
 	}
 	t.counter.done.Store(err == nil)
+}
+
+// bypassed tells that HANA writes a file instead of the pipe.
+func (t *transfer) bypassed(err error) {
+	t.note(SideHANA, "writes past the pipe, its file is taken instead: %v", err)
+	t.job.warn("HANA wrote stream " + t.stream.String() + " past its pipe, to a file on the volume, from where it was stored")
 }
 
 // note adds what happened to this stream to the job's history.
@@ -86,11 +94,11 @@ func (t *transfer) options() backup.UploadOptions {
 
 // refuse waits until ctx ends for the first bytes of a stream that carry was
 // stopped from waiting for, and closes it: HANA gets EPIPE.
-func (t *transfer) refuse(ctx context.Context, source backup.Source) {
-	if t.begun {
+func (t *transfer) refuse(ctx context.Context, source *entrance) {
+	if t.begun || t.late || source.pipes == nil {
 		return
 	}
-	reader, err := source.Open(ctx, t.stream)
+	reader, err := source.pipes.Open(ctx, t.stream)
 	if err != nil {
 		return // nothing came
 	}
@@ -103,7 +111,7 @@ func (t *transfer) failure(err error) *Error {
 	code := CodeUpload
 	switch {
 	case t.readError == nil:
-	case errors.Is(t.readError, fifo.ErrIntrusion):
+	case errors.Is(t.readError, fifo.ErrIntrusion), errors.Is(t.readError, spool.ErrIntrusion):
 		code, err = CodeIntrusion, t.readError
 	default:
 		code, err = CodePipe, t.readError

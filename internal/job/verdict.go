@@ -12,6 +12,8 @@ import (
 // streams have ended.
 type evidence struct {
 	plan backup.Plan
+	// base is the backup on which a delta should build.
+	base *backup.Manifest
 	// failures in the order in which they happened.
 	failures []*Error
 	// answered says that HANA itself reported success to the statement.
@@ -208,6 +210,11 @@ func mismatches(e evidence) []*Error {
 		found = append(found, newError(StageSettle, CodeCatalog, fmt.Errorf("the catalog gives backup id %d", e.entry.BackupID)))
 	}
 	found = append(found, fileMismatches(e)...)
+	if isDelta(e.plan.Kind) {
+		if err := baseMismatch(e); err != nil {
+			found = append(found, newError(StageSettle, CodeBaseForeign, err))
+		}
+	}
 	for i := range e.streams {
 		s := &e.streams[i]
 		if err := streamMismatch(s); err != nil {

@@ -18,18 +18,29 @@ const watchInterval = 5 * time.Second
 // movement is how long a stream has stood still. It counts looks and not time:
 // a process that was stopped, or a machine that slept, is no reason to fail.
 type movement struct {
-	bytes, stored int64
-	looks         int
+	bytes, stored, written int64
+	looks                  int
 }
 
 func (m *movement) look(c *counter) (moved bool) {
-	bytes, stored := c.bytes.Load(), c.stored.Load()
-	if bytes == m.bytes && stored == m.stored {
+	now := movement{bytes: c.bytes.Load(), stored: c.stored.Load(), written: c.written.Load(), looks: m.looks}
+	if *m == now {
 		m.looks++
 		return false
 	}
-	*m = movement{bytes: bytes, stored: stored}
+	now.looks = 0
+	*m = now
 	return true
+}
+
+// movements remembers the streams from one look to the next.
+type movements map[*transfer]*movement
+
+func (m movements) of(t *transfer) *movement {
+	if m[t] == nil {
+		m[t] = new(movement)
+	}
+	return m[t]
 }
 
 // watchProgress runs while HANA writes. It raises an alarm for each stream that
@@ -41,7 +52,7 @@ func (r *backupRun) watchProgress(ctx context.Context) *Error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	defer r.metrics.stalled.DeletePartialMatch(map[string]string{"database": r.plan.Database})
-	movements := make([]movement, len(r.uploads))
+	seen := make(movements)
 	still := 0 // looks since the last movement of any stream
 	for {
 		select {
@@ -50,16 +61,26 @@ func (r *backupRun) watchProgress(ctx context.Context) *Error {
 		case <-ticker.C:
 		}
 		still++
-		for i, t := range r.uploads {
-			if movements[i].look(t.counter) {
+		r.lookAtFiles()
+		for _, t := range r.transfers() {
+			m := seen.of(t)
+			if m.look(t.counter) {
 				still = 0
 			}
-			r.alarm(t, time.Duration(movements[i].looks)*interval)
+			r.alarm(t, time.Duration(m.looks)*interval)
 		}
 		r.countStalled()
 		if err := r.standstill(time.Duration(still) * interval); err != nil {
 			return err
 		}
+	}
+}
+
+// lookAtFiles notes how much HANA has written to files that nobody reads yet.
+func (r *backupRun) lookAtFiles() {
+	written := r.source.written()
+	for _, t := range r.transfers() {
+		t.counter.written.Store(written[t.stream.StreamID])
 	}
 }
 
@@ -83,7 +104,7 @@ func (r *backupRun) alarm(t *transfer, still time.Duration) {
 // countStalled shows the alarms as a metric.
 func (r *backupRun) countStalled() {
 	count := map[Side]int{SideHANA: 0, SideStore: 0}
-	for _, t := range r.uploads {
+	for _, t := range r.transfers() {
 		if _, side := t.counter.clock.read(); t.counter.stalled.Load() {
 			count[side]++
 		}
@@ -102,11 +123,11 @@ type standing struct {
 
 func (r *backupRun) standing() standing {
 	var s standing
-	for _, t := range r.uploads {
+	for _, t := range r.transfers() {
 		switch {
 		case t.counter.done.Load():
 			continue
-		case t.counter.bytes.Load() == 0:
+		case t.counter.bytes.Load()+t.counter.written.Load() == 0:
 			s.unopened = append(s.unopened, t.stream.String())
 		default:
 			s.open = append(s.open, t.stream.String())
@@ -135,7 +156,7 @@ func (r *backupRun) standstill(still time.Duration) *Error {
 				"HANA has written nothing for %s; without an end: %s", limits.IdleTimeout, strings.Join(s.open, ", ")))
 		}
 	case still < limits.OpenTimeout:
-	case len(s.unopened) == len(r.uploads):
+	case len(s.unopened) == len(r.transfers()):
 		return newError(StageStream, CodeUnopened, fmt.Errorf("HANA wrote to no stream within %s", limits.OpenTimeout))
 	case len(s.unopened) > 0:
 		return streamError(StageStream, s.first, CodeUnopened, fmt.Errorf(
@@ -150,15 +171,15 @@ func (r *backupRun) standstill(still time.Duration) *Error {
 func (r *backupRun) watchEnding(ctx context.Context) *Error {
 	ticker := time.NewTicker(r.config.EndTimeout / 10)
 	defer ticker.Stop()
-	movements := make([]movement, len(r.uploads))
+	seen := make(movements)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		for i, t := range r.uploads {
-			m := &movements[i]
+		for _, t := range r.transfers() {
+			m := seen.of(t)
 			if m.look(t.counter) || t.counter.done.Load() || !t.counter.clock.waitsFor(SideHANA) {
 				m.looks = 0
 			}

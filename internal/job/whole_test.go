@@ -50,8 +50,10 @@ func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) who
 		OpenTimeout: 5 * time.Second, AnswerTimeout: 5 * time.Second, EndTimeout: 2 * time.Second,
 	}
 	parts := Parts{
-		NewSource: func() Source { return fifo.NewSource(fifo.Config{Directory: w.pipes}, log, nil) },
-		NewSink:   func() Sink { return fifo.NewSink(fifo.Config{Directory: w.pipes}, log, nil) },
+		NewSource: func(rescue bool) Source {
+			return fifo.NewSource(fifo.Config{Directory: w.pipes, Rescue: rescue}, log, nil)
+		},
+		NewSink: func() Sink { return fifo.NewSink(fifo.Config{Directory: w.pipes}, log, nil) },
 	}
 	parts.Store = openStore(t, w.bucket, log)
 	change(&sim, &parts, &config)

@@ -1,0 +1,76 @@
+package job
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// doors remembers what HANA makes of pipes, in the state directory, for each
+// version of HANA: another one may do otherwise.
+type doors struct {
+	path string
+
+	mu      sync.Mutex
+	version string // of HANA, as last seen
+	known   map[string]DoorKnowledge
+}
+
+// DoorKnowledge is what is known of one version of HANA.
+type DoorKnowledge struct {
+	// Refused says that it opens files with O_DIRECT only, which pipes refuse.
+	Refused bool `json:"refused"`
+	// Job is where that was seen.
+	Job string    `json:"job_id"`
+	At  time.Time `json:"at"`
+}
+
+// openDoors reads what earlier processes have learnt. A file that cannot be read
+// is an error that names it.
+func openDoors(stateDirectory string) (*doors, error) {
+	d := &doors{path: filepath.Join(stateDirectory, "doors.json"), known: make(map[string]DoorKnowledge)}
+	text, err := os.ReadFile(d.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return d, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &d.known)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is known of HANA from %s (it may be removed): %w", d.path, err)
+	}
+	return d, nil
+}
+
+// see notes which version answers.
+func (d *doors) see(version string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.version = version
+}
+
+// refuses says whether this HANA is known not to use pipes.
+func (d *doors) refuses() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known[d.version].Refused
+}
+
+// learn remembers what job has seen of the version that answers.
+func (d *doors) learn(k DoorKnowledge) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known[d.version] = k
+	text, err := json.MarshalIndent(d.known, "", "  ")
+	if err != nil {
+		return fmt.Errorf("remember what is known of HANA: %w", err)
+	}
+	if err := replaceFile(d.path, append(text, '\n')); err != nil {
+		return fmt.Errorf("remember what is known of HANA: %w", err)
+	}
+	return nil
+}
