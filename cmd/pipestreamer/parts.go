@@ -17,6 +17,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
 )
 
@@ -80,10 +81,16 @@ func (d *daemon) plug(p *parts) (err error) {
 		return &failure{status: statusUsage, err: err}
 	}
 	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
+	files, fileMetrics := spoolConfig(d.cfg), spool.NewMetrics(d.registry)
 	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
-		Store: p.store, Trigger: p.trigger, Recoverer: p.trigger,
-		NewSource: func() job.Source { return fifo.NewSource(pipes, d.log, pipeMetrics) },
-		NewSink:   func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+		Store: p.store, Trigger: p.trigger, Recoverer: p.trigger, Historian: p.trigger,
+		NewSource: func(rescue bool) job.Source {
+			shape := pipes
+			shape.Rescue = rescue
+			return fifo.NewSource(shape, d.log, pipeMetrics)
+		},
+		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
 	}, d.log, job.NewMetrics(d.registry))
 	return err
 }
@@ -168,7 +175,18 @@ func triggerConfig(c *config.Config) hdbtrigger.Config {
 	if h.TLS.Enabled {
 		protection = hdbtrigger.TLS{RootCAFile: h.TLS.CAFile, ServerName: h.TLS.ServerName, Insecure: h.TLS.Insecure}
 	}
-	return hdbtrigger.Config{Host: h.Host, Port: h.Port, User: h.User, PasswordFile: h.PasswordFile, TLS: protection}
+	return hdbtrigger.Config{
+		AllowParts: c.Door != config.DoorFIFO,
+		Host:       h.Host, Port: h.Port, User: h.User, PasswordFile: h.PasswordFile, TLS: protection,
+	}
+}
+
+func spoolConfig(c *config.Config) spool.Config {
+	shape := spool.Config{Directory: c.BackupDirectory, Follow: c.Spool.Follow, Punch: c.Spool.Punch}
+	if c.Spool.Owner >= 0 {
+		shape.Owners = []uint32{uint32(c.Spool.Owner)}
+	}
+	return shape
 }
 
 func jobConfig(c *config.Config) job.Config {
@@ -176,6 +194,7 @@ func jobConfig(c *config.Config) job.Config {
 	return job.Config{
 		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
 		OpenTimeout: t.Open, StallTimeout: t.Stall, IdleTimeout: t.Idle, AnswerTimeout: t.Answer, EndTimeout: t.End,
+		Door: job.Door(c.Door), KeepFor: c.Spool.KeepFor,
 		CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete,
 		// The store gives up by itself before these.
 		CommitTimeout: t.Commit + c.Store.OutageTolerance + c.Store.StallTimeout,

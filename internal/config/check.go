@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -28,6 +29,15 @@ const (
 	OnLostDelete = "delete-catalog-entry"
 )
 
+// The values of door and of logs.verify.
+const (
+	DoorAuto   = "auto"
+	DoorFIFO   = "fifo"
+	DoorSpool  = "spool"
+	VerifyRead = "read"
+	VerifyStat = "stat"
+)
+
 // optionName matches the names that rclone gives its options.
 var optionName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
@@ -47,6 +57,7 @@ func (l *loader) check() {
 	}
 	l.checkHANA(&c.HANA)
 	l.checkDirectories(c)
+	l.checkSpool(c)
 	l.checkListeners(c)
 	l.checkStore(&c.Store)
 	part := max(c.Store.PartSize, minPartSize)
@@ -96,6 +107,22 @@ func (l *loader) checkDirectories(c *Config) {
 		"%q: expected an absolute path of at most %d bytes", c.HTTP.Socket, maxSocketPath)
 	l.expect(!within(c.BackupDirectory, c.HTTP.Socket), "http.socket",
 		"%s: expected a place outside backupDirectory (%s), which HANA can write to", c.HTTP.Socket, c.BackupDirectory)
+}
+
+func (l *loader) checkSpool(c *Config) {
+	l.expect(slices.Contains([]string{DoorAuto, DoorFIFO, DoorSpool}, c.Door), "door", "%q: expected %s, %s or %s", c.Door, DoorAuto, DoorFIFO, DoorSpool)
+	l.expect(c.Spool.KeepFor >= 0, "spool.keepFor", "%s: expected 0 or more", c.Spool.KeepFor)
+	l.expect(c.Spool.Owner >= -1 && c.Spool.Owner <= math.MaxInt32, "spool.owner", "%d: expected a user id, or -1", c.Spool.Owner)
+	l.expect(!c.Spool.Punch || c.Spool.Follow, "spool.punch", "has no effect while spool.follow is false")
+	if c.Logs.Directory != "" {
+		if err := backup.CheckDirectory(c.Logs.Directory); err != nil {
+			l.expect(false, "logs.directory", "%v", err)
+		}
+		l.expect(!within(c.Logs.Directory, c.StateDirectory), "logs.directory",
+			"%s: expected a place without stateDirectory (%s) in it", c.Logs.Directory, c.StateDirectory)
+	}
+	l.expect(c.Logs.KeepFor >= 0, "logs.keepFor", "%s: expected 0 or more", c.Logs.KeepFor)
+	l.expect(slices.Contains([]string{VerifyRead, VerifyStat}, c.Logs.Verify), "logs.verify", "%q: expected %s or %s", c.Logs.Verify, VerifyRead, VerifyStat)
 }
 
 // within reports whether path is dir or lies below it.

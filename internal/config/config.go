@@ -7,6 +7,9 @@ import "time"
 type Config struct {
 	HANA            HANA          `key:"hana"`
 	BackupDirectory string        `key:"backupDirectory" required:"true" doc:"Directory shared with HANA's container, at the same path in both. Named pipes are made here. HANA must be allowed to create and rename files in it, and it must not be sticky."`
+	Door            string        `key:"door" default:"auto" doc:"How backups come in: fifo (named pipes only), spool (files that HANA writes to backupDirectory, uploaded from there and then removed), or auto: pipes where the file names are known before, with a rescue of files that HANA writes past them, and files for deltas and for a HANA that refuses pipes."`
+	Spool           Spool         `key:"spool"`
+	Logs            Logs          `key:"logs"`
 	StateDirectory  string        `key:"stateDirectory" default:"/var/lib/pipestreamer" doc:"Directory of the journal and, by default, of the socket. HANA's container must not be able to write to it."`
 	HTTP            HTTP          `key:"http"`
 	Metrics         Metrics       `key:"metrics"`
@@ -34,6 +37,21 @@ type TLS struct {
 	CAFile     string `key:"caFile" doc:"PEM file with the authorities that are trusted; by default those of the image."`
 	ServerName string `key:"serverName" doc:"Name expected in HANA's certificate; by default hana.host."`
 	Insecure   bool   `key:"insecureSkipVerify" default:"false" doc:"Accept any certificate of HANA. For tests."`
+}
+
+// Spool says how files are taken that HANA writes to the volume.
+type Spool struct {
+	KeepFor time.Duration `key:"keepFor" default:"0s" doc:"How long the files of a data backup stay on the volume after the store has them, proven. What the store does not have is never removed."`
+	Owner   int           `key:"owner" default:"-1" doc:"Numeric user id of HANA's <sid>adm. Only its files are taken. With -1 those of the daemon's own user and of the directory's owner are; on a volume that belongs to root, as with an fsGroup in Kubernetes, it has to be set unless the daemon runs as the same user as HANA."`
+	Follow  bool          `key:"follow" default:"false" doc:"Upload a file while HANA still writes it, instead of when it is finished."`
+	Punch   bool          `key:"punch" default:"false" doc:"With spool.follow: free the blocks of a file that the store has while HANA writes it, so that a backup larger than the volume's free space passes through. The daemon must be allowed to write HANA's files. What is freed cannot be read again: if the upload fails afterwards, the backup does."`
+}
+
+// Logs says which log and catalog backups are shipped.
+type Logs struct {
+	Directory string        `key:"directory" doc:"HANA's basepath_logbackup and basepath_catalogbackup, at the same path in both containers; log and catalog backups below it (SYSTEMDB, DB_<tenant>) are shipped continuously. By default none are."`
+	KeepFor   time.Duration `key:"keepFor" default:"0s" doc:"How long a log backup stays on the volume after the store has it, checked twice."`
+	Verify    string        `key:"verify" default:"read" doc:"The second check before a log backup is removed from the volume: read (the object is read back and compared) or stat (its size is)."`
 }
 
 // HTTP says where the interface for jobs listens.

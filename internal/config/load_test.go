@@ -61,6 +61,9 @@ func TestDefaults(t *testing.T) {
 	want := &config.Config{
 		HANA:            config.HANA{SID: "HXE", Host: "localhost", Port: 39013, User: "PIPES", PasswordFile: file},
 		BackupDirectory: "/backup",
+		Door:            "auto",
+		Spool:           config.Spool{Owner: -1},
+		Logs:            config.Logs{Verify: "read"},
 		StateDirectory:  "/var/lib/pipestreamer",
 		HTTP:            config.HTTP{Socket: "/var/lib/pipestreamer/pipestreamer.sock"},
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
@@ -102,7 +105,7 @@ func TestRefused(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, stateDirectory, http, metrics, store, memoryBudget, timeouts, onLost, shutdownGrace, log"},
+		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, door, spool, logs, stateDirectory, http, metrics, store, memoryBudget, timeouts, onLost, shutdownGrace, log"},
 		{name: "unknown nested key", yaml: "log: {lvl: info}", want: "log.lvl (c.yaml line 5): unknown key; known here: level, format"},
 		{name: "key in another case", yaml: "MemoryBudget: 1GiB", want: "MemoryBudget (c.yaml line 5): unknown key"},
 		{name: "duplicate key", yaml: "memoryBudget: 1GiB\nmemoryBudget: 2GiB", want: "memoryBudget (c.yaml line 6): this key already stands in line 5"},
@@ -141,6 +144,12 @@ func TestRefused(t *testing.T) {
 		{name: "budget below a part", yaml: "memoryBudget: 16MiB", want: "memoryBudget (c.yaml line 5): 16MiB: expected at least 2 parts of 5MiB for each of 32 streams"},
 		{name: "leftovers of running backups", env: []string{"PIPESTREAMER_STORE_LEFTOVER_AGE=1m"}, want: "1m0s: expected at least 1h"},
 		{name: "concurrency", env: []string{"PIPESTREAMER_STORE_CONCURRENCY=0"}, want: "0: expected 1 to 64"},
+		{name: "door", yaml: "door: window", want: `door (c.yaml line 5): "window": expected auto, fifo or spool`},
+		{name: "owner", yaml: "spool: {owner: -2}", want: "spool.owner (c.yaml line 5): -2: expected a user id, or -1"},
+		{name: "holes without follow", yaml: "spool: {punch: true}", want: "spool.punch (c.yaml line 5): has no effect while spool.follow is false"},
+		{name: "logs in a relative place", yaml: "logs: {directory: log}", want: "logs.directory (c.yaml line 5): directory \"log\": expected an absolute path"},
+		{name: "state among the logs", yaml: "stateDirectory: /logs/state\nlogs: {directory: /logs}", want: "logs.directory (c.yaml line 6): /logs: expected a place without stateDirectory"},
+		{name: "verify", yaml: "logs: {verify: no}", want: `logs.verify (c.yaml line 5): "no": expected read or stat`},
 		{name: "log level", yaml: "log: {level: verbose}", want: `log.level (c.yaml line 5): "verbose": expected debug, info, warn or error`},
 	}
 	for _, test := range tests {
