@@ -12,40 +12,43 @@ import (
 // The codes of [Error]. They are stable; docs/errors.md lists them and a test
 // keeps that list in step.
 const (
-	CodeCanceled       = "canceled"
-	CodeInterrupted    = "interrupted"
-	CodePlan           = "plan_refused"
-	CodeNotPrimary     = "not_primary"
-	CodeBackupRunning  = "backup_running"
-	CodeWrongSystem    = "wrong_system"
-	CodePrefixUsed     = "prefix_used"
-	CodeHANA           = "hana_error"
-	CodeUnreachable    = "hana_unreachable"
-	CodeAnswerUnknown  = "hana_answer_unknown"
-	CodePipe           = "pipe_failed"
-	CodeIntrusion      = "pipe_bypassed"
-	CodeUnopened       = "stream_unopened"
-	CodeUnfinished     = "stream_unfinished"
-	CodeIdle           = "hana_idle"
-	CodeStream         = "stream_mismatch"
-	CodeHeader         = "header_mismatch"
-	CodeCatalogMissing = "catalog_missing"
-	CodeCatalog        = "catalog_mismatch"
-	CodeStoreUnusable  = "store_unusable"
-	CodeMemory         = "memory_exhausted"
-	CodeLeftover       = "leftover"
-	CodePipesLeft      = "pipes_left"
-	CodeDirect         = "direct_refused"
-	CodeUnsure         = "leftover_unsure"
-	CodeUpload         = "upload_failed"
-	CodeCommit         = "commit_failed"
-	CodeManifest       = "manifest_unusable"
-	CodeObject         = "object_unusable"
-	CodeUnread         = "stream_unread"
-	CodeBaseMissing    = "base_missing"
-	CodeBaseForeign    = "base_foreign"
-	CodeFindings       = "findings"
-	CodeState          = "state_unwritable"
+	CodeCanceled         = "canceled"
+	CodeInterrupted      = "interrupted"
+	CodePlan             = "plan_refused"
+	CodeNotPrimary       = "not_primary"
+	CodeBackupRunning    = "backup_running"
+	CodeWrongSystem      = "wrong_system"
+	CodePrefixUsed       = "prefix_used"
+	CodeHANA             = "hana_error"
+	CodeUnreachable      = "hana_unreachable"
+	CodeAnswerUnknown    = "hana_answer_unknown"
+	CodePipe             = "pipe_failed"
+	CodeIntrusion        = "pipe_bypassed"
+	CodeUnopened         = "stream_unopened"
+	CodeUnfinished       = "stream_unfinished"
+	CodeIdle             = "hana_idle"
+	CodeStream           = "stream_mismatch"
+	CodeHeader           = "header_mismatch"
+	CodeCatalogMissing   = "catalog_missing"
+	CodeCatalog          = "catalog_mismatch"
+	CodeStoreUnusable    = "store_unusable"
+	CodeMemory           = "memory_exhausted"
+	CodeLeftover         = "leftover"
+	CodePipesLeft        = "pipes_left"
+	CodeDirect           = "direct_refused"
+	CodeUnsure           = "leftover_unsure"
+	CodeUpload           = "upload_failed"
+	CodeCommit           = "commit_failed"
+	CodeManifest         = "manifest_unusable"
+	CodeObject           = "object_unusable"
+	CodeUnread           = "stream_unread"
+	CodePointMissed      = "point_missed"
+	CodePointUnreachable = "point_unreachable"
+	CodeStaging          = "staging_failed"
+	CodeBaseMissing      = "base_missing"
+	CodeBaseForeign      = "base_foreign"
+	CodeFindings         = "findings"
+	CodeState            = "state_unwritable"
 )
 
 // CodeInfo explains one code to an operator.
@@ -92,6 +95,9 @@ func Codes() []CodeInfo {
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
 		{CodeBaseMissing, "The store does not have, whole, the backup on which HANA would build the delta.", "There is no complete backup yet, another tool made the last one, or objects were deleted.", "Make a complete backup."},
 		{CodeBaseForeign, "The delta and the backup on which it should build are not of the same history of the database.", "The database was recovered, its log was interrupted (log_mode overwrite), or another tool made a backup meanwhile.", "Make a complete backup."},
+		{CodePointMissed, "HANA has recovered, but not to the point that was asked for.", "It did not find, or did not take, a log backup; a recovery then stops early without an error (SAP KBA 3006027).", "Do not use the database; look at its backup.log for the log position that was reached, and restore again."},
+		{CodePointUnreachable, "The point cannot be reached with what the store has.", "A backup, a log backup or an object is missing, or the point lies outside of the history.", "Choose a point that the message names, or look for the missing objects."},
+		{CodeStaging, "Log and catalog backups could not be laid out for HANA, or not be removed afterwards.", "The volume of backupDirectory is full or read-only.", "Make room in backupDirectory: a restore needs the size of its log backups there."},
 		{CodeFindings, "The verification found differences.", "See the findings.", "With an error among them, treat this backup as unusable and make a new one; look at warnings."},
 		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},
 	}

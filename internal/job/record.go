@@ -17,11 +17,13 @@ const (
 	ActionBackup       Action = "backup"
 	ActionRestore      Action = "restore"
 	ActionVerification Action = "verification"
+	// ActionPlan is a restore that is only planned.
+	ActionPlan Action = "plan"
 )
 
 // exclusive says whether the action needs its database for itself. Reading a
-// backup back does not.
-func (a Action) exclusive() bool { return a != ActionVerification }
+// backup back does not, nor does planning.
+func (a Action) exclusive() bool { return a == ActionBackup || a == ActionRestore }
 
 // State is where a job stands. All but StateRunning are terminal.
 type State string
@@ -83,6 +85,10 @@ type Record struct {
 	// Manifest is the key of the manifest that a backup wrote or that a
 	// restore or verification read.
 	Manifest string `json:"manifest,omitempty"`
+	// Source is the database whose backups a restore uses, when it is another.
+	Source string `json:"source,omitempty"`
+	// Plan is what a restore uses.
+	Plan *RestorePlan `json:"plan,omitempty"`
 	// Command is what the operator has to run in HANA's container, for a
 	// restore of SYSTEMDB.
 	Command string `json:"command,omitempty"`
@@ -192,11 +198,19 @@ type BackupRequest struct {
 	Prefix string `json:"prefix,omitempty"`
 }
 
-// RestoreRequest asks for a restore of one backup into its own database.
+// RestoreRequest asks for a restore of one backup, or to a point in time.
 type RestoreRequest struct {
 	Database string `json:"database"`
-	// Backup is a backup id in decimal, or "latest".
-	Backup string `json:"backup"`
+	// Backup is the backup id of a data backup in decimal, or "latest" for the
+	// newest one. No log is replayed.
+	Backup string `json:"backup,omitempty"`
+	// Until is a time in whole seconds, "latest" for the newest point that can be
+	// reached, or a backup id. Either Backup or Until is set.
+	Until string `json:"until,omitempty"`
+	// ToDatabase is the tenant that is replaced, by default Database.
+	ToDatabase string `json:"to_database,omitempty"`
+	// DryRun plans only.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // VerificationRequest asks to read one backup back.

@@ -53,7 +53,7 @@ func (r *restoreRun) stop(serving context.Context) error {
 // because of this restore, so that a crash does not hide it.
 func (r *restoreRun) setStopped(stopped bool) error {
 	r.job.update(func(record *Record) { record.TenantStopped = stopped })
-	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.sink.Pipes()}); err != nil {
+	if err := r.journal.save(entry{Record: r.job.snapshot(), Request: r.job.request, Pipes: r.outlet.Pipes()}); err != nil {
 		return newError(StageTrigger, CodeState, err)
 	}
 	return nil
@@ -113,9 +113,13 @@ func (r *restoreRun) start(serving context.Context) error {
 // first, the pipes are closed and HANA gets AnswerTimeout to say what it makes
 // of it. When the answer gets lost, HANA is served on.
 func (r *restoreRun) awaitRecovery(serving context.Context) error {
+	statement := r.parts.Recoverer.Recover
 	r.job.note(SideDaemon, "sends RECOVER DATA to HANA")
-	answer := r.outlast(serving, r.parts.Recoverer.Recover, func() {
-		if err := r.sink.Close(); err != nil {
+	if !r.simple() {
+		statement = func(ctx context.Context, _ backup.Plan) error { return r.parts.Recoverer.RecoverTo(ctx, r.recovery) }
+	}
+	answer := r.outlast(serving, statement, func() {
+		if err := r.outlet.close(); err != nil {
 			r.log.Error("pipes could not be removed", zap.Error(err))
 		}
 	})
@@ -159,8 +163,11 @@ func (r *restoreRun) watchReading(ctx context.Context, quit func()) {
 		case <-ticker.C:
 		}
 		var sum int64
-		for _, c := range r.counters {
-			sum += c.read.Load()
+		for i := range r.served {
+			sum += r.served[i].counter.read.Load()
+		}
+		if r.shelf != nil {
+			sum += int64(len(r.shelf.Opened()))
 		}
 		if sum != last {
 			still, last = 0, sum

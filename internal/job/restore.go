@@ -11,20 +11,32 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
-// StartRestore admits a restore of one complete backup into its own database.
-// Errors are as for StartBackup.
+// StartRestore admits a restore of one backup, or to a point in time, into its
+// own database or another tenant; a dry run only plans it. Errors are as for
+// StartBackup.
 func (c *Conductor) StartRestore(_ context.Context, r RestoreRequest, key string) (Record, error) {
-	record, request, err := readRequest(ActionRestore, r.Database, r.Backup, key)
+	source, target, point, err := r.parse()
 	if err != nil {
 		return Record{}, err
 	}
-	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.restore(ctx, j, r.Backup) }) //nolint:contextcheck // a job outlives the request that asked for it
+	record := Record{Action: ActionRestore, Database: target, IdempotencyKey: key}
+	if source != target {
+		record.Source = source
+	}
+	if r.DryRun {
+		record.Action = ActionPlan
+	}
+	request := fmt.Sprintf("%s %s %s %s %s", record.Action, source, target, r.Backup, r.Until)
+	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.restore(ctx, j, source, point, r.DryRun) }) //nolint:contextcheck // a job outlives the request that asked for it
 }
 
-// readRequest checks what restores and verifications have in common.
+// readRequest checks what asks for one backup.
 func readRequest(action Action, database, id, key string) (Record, string, error) {
 	database, err := backup.ParseDatabase(database)
 	if err != nil {
@@ -39,12 +51,17 @@ func readRequest(action Action, database, id, key string) (Record, string, error
 // restoreRun is one restore on its way.
 type restoreRun struct {
 	*Conductor
-	job      *live
-	log      *zap.Logger
-	manifest *backup.Manifest
-	plan     backup.Plan
-	sink     Sink
-	counters []*counter
+	job    *live
+	log    *zap.Logger
+	source string // the database whose backups are used
+	chain  chain.Chain
+	// plan names the database that is replaced and the complete backup.
+	plan   backup.Plan
+	outlet *outlet
+	// recovery is what HANA is told unless the restore is a simple one.
+	recovery backup.Recovery
+	shelf    *spool.Shelf // nil when HANA needs no log and no catalog
+	served   []served
 
 	deaf bool // the connection on which HANA would answer is lost
 
@@ -52,60 +69,121 @@ type restoreRun struct {
 	failures []*Error
 }
 
+// served is one stream that HANA reads.
+type served struct {
+	backup  int // in the chain
+	stream  backup.Stream
+	objects []backup.Object
+	counter *counter
+}
+
 // fail records what went wrong with a stream. It is called before the stream is
 // ended short for HANA, so that HANA's complaint about it cannot come first.
-func (r *restoreRun) fail(i int, code string, err error) {
-	failure := streamError(StageStream, r.plan.Streams[i].StreamID, code, err)
+func (r *restoreRun) fail(s *served, code string, err error) {
+	failure := streamError(StageStream, s.stream.StreamID, code, err)
 	r.job.noteFailure(failure)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures = append(r.failures, failure)
 }
 
-// restore serves the streams of a backup through pipes while HANA recovers
-// from them.
-func (c *Conductor) restore(ctx context.Context, j *live, id string) verdict {
+// restore serves the streams of backups through pipes, and lays out the log
+// beside them, while HANA recovers from them.
+func (c *Conductor) restore(ctx context.Context, j *live, source string, point chain.Target, dryRun bool) verdict {
 	record := j.snapshot()
-	r := &restoreRun{Conductor: c, job: j, log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database))}
+	r := &restoreRun{
+		Conductor: c, job: j, source: source,
+		log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database)),
+	}
+	err := r.choose(ctx, record, point)
+	if err == nil && dryRun {
+		return verdictOf()
+	}
+	if err == nil {
+		err = r.prepare(ctx)
+	}
 	var failures []*Error
-	if err := r.prepare(ctx, record, id); err != nil {
+	if err != nil {
 		failures = append(failures, err)
 	} else {
 		failures = r.serve(ctx)
 	}
-	if r.sink != nil {
-		if err := r.sink.Close(); err != nil {
+	if r.outlet != nil {
+		if err := r.outlet.close(); err != nil {
 			r.log.Error("pipes could not be removed", zap.Error(err))
 		}
 	}
-	return verdictOf(failures...)
+	v := verdictOf(failures...)
+	if r.shelf != nil {
+		if err := r.shelf.Close(); err != nil {
+			v.consequences = append(v.consequences, newError(StageClean, CodeStaging, err).Error())
+		}
+	}
+	return v
 }
 
-func (r *restoreRun) prepare(ctx context.Context, record Record, id string) *Error {
-	manifest, err := ReadManifest(ctx, r.parts.Store, r.config.SID, record.Database, id)
-	if err != nil {
-		return newError(StagePlan, CodeManifest, causeOf(ctx, err))
-	}
-	if manifest.Kind != backup.KindComplete {
-		return newError(StagePlan, CodeManifest, fmt.Errorf("backup %d is %s: only complete backups can be restored", manifest.BackupID, manifest.Kind))
-	}
-	r.manifest, r.plan = manifest, manifest.Plan(record.ID, r.config.Directory)
-	r.counters = r.job.follow(r.plan.Streams)
-	r.job.update(func(record *Record) {
-		record.Kind, record.BackupID, record.Prefix = manifest.Kind, manifest.BackupID, manifest.Prefix
-		record.Manifest = backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
-	})
-	if err := presence(ctx, r.parts.Store, manifest); err != nil {
+// choose plans what is used, and says so in the record.
+func (r *restoreRun) choose(ctx context.Context, record Record, point chain.Target) *Error {
+	if err := r.planChain(ctx, point); err != nil {
 		return err
 	}
-	if manifest.Database != backup.SystemDB {
+	last := r.chain.Last()
+	r.plan = r.chain.Complete.Plan(record.ID, r.config.Directory)
+	r.plan.Database = record.Database
+	r.job.update(func(record *Record) {
+		record.Kind, record.BackupID, record.Prefix = last.Kind, last.BackupID, last.Prefix
+		record.Manifest = backup.ManifestKey(last.SID, last.Database, last.BackupID)
+		record.Plan = describe(&r.chain, point.Until)
+	})
+	r.recovery = backup.Recovery{
+		JobID: record.ID, SID: r.plan.SID, Database: record.Database, Source: r.source, SourceSID: r.plan.SID,
+		BackupID: last.BackupID, DataPath: r.config.Directory,
+	}
+	switch {
+	case len(r.chain.Logs) == 0:
+	case point.Until.IsZero(): // any time in the future means all there is (NetApp, SAP HANA disaster recovery)
+		r.recovery.Until, r.recovery.BackupID = time.Now().UTC().Add(24*time.Hour).Truncate(time.Second), r.chain.Complete.BackupID
+	default:
+		r.recovery.Until, r.recovery.BackupID = point.Until, r.chain.Complete.BackupID
+	}
+	return nil
+}
+
+// simple says whether HANA needs nothing but the files of one complete backup.
+func (r *restoreRun) simple() bool { return len(r.chain.Staged()) == 0 }
+
+// prepare gets everything ready before HANA is told anything.
+func (r *restoreRun) prepare(ctx context.Context) *Error {
+	var plans []backup.Plan
+	var streams []backup.Stream
+	for i, m := range r.chain.Data() {
+		plan := m.Plan(r.plan.JobID, r.config.Directory)
+		plans = append(plans, plan)
+		for k, s := range plan.Streams {
+			r.served = append(r.served, served{backup: i, stream: s, objects: m.Streams[k].Objects})
+			if !r.simple() {
+				s.File = plan.FileName(s.StreamID) // or two could not be told apart
+			}
+			streams = append(streams, s)
+		}
+	}
+	for i, c := range r.job.follow(streams) {
+		r.served[i].counter = c
+	}
+	if r.plan.Database != backup.SystemDB {
 		if err := r.parts.Recoverer.CheckRecovery(ctx, r.plan); err != nil {
 			return newError(StagePlan, CodePlan, causeOf(ctx, err))
 		}
 	}
 	r.job.update(func(record *Record) { record.Stage = StageArm })
-	r.sink = r.parts.NewSink()
-	return r.arm(ctx, r.job, r.sink, r.plan)
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	if r.shelf != nil {
+		r.recovery.CatalogPath, r.recovery.LogPaths = r.shelf.Path(), []string{r.shelf.Path()}
+	}
+	r.outlet = r.outletFor(plans)
+	return r.arm(ctx, r.job, r.outlet, r.plan)
 }
 
 // presence fails before HANA is touched when an object is missing or of
@@ -143,16 +221,17 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	group, serving := errgroup.WithContext(ctx)
 	serving, stop := context.WithCancel(serving)
 	defer stop()
-	for i, s := range r.plan.Streams {
+	for i := range r.served {
+		s := &r.served[i]
 		group.Go(func() error {
-			open := func(ctx context.Context) (io.ReadCloser, error) { return r.open(ctx, i) }
-			return r.sink.Serve(serving, s, open)
+			open := func(ctx context.Context) (io.ReadCloser, error) { return r.open(ctx, s) }
+			return r.outlet.sinks[s.backup].Serve(serving, s.stream, open)
 		})
 	}
-	if r.plan.Database == backup.SystemDB {
-		r.job.update(func(record *Record) { record.Command = RecoverCommand(r.plan) })
+	recovered := r.tellOperator()
+	if recovered == nil {
+		recovered = r.recover(serving)
 	}
-	recovered := r.recover(serving)
 	stop()
 	err := group.Wait()
 	failures := r.failures // all streams have ended
@@ -171,19 +250,36 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	return r.consumed()
 }
 
+// tellOperator shows what to run where SQL cannot recover.
+func (r *restoreRun) tellOperator() error {
+	if r.plan.Database != backup.SystemDB {
+		return nil
+	}
+	command := RecoverCommand(r.plan)
+	if !r.simple() {
+		text, err := hdbtrigger.RecoverText(r.recovery)
+		if err != nil {
+			return err
+		}
+		command = recoverSys(text)
+	}
+	r.job.update(func(record *Record) { record.Command = command })
+	return nil
+}
+
 // open starts a stream from byte 0 and counts what HANA takes of it.
-func (r *restoreRun) open(ctx context.Context, i int) (io.ReadCloser, error) {
-	reader, err := r.parts.Store.OpenStream(ctx, r.manifest.Streams[i].Objects)
+func (r *restoreRun) open(ctx context.Context, s *served) (io.ReadCloser, error) {
+	reader, err := r.parts.Store.OpenStream(ctx, s.objects)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.fail(i, CodeObject, err)
+			r.fail(s, CodeObject, err)
 		}
 		return nil, err
 	}
-	r.counters[i].bytes.Store(0)
-	return &countedReader{ReadCloser: reader, counter: r.counters[i], fail: func(err error) {
+	s.counter.bytes.Store(0)
+	return &countedReader{ReadCloser: reader, counter: s.counter, fail: func(err error) {
 		if ctx.Err() == nil {
-			r.fail(i, CodeObject, err)
+			r.fail(s, CodeObject, err)
 		}
 	}}, nil
 }
@@ -220,26 +316,24 @@ func (r *countedReader) Close() error {
 }
 
 // consumed checks that HANA took every stream to its last byte: a recovery
-// that reads less has not restored this backup.
+// that reads less has not restored these backups.
 func (r *restoreRun) consumed() []*Error {
-	complete := make(map[backup.StreamID]bool)
-	reports := r.sink.Report()
-	for i := range reports {
-		complete[reports[i].StreamID] = reports[i].Complete > 0
-	}
 	var failures []*Error
-	for _, s := range r.plan.Streams {
-		if !complete[s.StreamID] {
-			failures = append(failures, streamError(StageSettle, s.StreamID, CodeUnread,
-				errors.New("HANA says that it has recovered, but did not read this stream to its end")))
+	for i := range r.outlet.sinks {
+		complete, _ := r.outlet.complete(i)
+		for _, s := range r.outlet.plans[i].Streams {
+			if !complete[s.StreamID] {
+				failures = append(failures, streamError(StageSettle, s.StreamID, CodeUnread,
+					fmt.Errorf("HANA says that it has recovered, but did not read %s to its end", r.outlet.plans[i].FileName(s.StreamID))))
+			}
 		}
 	}
-	return failures
+	return append(failures, r.reached()...)
 }
 
 // awaitReaders waits until every stream was read to its end and nobody has
-// opened one for EndTimeout. Whether SYSTEMDB came back is then for
-// recoverSys.py to say: SQL cannot recover it and cannot see it recover.
+// opened one, or a log backup, for EndTimeout. Whether SYSTEMDB came back is then
+// for recoverSys.py to say: SQL cannot recover it and cannot see it recover.
 func (r *restoreRun) awaitReaders(ctx context.Context) error {
 	ticker := time.NewTicker(r.config.EndTimeout / 10)
 	defer ticker.Stop()
@@ -251,15 +345,8 @@ func (r *restoreRun) awaitReaders(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-ticker.C:
 		}
-		opens, complete := 0, 0
-		reports := r.sink.Report()
-		for i := range reports {
-			opens += reports[i].Opens
-			if reports[i].Complete > 0 {
-				complete++
-			}
-		}
-		if complete < len(r.plan.Streams) || opens != last {
+		opens, missing := r.readers()
+		if missing || opens != last {
 			quiet, last = 0, opens
 			continue
 		}
@@ -269,9 +356,30 @@ func (r *restoreRun) awaitReaders(ctx context.Context) error {
 	}
 }
 
+// readers counts the openings by HANA, and says whether a stream or a log backup
+// is still to be read.
+func (r *restoreRun) readers() (opens int, missing bool) {
+	for i := range r.outlet.sinks {
+		complete, n := r.outlet.complete(i)
+		opens += n
+		for _, s := range r.outlet.plans[i].Streams {
+			missing = missing || !complete[s.StreamID]
+		}
+	}
+	if r.shelf != nil {
+		opens += len(r.shelf.Opened())
+		missing = missing || len(r.reached()) > 0
+	}
+	return opens, missing
+}
+
 // RecoverCommand is what an operator runs as <sid>adm in HANA's container to
 // recover SYSTEMDB from the pipes of plan (SAP HANA administration guide: SQL
 // clients cannot recover SYSTEMDB).
 func RecoverCommand(plan backup.Plan) string {
-	return fmt.Sprintf(`HDBSettings.sh recoverSys.py --command="RECOVER DATA USING FILE ('%s') CLEAR LOG" --wait`, plan.Path())
+	return recoverSys(fmt.Sprintf("RECOVER DATA USING FILE ('%s') CLEAR LOG", plan.Path()))
+}
+
+func recoverSys(statement string) string {
+	return fmt.Sprintf(`HDBSettings.sh recoverSys.py --command="%s" --wait`, statement)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // takeOver remembers the jobs of earlier processes. Pipes that they left are
@@ -41,6 +42,9 @@ func (c *Conductor) takeOver() error {
 		v := verdictOf(interruption(e.Record.Stage))
 		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
 		v.consequences = c.pipesGone(e, swept, err)
+		if err := spool.RemoveShelf(c.config.Directory, e.Record.ID); err != nil && e.Record.Action == ActionRestore {
+			v.consequences = append(v.consequences, newError(StageClean, CodeStaging, err).Error())
+		}
 		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
 )
 
@@ -32,6 +33,7 @@ type whole struct {
 	pipes  string
 	bucket string
 	state  string
+	logs   string
 }
 
 func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) whole {
@@ -57,9 +59,14 @@ func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) who
 	}
 	parts.Store = openStore(t, w.bucket, log)
 	change(&sim, &parts, &config)
-	w.system = startSystem(t, sim)
+	if config.Door != "" {
+		parts.NewSpool = func() Spool {
+			return spool.NewSource(spool.Config{Directory: w.pipes, Rescan: time.Second}, log, spool.NewMetrics(nil))
+		}
+	}
+	w.system, w.logs = startSystem(t, sim), sim.LogDir
 	trigger := openTrigger(t, w.system, log)
-	parts.Recoverer = trigger
+	parts.Recoverer, parts.Historian = trigger, trigger
 	if fault, wraps := parts.Trigger.(*faultyTrigger); wraps {
 		fault.Trigger = trigger
 	} else {
@@ -120,7 +127,7 @@ func openTrigger(t *testing.T, system *hanasim.System, log *zap.Logger) *hdbtrig
 		t.Fatal(err)
 	}
 	trigger, err := hdbtrigger.New(hdbtrigger.Config{
-		Host: host, Port: number, User: "SYSTEM", PasswordFile: password, TLS: hdbtrigger.TLS{Off: true},
+		Host: host, Port: number, User: "SYSTEM", PasswordFile: password, TLS: hdbtrigger.TLS{Off: true}, AllowParts: true,
 	}, log, hdbtrigger.NewMetrics(prometheus.NewRegistry()))
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +144,16 @@ func openTrigger(t *testing.T, system *hanasim.System, log *zap.Logger) *hdbtrig
 func (w whole) backupOf(t *testing.T, database string) Record {
 	t.Helper()
 	record, err := w.StartBackup(t.Context(), BackupRequest{Database: database}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return await(t, w.Conductor, record.ID)
+}
+
+// restoreTo runs a restore to its end.
+func (w whole) restoreTo(t *testing.T, request RestoreRequest) Record {
+	t.Helper()
+	record, err := w.StartRestore(t.Context(), request, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,291 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// again is a conductor of the next process.
+func (w whole) again(t *testing.T) *Conductor {
+	t.Helper()
+	next, err := NewConductor(w.config, w.parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(next.Close)
+	return next
+}
+
+func (w whole) work(t *testing.T) {
+	t.Helper()
+	if err := w.system.Work("HXE", 3); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w whole) kindOf(t *testing.T, kind backup.Kind) Record {
+	t.Helper()
+	record, err := w.StartBackup(t.Context(), BackupRequest{Database: "HXE", Kind: kind}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return await(t, w.Conductor, record.ID)
+}
+
+func (w whole) mustBackUp(t *testing.T, kind backup.Kind) Record {
+	t.Helper()
+	record := w.kindOf(t, kind)
+	if record.State != StateSucceeded {
+		t.Fatalf("%s backup %s because of %v, %q", kind, record.State, record.Error, record.Consequences)
+	}
+	return record
+}
+
+// ship stores the log and catalog backups that HANA has written, with an index.
+func (w whole) ship(t *testing.T) {
+	t.Helper()
+	directory := filepath.Join(w.logs, "DB_HXE")
+	files, err := os.ReadDir(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := &backup.LogIndex{Version: backup.LogIndexVersion, SID: "HXE", Database: "HXE", Sequence: time.Now().UnixMilli()}
+	for _, file := range files {
+		path := filepath.Join(directory, file.Name())
+		content, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		upload, err := w.parts.Store.Begin(t.Context(), backup.LogKey("HXE", "HXE", file.Name()), backup.UploadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := upload.Consume(t.Context(), content)
+		if err := errors.Join(err, upload.Commit(context.WithoutCancel(t.Context())), content.Close(), os.Remove(path)); err != nil {
+			t.Fatal(err)
+		}
+		index.Files = append(index.Files, backup.LogFile{
+			Name: file.Name(), Size: stored.Bytes, SHA256: stored.SHA256, Objects: stored.Objects, WrittenAt: time.Now(), Confirmed: true,
+		})
+	}
+	text, err := index.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeObject(t.Context(), w.parts.Store, backup.LogIndexKey("HXE", "HXE", index.Sequence), text, time.Second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeltas(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, throughDoor(DoorAuto, hanasim.Direct))
+	complete := w.mustBackUp(t, backup.KindComplete)
+	w.work(t)
+	first := w.mustBackUp(t, backup.KindIncremental)
+	w.work(t)
+	second := w.mustBackUp(t, backup.KindIncremental)
+	w.work(t)
+	differential := w.mustBackUp(t, backup.KindDifferential)
+	w.work(t)
+	third := w.mustBackUp(t, backup.KindIncremental)
+	got := []int64{first.BaseID, second.BaseID, differential.BaseID, third.BaseID}
+	want := []int64{complete.BackupID, first.BackupID, complete.BackupID, differential.BackupID}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("bases (-want +got):\n%s", diff)
+	}
+	if left := names(t, w.pipes); len(left) > 0 {
+		t.Errorf("left in the backup directory: %v", left)
+	}
+	w.ship(t)
+	record := w.expectRestored(t, RestoreRequest{Database: "HXE", Backup: Latest})
+	if diff := cmp.Diff([]int64{differential.BackupID, third.BackupID}, record.Plan.Deltas); diff != "" || record.Plan.Complete != complete.BackupID {
+		t.Errorf("plan %+v (-want +got):\n%s", record.Plan, diff)
+	}
+}
+
+func TestDeltasAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, w whole)
+		code  string
+	}{
+		{"without a complete backup", func(*testing.T, whole) {}, CodeBaseMissing},
+		{"with one of another tool", func(t *testing.T, w whole) {
+			record := w.mustBackUp(t, backup.KindComplete)
+			if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
+				t.Fatal(err)
+			}
+		}, CodeBaseMissing},
+		{"with an object missing", func(t *testing.T, w whole) {
+			record := w.mustBackUp(t, backup.KindComplete)
+			if err := w.parts.Store.Remove(t.Context(), backup.StreamKey("HXE", "HXE", record.Prefix, backup.StreamID{VolumeID: 3, PartID: 1})); err != nil {
+				t.Fatal(err)
+			}
+		}, CodeBaseMissing},
+		{"after a recovery", func(t *testing.T, w whole) {
+			w.mustBackUp(t, backup.KindComplete)
+			w.expectRestored(t, RestoreRequest{Database: "HXE", Backup: Latest})
+		}, CodeBaseForeign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
+			test.spoil(t, w)
+			record := w.kindOf(t, backup.KindDifferential)
+			if record.State != StateFailed || record.Error.Code != test.code || record.Error.Hint == "" {
+				t.Errorf("%s because of %+v", record.State, record.Error)
+			}
+		})
+	}
+	t.Run("through pipes only", func(t *testing.T) {
+		t.Parallel()
+		w := startWhole(t, throughDoor(DoorFIFO, hanasim.Dotname))
+		_, err := w.StartBackup(t.Context(), BackupRequest{Database: "HXE", Kind: backup.KindDifferential}, "")
+		if field, is := errors.AsType[*FieldError](err); !is || field.Field != "kind" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// moment is a point in time to which a restore must come, and what it must find.
+type moment struct {
+	at     time.Time
+	points map[int]hanasim.Point
+}
+
+// now waits for the next whole second, so that nothing happens in the one of the
+// moment: RECOVER knows no smaller piece of time.
+func (w whole) now() moment {
+	at := time.Now().Truncate(time.Second).Add(time.Second)
+	points := w.system.Points("HXE")
+	time.Sleep(time.Until(at.Add(time.Millisecond)))
+	return moment{at, points}
+}
+
+func TestPointInTime(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
+	backupLog := func() {
+		t.Helper()
+		w.work(t)
+		if err := w.system.LogBackup(t.Context(), "HXE"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.mustBackUp(t, backup.KindComplete)
+	backupLog()
+	first := w.now()
+	backupLog()
+	w.mustBackUp(t, backup.KindDifferential)
+	backupLog()
+	second := w.now()
+	backupLog()
+	w.ship(t)
+	newest := w.system.Points("HXE")
+
+	for name, test := range map[string]struct {
+		until  string
+		points map[int]hanasim.Point
+	}{
+		"before the delta": {first.at.UTC().Format(time.RFC3339), first.points},
+		"after the delta":  {second.at.UTC().Format(time.DateTime), second.points},
+		"latest":           {Latest, newest},
+	} {
+		if err := w.system.Destroy("HXE"); err != nil {
+			t.Fatal(err)
+		}
+		dry := w.restoreTo(t, RestoreRequest{Database: "HXE", Until: test.until, DryRun: true})
+		if dry.State != StateSucceeded || dry.Plan == nil || dry.Plan.Logs == 0 || dry.Plan.Catalog == "" {
+			t.Fatalf("%s: plan %+v because of %v", name, dry.Plan, dry.Error)
+		}
+		record := w.restoreTo(t, RestoreRequest{Database: "HXE", Until: test.until})
+		if record.State != StateSucceeded {
+			t.Fatalf("%s: %s because of %v, %q", name, record.State, record.Error, record.Consequences)
+		}
+		if diff := cmp.Diff(test.points, w.system.Points("HXE")); diff != "" {
+			t.Errorf("%s: log after the restore (-want +got):\n%s", name, diff)
+		}
+		if left, err := os.ReadDir(w.pipes); err != nil || len(left) > 0 {
+			t.Errorf("%s: left in the backup directory: %v, %v", name, left, err)
+		}
+	}
+}
+
+// TestMissedPoint lets HANA stop early without a word, as it does when it does
+// not find a log backup.
+func TestMissedPoint(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
+	w.mustBackUp(t, backup.KindComplete)
+	for range 3 {
+		w.work(t)
+		if err := w.system.LogBackup(t.Context(), "HXE"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.ship(t)
+	w.parts.Recoverer = &lostLog{Recoverer: w.parts.Recoverer}
+	record := w.restoreTo(t, RestoreRequest{Database: "HXE", Until: Latest})
+	if record.State != StateFailed || record.Error.Code != CodePointMissed || !strings.Contains(record.Error.Message, "log_backup_") {
+		t.Errorf("%s because of %+v", record.State, record.Error)
+	}
+}
+
+// lostLog is a recoverer to which a log backup gets lost when it begins.
+type lostLog struct{ backup.Recoverer }
+
+func (l *lostLog) RecoverTo(ctx context.Context, r backup.Recovery) error {
+	files, err := os.ReadDir(r.LogPaths[0])
+	if err != nil {
+		return err
+	}
+	logs := slices.DeleteFunc(files, func(f os.DirEntry) bool { return strings.HasPrefix(f.Name(), "log_backup_0_") })
+	return errors.Join(os.Remove(filepath.Join(r.LogPaths[0], logs[len(logs)-1].Name())), l.Recoverer.RecoverTo(ctx, r))
+}
+
+// A point that cannot be reached is refused before HANA is touched, with the
+// reason and a point that can be.
+func TestUnreachablePoint(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
+	w.mustBackUp(t, backup.KindComplete)
+	for range 3 {
+		w.work(t)
+		if err := w.system.LogBackup(t.Context(), "HXE"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.ship(t)
+	objects, err := w.parts.Store.List(t.Context(), backup.LogPrefix("HXE", "HXE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := slices.IndexFunc(objects, func(o backup.Object) bool { return !strings.Contains(o.Key, "log_backup_0_") })
+	if err := w.parts.Store.Remove(t.Context(), objects[lost].Key); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().UTC().Format(time.DateTime)
+	before := w.system.Points("HXE")
+	record := w.restoreTo(t, RestoreRequest{Database: "HXE", Until: until})
+	if record.State != StateFailed || record.Error.Code != CodePointUnreachable || !strings.Contains(record.Error.Message, filepath.Base(objects[lost].Key)) {
+		t.Errorf("%s because of %+v", record.State, record.Error)
+	}
+	if diff := cmp.Diff(before, w.system.Points("HXE")); diff != "" {
+		t.Errorf("HANA was touched:\n%s", diff)
+	}
+}
