@@ -1,0 +1,163 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Plan finds what a restore of target needs. It begins with the newest data backup
+// from which target can be reached, so that the least log is replayed. When there
+// is none, the error is an *Unreachable. A target that names not exactly one thing
+// gives another error.
+func Plan(h History, target Target) (Chain, error) {
+	if err := target.check(); err != nil {
+		return Chain{}, err
+	}
+	l := open(h)
+	switch {
+	case target.BackupID != 0:
+		return l.planBackup(target)
+	case target.Latest:
+		return l.planLatest(target)
+	default:
+		return l.planUntil(target)
+	}
+}
+
+func (t Target) check() error {
+	named := 0
+	for _, is := range []bool{!t.Until.IsZero(), t.Latest, t.BackupID != 0} {
+		if is {
+			named++
+		}
+	}
+	if named != 1 {
+		return errors.New("plan a restore: expected exactly one of a time, the latest point and a backup id")
+	}
+	return nil
+}
+
+func (l *ledger) planBackup(target Target) (Chain, error) {
+	d := l.byID[target.BackupID]
+	switch {
+	case d == nil:
+		return Chain{}, l.unreachable(target, fmt.Sprintf("there is no manifest of backup %d", target.BackupID))
+	case d.fault != "":
+		return Chain{}, l.unreachable(target, d.fault)
+	case !l.knows(d):
+		return Chain{}, l.unreachable(target, l.catalogTooOld(d.last.BackupID))
+	}
+	return l.alone(d), nil
+}
+
+func (l *ledger) planUntil(target Target) (Chain, error) {
+	var reasons []string
+	var skipped []int64
+	for _, d := range l.data {
+		if d.ended.After(target.Until) {
+			continue
+		}
+		p := l.path(d)
+		found := p.faults(target.Until)
+		if len(found) == 0 {
+			c := p.chain(target.Until)
+			c.Reaches = target.Until
+			c.skip(skipped)
+			return c, nil
+		}
+		reasons = append(reasons, found...)
+		skipped = append(skipped, d.last.BackupID)
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, l.nothingEndedBy(target.Until))
+	}
+	return Chain{}, l.unreachable(target, reasons...)
+}
+
+func (l *ledger) planLatest(target Target) (Chain, error) {
+	var best *path
+	var reasons []string
+	for _, d := range l.data {
+		p := l.path(d)
+		switch {
+		case !l.restorable(d):
+			reasons = append(reasons, p.fault())
+		case best == nil || p.latest().After(best.latest()):
+			best = p
+		}
+	}
+	if best == nil {
+		if len(l.data) == 0 {
+			reasons = append(reasons, "there is no data backup")
+		}
+		return Chain{}, l.unreachable(target, reasons...)
+	}
+	c := best.newest()
+	var skipped []int64
+	for _, d := range l.data {
+		if d.ended.After(best.data.ended) {
+			skipped = append(skipped, d.last.BackupID)
+		}
+	}
+	c.skip(skipped)
+	return c, nil
+}
+
+// restorable says whether the state of d itself can be had.
+func (l *ledger) restorable(d *dataChain) bool { return d.fault == "" && l.knows(d) }
+
+// knows says whether HANA can find d: a delta only by the catalog.
+func (l *ledger) knows(d *dataChain) bool { return d.base == nil || d.last.BackupID <= l.catalogID }
+
+// alone is the chain to the state of d.
+func (l *ledger) alone(d *dataChain) Chain {
+	c := Chain{Complete: d.complete, Deltas: d.deltas(), Reaches: d.state()}
+	if d.base == nil {
+		return c
+	}
+	c.Catalog = l.catalog
+	c.noteCatalog(l.catalogID)
+	if e := l.eraOf(startOf(d.complete)); e.endsBefore(d.state()) {
+		c.Notes = append(c.Notes, fmt.Sprintf("%s was made after the log was interrupted at %s, %s before",
+			title(d.last), stamp(e.until.At), title(d.complete)))
+	}
+	return c
+}
+
+func (c *Chain) skip(ids []int64) {
+	if len(ids) == 0 {
+		return
+	}
+	c.Skipped = slices.Clone(ids)
+	slices.Sort(c.Skipped)
+	c.Notes = append(c.Notes, fmt.Sprintf("newer data backups cannot be used for this: %s", list(c.Skipped)))
+}
+
+// finishing is the time between the begin of the catalog's backup at the end of a
+// data backup and the end of that one: 13 milliseconds in a real listing.
+const finishing = 10 * time.Second
+
+func (c *Chain) noteCatalog(id int64) {
+	last := c.Last()
+	if begun := time.UnixMilli(id); begun.Before(endOf(last).Add(-finishing)) {
+		c.Notes = append(c.Notes, fmt.Sprintf("the newest backup of the catalog began at %s, before %s ended: it may not know it",
+			stamp(begun), title(last)))
+	}
+}
+
+func noteUnconfirmed(files []backup.LogFile) []string {
+	n := 0
+	for i := range files {
+		if !files[i].Confirmed {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of %d log backups were never confirmed by HANA's catalog", n, len(files))}
+}

@@ -1,0 +1,131 @@
+package chain
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Window is a span of time of which every point can be reached, both ends
+// included.
+type Window struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Windows are all points in time that Plan can reach, sorted. The states of data
+// backups to which no log leads are not among them.
+func Windows(h History) []Window {
+	l := open(h)
+	var windows []Window
+	for _, d := range l.data {
+		if p := l.path(d); !p.reach.IsZero() {
+			windows = append(windows, Window{d.ended, p.reach})
+		}
+	}
+	slices.SortFunc(windows, func(a, b Window) int { return a.From.Compare(b.From) })
+	var joined []Window
+	for _, w := range windows {
+		if n := len(joined); n > 0 && !w.From.After(joined[n-1].To) {
+			if w.To.After(joined[n-1].To) {
+				joined[n-1].To = w.To
+			}
+			continue
+		}
+		joined = append(joined, w)
+	}
+	return joined
+}
+
+// RecoveryPoint is the newest point that can be reached, zero when there is none.
+func RecoveryPoint(h History) time.Time {
+	c, err := Plan(h, Target{Latest: true})
+	if err != nil {
+		return time.Time{}
+	}
+	return c.Reaches
+}
+
+// Gap is log that no log backup in the store has.
+type Gap struct {
+	VolumeID int `json:"volume_id"`
+	// After and Before are the log positions between which it lies.
+	After  int64 `json:"after"`
+	Before int64 `json:"before"`
+	// AfterFile and BeforeFile are the files around it.
+	AfterFile  string `json:"after_file"`
+	BeforeFile string `json:"before_file"`
+	// From and To are when HANA began to write them: what was committed between
+	// is lost for a recovery past it.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Missing are the files in it of which only the objects are missing.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// Gaps are the gaps in the log, sorted by volume and position. Where an
+// interruption of the log explains one, it is not among them, nor is one before
+// the oldest complete backup: it harms nobody.
+func Gaps(h History) []Gap {
+	l := open(h)
+	oldest := int64(0)
+	for _, d := range l.data {
+		if d.last.Kind == backup.KindComplete && d.fault == "" {
+			oldest = d.last.BackupID
+		}
+	}
+	var gaps []Gap
+	for _, id := range slices.Sorted(maps.Keys(l.volumes)) {
+		for _, files := range l.byEra(l.volumes[id].byFirst) {
+			gaps = append(gaps, gapsBetween(files, oldest)...)
+		}
+	}
+	return gaps
+}
+
+// byEra splits files by the interruptions of the log, oldest first.
+func (l *ledger) byEra(files []logFile) [][]logFile {
+	eras := make([][]logFile, len(l.breaks)+1)
+	for _, f := range files {
+		begun := time.UnixMilli(f.name.BackupID)
+		i, _ := slices.BinarySearchFunc(l.breaks, begun, func(b backup.Break, t time.Time) int { return b.At.Compare(t) })
+		eras[i] = append(eras[i], f)
+	}
+	return eras
+}
+
+// gapsBetween expects files sorted by their first position.
+func gapsBetween(files []logFile, oldest int64) []Gap {
+	var gaps []Gap
+	var end *logFile
+	var missing []logFile
+	for i := range files {
+		f := &files[i]
+		if f.absent != "" {
+			missing = append(missing, *f)
+			continue
+		}
+		if end != nil && f.name.First > end.name.Last && f.name.BackupID >= oldest {
+			gaps = append(gaps, gapBetween(end, f, missing))
+		}
+		if end == nil || f.name.Last > end.name.Last {
+			end = f
+		}
+	}
+	return gaps
+}
+
+func gapBetween(after, before *logFile, missing []logFile) Gap {
+	g := Gap{
+		VolumeID: after.name.VolumeID, After: after.name.Last, Before: before.name.First,
+		AfterFile: after.Name, BeforeFile: before.Name, From: after.covered, To: before.covered,
+	}
+	for i := range missing {
+		if missing[i].name.Last > g.After && missing[i].name.First < g.Before {
+			g.Missing = append(g.Missing, missing[i].Name)
+		}
+	}
+	return g
+}
