@@ -202,9 +202,10 @@ func (p *path) unknown() []string {
 	all.catalog = 1<<63 - 1
 	n := 0
 	var first, last logFile
-	for _, r := range p.replays {
-		for i := range r.volume.byFirst {
-			f := &r.volume.byFirst[i]
+	for k := range p.replays {
+		files := p.replays[k].volume.byFirst
+		for i := range files {
+			f := &files[i]
 			if p.scope.usable(f) || !all.usable(f) {
 				continue
 			}

@@ -134,7 +134,7 @@ func (c *Chain) skip(ids []int64) {
 	}
 	c.Skipped = slices.Clone(ids)
 	slices.Sort(c.Skipped)
-	c.Notes = append(c.Notes, fmt.Sprintf("newer data backups cannot be used for this: %s", list(c.Skipped)))
+	c.Notes = append(c.Notes, "newer data backups cannot be used for this: "+list(c.Skipped))
 }
 
 // finishing is the time between the begin of the catalog's backup at the end of a

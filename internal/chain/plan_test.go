@@ -289,7 +289,7 @@ func TestPlanDoesNotTrustLogThatWaited(t *testing.T) {
 			if got := plan(t, h, latest()).Reaches; !got.Equal(test.reaches) {
 				t.Errorf("reaches %s, expected %s", got, test.reaches)
 			}
-			unreachable(t, h, chain.Target{Until: test.reaches.Add(time.Millisecond)})
+			_ = unreachable(t, h, chain.Target{Until: test.reaches.Add(time.Millisecond)})
 			plan(t, h, chain.Target{Until: test.reaches})
 		})
 	}

@@ -1,0 +1,211 @@
+package chain_test
+
+import (
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/chain"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// oracle answers what a planner has to know the slow way, straight from the
+// sentences of the package comment: it follows every path and marks every single
+// log position. It shares no code with the planner.
+type oracle struct {
+	h chain.History
+}
+
+func (o oracle) find(backupID int64) *backup.Manifest {
+	for _, m := range o.h.Backups {
+		if m.BackupID == backupID {
+			return m
+		}
+	}
+	return nil
+}
+
+// elements returns a data backup and all on which it builds, or nothing when that
+// cannot be restored.
+func (o oracle) elements(m *backup.Manifest) []*backup.Manifest {
+	if m == nil {
+		return nil
+	}
+	for _, s := range m.Streams {
+		for _, object := range s.Objects {
+			if o.h.Missing[object.Key] {
+				return nil
+			}
+		}
+	}
+	if m.Kind == backup.KindComplete {
+		return []*backup.Manifest{m}
+	}
+	base := o.find(m.BaseID)
+	if base == nil || m.Kind == backup.KindDifferential && base.Kind != backup.KindComplete {
+		return nil
+	}
+	if base.DatabaseUUID+m.DatabaseUUID == "AB" || base.DatabaseUUID+m.DatabaseUUID == "BA" {
+		return nil
+	}
+	under := o.elements(base)
+	if under == nil {
+		return nil
+	}
+	return append(under, m)
+}
+
+func (o oracle) there(f backup.LogFile) bool {
+	for _, object := range f.Objects {
+		if o.h.Missing[object.Key] {
+			return false
+		}
+	}
+	return true
+}
+
+// known says whether some backup of the catalog that is there knows a backup id.
+func (o oracle) known(backupID int64) bool {
+	for _, f := range o.h.Logs {
+		if f.Parsed().Kind() == backup.KindCatalog && o.there(f) && f.Parsed().BackupID >= backupID {
+			return true
+		}
+	}
+	return false
+}
+
+// together says that no interruption lies between the begin of a data chain and
+// what began at other.
+func (o oracle) together(begin, other time.Time) bool {
+	for _, b := range o.h.Breaks {
+		if begin.After(b.At) != other.After(b.At) {
+			return false
+		}
+	}
+	return true
+}
+
+// restorable says whether the state of one data backup can be had.
+func (o oracle) restorable(m *backup.Manifest) bool {
+	return o.elements(m) != nil && (m.Kind == backup.KindComplete || o.known(m.BackupID))
+}
+
+// claims returns for one volume all times up to which log from position from on
+// holds everything, using only the files that may says yes to.
+func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may func(backup.LogFile) bool) []time.Time {
+	var newer, usable []backup.LogFile
+	for _, f := range o.h.Logs {
+		name := f.Parsed()
+		if name.VolumeID != volume || name.Kind() != backup.KindLog || !o.together(first.Catalog.StartedAt, time.UnixMilli(name.BackupID)) {
+			continue
+		}
+		if name.BackupID >= m.BackupID {
+			newer = append(newer, f)
+		}
+		if may(f) && (from != 0 || name.BackupID >= m.BackupID) {
+			usable = append(usable, f)
+		}
+	}
+	if from == 0 {
+		for _, f := range newer {
+			if from == 0 || f.Parsed().First < from {
+				from = f.Parsed().First
+			}
+		}
+		if from == 0 {
+			return nil
+		}
+	}
+	var claims []time.Time
+	for _, f := range newer {
+		if end := f.Parsed().Last; end >= from && holds(usable, from, end) {
+			claims = append(claims, claim(newer, from, end))
+		}
+	}
+	return claims
+}
+
+// holds says whether files have every position from first up to last.
+func holds(files []backup.LogFile, first, last int64) bool {
+	for p := first; p < last; p++ {
+		some := false
+		for _, f := range files {
+			some = some || f.Parsed().First <= p && p < f.Parsed().Last
+		}
+		if !some {
+			return false
+		}
+	}
+	return true
+}
+
+// claim is up to when everything is before position end, as far as files tell.
+func claim(files []backup.LogFile, from, end int64) time.Time {
+	var covered time.Time
+	for _, f := range files {
+		if c := f.CoveredUntil(); f.Parsed().Last == end && (covered.IsZero() || c.Before(covered)) {
+			covered = c
+		}
+	}
+	commit := lastCommit(files, from, end)
+	doubt := false
+	next := time.Time{}
+	nextEnd := int64(0)
+	for _, f := range files {
+		last := f.Parsed().Last
+		if last <= end {
+			continue
+		}
+		doubt = doubt || f.CoveredUntil().Before(covered)
+		if c := lastCommit(files, from, last); c.After(commit) && (nextEnd == 0 || last < nextEnd) {
+			next, nextEnd = c, last
+		}
+	}
+	doubt = doubt || nextEnd != 0 && next.Before(covered)
+	if doubt && commit.Before(covered) {
+		return commit
+	}
+	return covered
+}
+
+func lastCommit(files []backup.LogFile, from, end int64) time.Time {
+	var commit time.Time
+	for _, f := range files {
+		if p := f.Parsed().Last; p >= from && p <= end && f.LastCommit.After(commit) {
+			commit = f.LastCommit
+		}
+	}
+	return commit
+}
+
+// reach is the newest time that log after m leads to, when it is not before the end
+// of m; may says which files can be used.
+func (o oracle) reach(m *backup.Manifest, may func(backup.LogFile) bool) (time.Time, bool) {
+	elements := o.elements(m)
+	if elements == nil || !o.known(m.BackupID) {
+		return time.Time{}, false
+	}
+	var reach time.Time
+	some := false
+	for _, file := range m.Catalog.Files {
+		if file.VolumeID == backup.TopologyVolume {
+			continue
+		}
+		var newest time.Time
+		for _, c := range o.claims(m, elements[0], file.VolumeID, file.RedoLogPosition, may) {
+			if c.After(newest) {
+				newest = c
+			}
+		}
+		if !some || newest.Before(reach) {
+			reach, some = newest, true
+		}
+	}
+	for _, b := range o.h.Breaks {
+		if !b.At.Before(elements[0].Catalog.StartedAt) && reach.After(b.At) {
+			reach = b.At
+		}
+	}
+	return reach, some && !reach.Before(m.Catalog.EndedAt)
+}
+
+// usable says whether HANA can be handed f.
+func (o oracle) usable(f backup.LogFile) bool { return o.there(f) && o.known(f.Parsed().BackupID) }
