@@ -11,7 +11,35 @@ import (
 // sentences of the package comment: it follows every path and marks every single
 // log position. It shares no code with the planner.
 type oracle struct {
-	h chain.History
+	h     chain.History
+	files []oracleFile
+}
+
+// oracleFile is a log or catalog backup that was looked at once.
+type oracleFile struct {
+	*backup.LogFile
+	backup.LogName
+	covered time.Time
+	catalog bool
+	there   bool
+	usable  bool
+}
+
+func newOracle(h chain.History) oracle {
+	o := oracle{h: h}
+	for i := range h.Logs {
+		f := oracleFile{LogFile: &h.Logs[i], LogName: h.Logs[i].Parsed(), covered: h.Logs[i].CoveredUntil()}
+		f.catalog = f.LogName == backup.LogName{BackupID: f.BackupID}
+		f.there = true
+		for _, object := range f.Objects {
+			f.there = f.there && !h.Missing[object.Key]
+		}
+		o.files = append(o.files, f)
+	}
+	for i := range o.files {
+		o.files[i].usable = o.files[i].there && o.known(o.files[i].BackupID)
+	}
+	return o
 }
 
 func (o oracle) find(backupID int64) *backup.Manifest {
@@ -53,19 +81,10 @@ func (o oracle) elements(m *backup.Manifest) []*backup.Manifest {
 	return append(under, m)
 }
 
-func (o oracle) there(f backup.LogFile) bool {
-	for _, object := range f.Objects {
-		if o.h.Missing[object.Key] {
-			return false
-		}
-	}
-	return true
-}
-
 // known says whether some backup of the catalog that is there knows a backup id.
 func (o oracle) known(backupID int64) bool {
-	for _, f := range o.h.Logs {
-		if f.Parsed().Kind() == backup.KindCatalog && o.there(f) && f.Parsed().BackupID >= backupID {
+	for i := range o.files {
+		if f := &o.files[i]; f.catalog && f.there && f.BackupID >= backupID {
 			return true
 		}
 	}
@@ -90,24 +109,24 @@ func (o oracle) restorable(m *backup.Manifest) bool {
 
 // claims returns for one volume all times up to which log from position from on
 // holds everything, using only the files that may says yes to.
-func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may func(backup.LogFile) bool) []time.Time {
-	var newer, usable []backup.LogFile
-	for _, f := range o.h.Logs {
-		name := f.Parsed()
-		if name.VolumeID != volume || name.Kind() != backup.KindLog || !o.together(first.Catalog.StartedAt, time.UnixMilli(name.BackupID)) {
+func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may func(*oracleFile) bool) []time.Time {
+	var newer, usable []*oracleFile
+	for i := range o.files {
+		f := &o.files[i]
+		if f.VolumeID != volume || f.catalog || !o.together(first.Catalog.StartedAt, time.UnixMilli(f.BackupID)) {
 			continue
 		}
-		if name.BackupID >= m.BackupID {
+		if f.BackupID >= m.BackupID {
 			newer = append(newer, f)
 		}
-		if may(f) && (from != 0 || name.BackupID >= m.BackupID) {
+		if may(f) && (from != 0 || f.BackupID >= m.BackupID) {
 			usable = append(usable, f)
 		}
 	}
 	if from == 0 {
 		for _, f := range newer {
-			if from == 0 || f.Parsed().First < from {
-				from = f.Parsed().First
+			if from == 0 || f.First < from {
+				from = f.First
 			}
 		}
 		if from == 0 {
@@ -116,7 +135,7 @@ func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may fu
 	}
 	var claims []time.Time
 	for _, f := range newer {
-		if end := f.Parsed().Last; end >= from && holds(usable, from, end) {
+		if end := f.Last; end >= from && holds(usable, from, end) {
 			claims = append(claims, claim(newer, from, end))
 		}
 	}
@@ -124,11 +143,11 @@ func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may fu
 }
 
 // holds says whether files have every position from first up to last.
-func holds(files []backup.LogFile, first, last int64) bool {
+func holds(files []*oracleFile, first, last int64) bool {
 	for p := first; p < last; p++ {
 		some := false
 		for _, f := range files {
-			some = some || f.Parsed().First <= p && p < f.Parsed().Last
+			some = some || f.First <= p && p < f.Last
 		}
 		if !some {
 			return false
@@ -138,10 +157,10 @@ func holds(files []backup.LogFile, first, last int64) bool {
 }
 
 // claim is up to when everything is before position end, as far as files tell.
-func claim(files []backup.LogFile, from, end int64) time.Time {
+func claim(files []*oracleFile, from, end int64) time.Time {
 	var covered time.Time
 	for _, f := range files {
-		if c := f.CoveredUntil(); f.Parsed().Last == end && (covered.IsZero() || c.Before(covered)) {
+		if c := f.covered; f.Last == end && (covered.IsZero() || c.Before(covered)) {
 			covered = c
 		}
 	}
@@ -150,11 +169,11 @@ func claim(files []backup.LogFile, from, end int64) time.Time {
 	next := time.Time{}
 	nextEnd := int64(0)
 	for _, f := range files {
-		last := f.Parsed().Last
+		last := f.Last
 		if last <= end {
 			continue
 		}
-		doubt = doubt || f.CoveredUntil().Before(covered)
+		doubt = doubt || f.covered.Before(covered)
 		if c := lastCommit(files, from, last); c.After(commit) && (nextEnd == 0 || last < nextEnd) {
 			next, nextEnd = c, last
 		}
@@ -166,10 +185,10 @@ func claim(files []backup.LogFile, from, end int64) time.Time {
 	return covered
 }
 
-func lastCommit(files []backup.LogFile, from, end int64) time.Time {
+func lastCommit(files []*oracleFile, from, end int64) time.Time {
 	var commit time.Time
 	for _, f := range files {
-		if p := f.Parsed().Last; p >= from && p <= end && f.LastCommit.After(commit) {
+		if p := f.Last; p >= from && p <= end && f.LastCommit.After(commit) {
 			commit = f.LastCommit
 		}
 	}
@@ -178,7 +197,7 @@ func lastCommit(files []backup.LogFile, from, end int64) time.Time {
 
 // reach is the newest time that log after m leads to, when it is not before the end
 // of m; may says which files can be used.
-func (o oracle) reach(m *backup.Manifest, may func(backup.LogFile) bool) (time.Time, bool) {
+func (o oracle) reach(m *backup.Manifest, may func(*oracleFile) bool) (time.Time, bool) {
 	elements := o.elements(m)
 	if elements == nil || !o.known(m.BackupID) {
 		return time.Time{}, false
@@ -206,6 +225,3 @@ func (o oracle) reach(m *backup.Manifest, may func(backup.LogFile) bool) (time.T
 	}
 	return reach, some && !reach.Before(m.Catalog.EndedAt)
 }
-
-// usable says whether HANA can be handed f.
-func (o oracle) usable(f backup.LogFile) bool { return o.there(f) && o.known(f.Parsed().BackupID) }
