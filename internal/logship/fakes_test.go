@@ -1,0 +1,443 @@
+package logship_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+const (
+	sid      = "HXE"
+	database = "PRD"
+)
+
+// logName is the name of a log backup of 64 positions for each step.
+func logName(volume int, from, to int, id int64) string {
+	return backup.LogName{VolumeID: volume, First: int64(from) * 64, Last: int64(to) * 64, BackupID: id}.String()
+}
+
+func catalogName(id int64) string { return backup.LogName{BackupID: id}.String() }
+
+// volume is a directory in memory.
+type volume struct {
+	mu      sync.Mutex
+	files   map[string]logship.File
+	content map[string][]byte
+	given   map[string]logship.File
+	inode   uint64
+	free    int64
+	wake    chan struct{}
+	// opened, when set, is called before a file is read.
+	opened func(name string) error
+	// removing, when set, is called before a file is removed.
+	removing func(name string)
+}
+
+func newVolume() *volume {
+	return &volume{
+		files: make(map[string]logship.File), content: make(map[string][]byte), given: make(map[string]logship.File),
+		wake: make(chan struct{}), free: 1 << 30,
+	}
+}
+
+// write puts a file there, under a new inode.
+func (v *volume) write(name string, content []byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.inode++
+	v.files[name] = logship.File{Name: name, Dev: 1, Ino: v.inode, Size: int64(len(content)), ModTime: time.Now()}
+	v.content[name] = content
+	v.rouse()
+}
+
+func (v *volume) rouse() {
+	close(v.wake)
+	v.wake = make(chan struct{})
+}
+
+func (v *volume) unlink(name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.files, name)
+}
+
+func (v *volume) names() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Sorted(maps.Keys(v.files))
+}
+
+// restart is what a new watcher does: it gives all files once more.
+func (v *volume) restart() *volume {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.given)
+	return v
+}
+
+// Next implements [logship.Volume].
+func (v *volume) Next(ctx context.Context) ([]logship.File, error) {
+	for {
+		v.mu.Lock()
+		var files []logship.File
+		for _, name := range slices.Sorted(maps.Keys(v.files)) {
+			if v.given[name] != v.files[name] && len(files) < 500 {
+				v.given[name] = v.files[name]
+				files = append(files, v.files[name])
+			}
+		}
+		wake := v.wake
+		v.mu.Unlock()
+		if len(files) > 0 {
+			return files, nil
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Open implements [logship.Volume].
+func (v *volume) Open(f logship.File) (io.ReadCloser, error) {
+	if v.opened != nil {
+		if err := v.opened(f.Name); err != nil {
+			return nil, err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now, there := v.files[f.Name]
+	switch {
+	case !there:
+		return nil, &fs.PathError{Op: "open", Path: f.Name, Err: fs.ErrNotExist}
+	case now != f:
+		return nil, errChanged
+	}
+	return &volumeReader{volume: v, file: f, reader: bytes.NewReader(v.content[f.Name])}, nil
+}
+
+var errChanged = errors.New("the file has changed")
+
+// volumeReader ends well only if the file is still the same.
+type volumeReader struct {
+	volume *volume
+	file   logship.File
+	reader *bytes.Reader
+}
+
+func (r *volumeReader) Read(p []byte) (int, error) {
+	n, err := r.reader.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	r.volume.mu.Lock()
+	defer r.volume.mu.Unlock()
+	if r.volume.files[r.file.Name] != r.file {
+		return n, errChanged
+	}
+	return n, err
+}
+
+func (*volumeReader) Close() error { return nil }
+
+// Again implements [logship.Volume].
+func (v *volume) Again(name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.given, name)
+	v.rouse()
+}
+
+// Space implements [logship.Volume].
+func (v *volume) Space() (free, total int64, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.free, 2 << 30, nil
+}
+
+// remove is [logship.Parts.Remove].
+func (v *volume) remove(f logship.File) (bool, error) {
+	if v.removing != nil {
+		v.removing(f.Name)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.files[f.Name] != f {
+		return false, nil
+	}
+	delete(v.files, f.Name)
+	return true, nil
+}
+
+// memoryStore is a store in memory that can be made to fail.
+type memoryStore struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+	calls   map[string]int
+	// fault, when set, is asked before each call.
+	fault func(call, key string) error
+}
+
+var _ logship.Store = (*memoryStore)(nil)
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{objects: make(map[string][]byte), calls: make(map[string]int)}
+}
+
+func (s *memoryStore) call(name, key string) error {
+	s.mu.Lock()
+	s.calls[name]++
+	fault := s.fault
+	s.mu.Unlock()
+	if fault == nil {
+		return nil
+	}
+	return fault(name, key)
+}
+
+func (s *memoryStore) fail(fault func(call, key string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
+}
+
+func (s *memoryStore) get(key string) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, found := s.objects[key]
+	return content, found
+}
+
+func (s *memoryStore) put(key string, content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[key] = content
+}
+
+func (s *memoryStore) Begin(_ context.Context, key string, options backup.UploadOptions) (backup.Upload, error) {
+	if err := s.call("Begin", key); err != nil {
+		if options.Trouble != nil {
+			options.Trouble(err)
+		}
+		return nil, err
+	}
+	return &memoryUpload{store: s, key: key}, nil
+}
+
+func (s *memoryStore) Open(_ context.Context, key string, _, _ int64) (io.ReadCloser, error) {
+	if err := s.call("Open", key); err != nil {
+		return nil, err
+	}
+	content, found := s.get(key)
+	if !found {
+		return nil, backup.ErrNotFound
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+func (s *memoryStore) Stat(_ context.Context, key string) (backup.Object, error) {
+	if err := s.call("Stat", key); err != nil {
+		return backup.Object{}, err
+	}
+	content, found := s.get(key)
+	if !found {
+		return backup.Object{}, backup.ErrNotFound
+	}
+	return backup.Object{Key: key, Size: int64(len(content))}, nil
+}
+
+func (s *memoryStore) List(_ context.Context, prefix string) ([]backup.Object, error) {
+	if err := s.call("List", prefix); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var objects []backup.Object
+	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+		if strings.HasPrefix(key, prefix) {
+			objects = append(objects, backup.Object{Key: key, Size: int64(len(s.objects[key]))})
+		}
+	}
+	return objects, nil
+}
+
+func (s *memoryStore) Remove(_ context.Context, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
+	return nil
+}
+
+func (s *memoryStore) OpenStream(_ context.Context, objects []backup.Object) (io.ReadCloser, error) {
+	var whole []byte
+	for _, o := range objects {
+		if err := s.call("OpenStream", o.Key); err != nil {
+			return nil, err
+		}
+		content, found := s.get(o.Key)
+		switch {
+		case !found:
+			return nil, backup.ErrNotFound
+		case hexSum(content) != o.SHA256:
+			return nil, backup.ErrCorrupt
+		}
+		whole = append(whole, content...)
+	}
+	return io.NopCloser(bytes.NewReader(whole)), nil
+}
+
+type memoryUpload struct {
+	store   *memoryStore
+	key     string
+	content []byte
+}
+
+func (u *memoryUpload) Consume(_ context.Context, r io.Reader) (backup.Stored, error) {
+	if err := u.store.call("Consume", u.key); err != nil {
+		return backup.Stored{}, err
+	}
+	var err error
+	if u.content, err = io.ReadAll(r); err != nil {
+		return backup.Stored{}, err
+	}
+	if len(u.content) == 0 {
+		return backup.Stored{}, backup.ErrEmptyStream
+	}
+	size, sum := int64(len(u.content)), hexSum(u.content)
+	return backup.Stored{
+		Bytes: size, SHA256: sum,
+		Objects: []backup.Object{{Key: u.key, Size: size, SHA256: sum, Parts: []backup.Part{{Size: size, SHA256: sum}}}},
+	}, nil
+}
+
+func (u *memoryUpload) Commit(context.Context) error {
+	if err := u.store.call("Commit", u.key); err != nil {
+		return err
+	}
+	u.store.mu.Lock()
+	defer u.store.mu.Unlock()
+	if _, taken := u.store.objects[u.key]; taken {
+		return fmt.Errorf("%s: %w", u.key, backup.ErrExists)
+	}
+	u.store.objects[u.key] = u.content
+	return nil
+}
+
+func (*memoryUpload) Abort(context.Context) error { return nil }
+
+func hexSum(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// hana is what HANA knows.
+type hana struct {
+	mu      sync.Mutex
+	entries []backup.CatalogEntry
+	base    *backup.CatalogEntry
+	broken  *backup.Break
+	err     error
+	asked   int
+}
+
+var _ backup.Historian = (*hana)(nil)
+
+// knows adds the entry of a file, of a size, in a state.
+func (h *hana) knows(t *testing.T, name string, size int64, state string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries = append(h.entries, entryOf(t, name, size, state))
+}
+
+func (h *hana) change(change func(*hana)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change(h)
+}
+
+func entryOf(t *testing.T, name string, size int64, state string) backup.CatalogEntry {
+	t.Helper()
+	n, err := backup.ParseLogName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := backup.SourceVolume
+	if n.Kind() == backup.KindCatalog {
+		source = backup.SourceCatalog
+	}
+	at := time.UnixMilli(n.BackupID).UTC()
+	return backup.CatalogEntry{
+		EntryID: n.BackupID, BackupID: n.BackupID, EntryType: backup.EntryLog, State: state, StartedAt: at, EndedAt: at.Add(time.Second),
+		Files: []backup.CatalogFile{{
+			VolumeID: n.VolumeID, SourceType: source, Size: size, DestinationType: "file", Path: "/hana/backup/log/DB_PRD/" + name,
+			FirstLogPosition: n.First, LastLogPosition: n.Last, LastCommit: at,
+		}},
+	}
+}
+
+func (h *hana) Logs(ctx context.Context, of string, first, last int64) ([]backup.CatalogEntry, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	if h.err != nil || ctx.Err() != nil {
+		return nil, errors.Join(h.err, ctx.Err())
+	}
+	if of != database {
+		return nil, fmt.Errorf("asked for %s", of)
+	}
+	var found []backup.CatalogEntry
+	for _, e := range h.entries {
+		if e.BackupID >= first && e.BackupID <= last {
+			found = append(found, e)
+		}
+	}
+	return found, nil
+}
+
+func (h *hana) Base(context.Context, string, backup.Kind) (backup.CatalogEntry, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.base == nil {
+		return backup.CatalogEntry{}, backup.ErrNotFound
+	}
+	return *h.base, h.err
+}
+
+func (h *hana) Broken(context.Context, string) (backup.Break, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken == nil {
+		return backup.Break{}, errors.Join(h.err, backup.ErrNotFound)
+	}
+	return *h.broken, h.err
+}
+
+// namesOf are the names in one index.
+func namesOf(x *backup.LogIndex) []string {
+	names := make([]string, 0, len(x.Files))
+	for i := range x.Files {
+		names = append(names, x.Files[i].Name)
+	}
+	return names
+}
+
+// base of a key.
+func baseName(key string) string { return path.Base(key) }

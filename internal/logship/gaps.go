@@ -1,0 +1,132 @@
+package logship
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// waits reports whether a file has to wait for an earlier one of its volume that
+// is neither indexed nor on its way. ends are those of this batch.
+func (s *Shipper) waits(it *item, ends map[int]int64, now time.Time) bool {
+	if !s.behindHole(it, ends) {
+		return false
+	}
+	return it.heldSince.IsZero() || now.Sub(it.heldSince) < s.config.GapPatience
+}
+
+// behindHole reports whether positions are missing before the file.
+func (s *Shipper) behindHole(it *item, ends map[int]int64) bool {
+	tail, known := s.history.tail(it.name.VolumeID)
+	return known && it.name.First > max(tail, ends[it.name.VolumeID])
+}
+
+// explain begins the patience of files behind a hole, and ends it at once where
+// HANA's catalog knows nothing that could fill the hole.
+func (s *Shipper) explain(ctx context.Context, items []*item) {
+	ends := make(map[int]int64)
+	for _, it := range items {
+		if it.name.Kind() == backup.KindCatalog || it.indexed || it.stuck() {
+			continue
+		}
+		s.mu.Lock()
+		hole := it.stored && it.heldSince.IsZero() && s.behindHole(it, ends)
+		tail, _ := s.history.tail(it.name.VolumeID)
+		s.mu.Unlock()
+		if hole {
+			since := time.Now()
+			if !s.mayCome(ctx, max(ends[it.name.VolumeID], tail), it.name) {
+				since = since.Add(-s.config.GapPatience)
+			}
+			s.update(func() { it.heldSince = since })
+		}
+		extend(ends, it)
+	}
+}
+
+// extend moves the end of a volume to that of a file, unless HANA's catalog calls
+// it failed: then another one will hold its positions.
+func extend(ends map[int]int64, it *item) {
+	if !it.rejected {
+		ends[it.name.VolumeID] = max(ends[it.name.VolumeID], it.name.Last)
+	}
+}
+
+// mayCome reports whether HANA's catalog knows a log backup that holds some of
+// the positions from end to those of the file, or cannot say.
+func (s *Shipper) mayCome(ctx context.Context, end int64, n backup.LogName) bool {
+	if s.hana.away {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
+	defer cancel()
+	last := max(n.BackupID, time.Now().UnixMilli()) + entryLead
+	entries, err := s.parts.Historian.Logs(ctx, s.config.Database, n.BackupID-entryLead, last)
+	if err != nil {
+		s.log.Debug("HANA's catalog cannot be asked about a missing log backup", zap.Error(err))
+		return true
+	}
+	return slices.ContainsFunc(entries, func(e backup.CatalogEntry) bool { return mayFill(&e, end, n) })
+}
+
+// mayFill reports whether an entry may be of a file between end and n.
+func mayFill(e *backup.CatalogEntry, end int64, n backup.LogName) bool {
+	if e.State == backup.CatalogFailed || e.State == backup.CatalogCanceled {
+		return false
+	}
+	if e.State == backup.CatalogRunning && len(e.Files) == 0 {
+		return true // it may not say its positions yet
+	}
+	return slices.ContainsFunc(e.Files, func(f backup.CatalogFile) bool {
+		return f.VolumeID == n.VolumeID && f.SourceType == backup.SourceVolume && f.FirstLogPosition < n.First && f.LastLogPosition > end
+	})
+}
+
+// askBase asks where HANA's newest data backup begins, when there are gaps:
+// those before it do not matter any more.
+func (s *Shipper) askBase(ctx context.Context) {
+	s.mu.Lock()
+	gaps := len(s.history.gaps(s.base))
+	s.mu.Unlock()
+	if gaps == 0 || s.hana.away {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
+	defer cancel()
+	entry, err := s.parts.Historian.Base(ctx, s.config.Database, backup.KindIncremental)
+	if err != nil {
+		s.log.Debug("HANA's newest data backup cannot be asked for", zap.Error(err))
+		return
+	}
+	base := make(map[int]int64)
+	for _, f := range entry.Files {
+		if f.SourceType == backup.SourceVolume {
+			base[f.VolumeID] = f.RedoLogPosition
+		}
+	}
+	s.update(func() { s.base = base })
+}
+
+// tellGaps logs each gap once. The caller has the lock.
+func (s *Shipper) tellGaps() {
+	gaps := s.history.gaps(s.base)
+	open := make(map[Gap]bool, len(gaps))
+	for _, gap := range gaps {
+		open[gap] = true
+		if !s.told[gap] {
+			s.log.Error("a piece of the log is missing in the store: no recovery can go past it",
+				zap.Int("volume_id", gap.VolumeID), zap.Int64("after", gap.After), zap.Int64("before", gap.Before),
+				zap.String("after_file", gap.AfterFile), zap.String("before_file", gap.BeforeFile))
+		}
+	}
+	for gap := range s.told {
+		if !open[gap] {
+			s.log.Info("a gap of the log counts no more", zap.Int("volume_id", gap.VolumeID), zap.Int64("after", gap.After), zap.Int64("before", gap.Before))
+		}
+	}
+	s.told = open
+}

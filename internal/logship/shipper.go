@@ -1,0 +1,238 @@
+package logship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+const (
+	// lookInterval is between two looks at what has to be done later.
+	lookInterval = time.Second
+	// roundPause and longestRoundPause are between two rounds while the store
+	// is away.
+	roundPause        = time.Second
+	longestRoundPause = time.Minute
+)
+
+// Shipper ships the log and catalog backups of one database.
+type Shipper struct {
+	config  Config
+	parts   Parts
+	log     *zap.Logger
+	metrics *Metrics
+	began   time.Time
+	arrived chan struct{}
+
+	// These belong to the goroutine that ships: the newest sequence, the
+	// sequences of the indexes that were not read, and when HANA may be asked.
+	sequence int64
+	older    []int64
+	hana     hanaPause
+
+	mu      sync.Mutex
+	running bool
+	// items are the files that stand on the volume, by name.
+	items map[string]*item
+	// known are the files that indexes of earlier processes name.
+	known   map[string]backup.LogFile
+	history *history
+	// base is where HANA's newest data backup begins to replay the log, by
+	// volume; it is asked for when there are gaps.
+	base map[int]int64
+	// told are the gaps that were logged.
+	told    map[Gap]bool
+	damaged []string
+	// goodCatalog is the id of the newest catalog backup that was shipped and
+	// confirmed.
+	goodCatalog int64
+	trouble     trouble
+	space       space
+	broken      backup.Break
+}
+
+// New checks config and parts. metrics may be shared by the Shippers of all
+// databases.
+func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shipper, error) {
+	config = config.withDefaults()
+	if err := errors.Join(config.check(), parts.check()); err != nil {
+		return nil, fmt.Errorf("ship log backups: %w", err)
+	}
+	s := &Shipper{
+		config: config, parts: parts, metrics: metrics,
+		log:     log.With(zap.String("sid", config.SID), zap.String("database", config.Database)),
+		arrived: make(chan struct{}, 1),
+		items:   make(map[string]*item), known: make(map[string]backup.LogFile),
+		history: newHistory(), told: make(map[Gap]bool),
+	}
+	metrics.begin(config.Database)
+	return s, nil
+}
+
+// Run ships until ctx ends, and then returns nil. Whatever fails meanwhile is a
+// state, see [Shipper.Status], and is tried again. It may be called once.
+func (s *Shipper) Run(ctx context.Context) error {
+	s.mu.Lock()
+	ran := s.running
+	s.running, s.began = true, time.Now()
+	s.mu.Unlock()
+	if ran {
+		return errors.New("ship log backups: this shipper has run already")
+	}
+	var group errgroup.Group
+	for _, work := range []func(context.Context){s.feed, s.ship, s.watch} {
+		group.Go(func() error {
+			work(ctx)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// feed takes the files from the volume as they come, also while the store is
+// away: what waits has to be known.
+func (s *Shipper) feed(ctx context.Context) {
+	policy := roundPolicy()
+	for ctx.Err() == nil {
+		files, err := s.parts.Volume.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Error("the volume of the log backups cannot be read", zap.Error(err))
+				sleep(ctx, policy.NextBackOff())
+			}
+			continue
+		}
+		policy.Reset()
+		s.take(files)
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take notes files that stand on the volume. One that was replaced begins anew,
+// with the patience that is left.
+func (s *Shipper) take(files []File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range files {
+		name, err := backup.ParseLogName(f.Name)
+		if err != nil {
+			s.log.Warn("a file that is no log backup is left alone", zap.String("file", f.Name), zap.Error(err))
+			continue
+		}
+		before := s.items[f.Name]
+		if before != nil && before.file.isSame(f) {
+			continue
+		}
+		it := &item{file: f, name: name, record: backup.LogFile{Name: f.Name, Size: f.Size, WrittenAt: f.ModTime.UTC()}}
+		if before != nil {
+			it.problem, it.since, it.tries, it.notBefore = before.problem, before.since, before.tries, before.notBefore
+		}
+		s.items[f.Name] = it
+		s.space.arrived(f, s.began, time.Now())
+	}
+}
+
+// ship does round after round.
+func (s *Shipper) ship(ctx context.Context) {
+	policy := roundPolicy()
+	recalled := false
+	for ctx.Err() == nil {
+		err := s.step(ctx, &recalled)
+		s.publish()
+		if err != nil && ctx.Err() == nil {
+			s.troubled(err)
+			sleep(ctx, policy.NextBackOff())
+			continue
+		}
+		policy.Reset()
+		s.rest(ctx)
+	}
+}
+
+// step is one round, after the indexes were read once.
+func (s *Shipper) step(ctx context.Context, recalled *bool) error {
+	if !*recalled {
+		if err := s.recall(ctx); err != nil {
+			return err
+		}
+		*recalled = true
+		s.helped()
+	}
+	return s.round(ctx)
+}
+
+// rest waits for another file, or until it is time to look at the others.
+func (s *Shipper) rest(ctx context.Context) {
+	var look <-chan time.Time
+	s.mu.Lock()
+	if len(s.items) > 0 {
+		timer := time.NewTimer(lookInterval)
+		defer timer.Stop()
+		look = timer.C
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.arrived:
+	case <-look:
+	case <-ctx.Done():
+	}
+}
+
+// round brings every file as far as it comes. The error is the store's.
+func (s *Shipper) round(ctx context.Context) error {
+	errUpload := s.upload(ctx)
+	s.confirm(ctx)
+	if err := s.index(ctx); err != nil {
+		return errors.Join(errUpload, err)
+	}
+	errCheck := s.check(ctx)
+	s.clear()
+	return errors.Join(errUpload, errCheck)
+}
+
+// list returns the items for which is holds, sorted.
+func (s *Shipper) list(is func(*item) bool) []*item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var items []*item
+	for _, it := range s.items {
+		if is(it) {
+			items = append(items, it)
+		}
+	}
+	sortItems(items)
+	return items
+}
+
+// update changes an item under the lock.
+func (s *Shipper) update(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func roundPolicy() *backoff.ExponentialBackOff {
+	policy := backoff.NewExponentialBackOff()
+	policy.InitialInterval, policy.MaxInterval = roundPause, longestRoundPause
+	return policy
+}
+
+func sleep(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

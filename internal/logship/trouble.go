@@ -1,0 +1,136 @@
+package logship
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+const (
+	// watchInterval is between two looks at the volume.
+	watchInterval = 15 * time.Second
+	// tellInterval is how often an outage of the store is told.
+	tellInterval = 10 * time.Minute
+	// brokenInterval is how often HANA is asked whether the log was interrupted.
+	brokenInterval = 10 * time.Minute
+)
+
+// trouble is an outage of the store.
+type trouble struct {
+	err         error
+	since, told time.Time
+}
+
+// watch looks after the volume while nothing may be shipped for long: its space,
+// an outage that goes on, and whether HANA goes on to keep a log.
+func (s *Shipper) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var asked time.Time
+	for {
+		now := time.Now()
+		s.measure()
+		s.remind(now)
+		if asked.IsZero() || now.Sub(asked) >= brokenInterval {
+			asked = now
+			s.askBroken(ctx)
+		}
+		s.publish()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// maybeTroubled is told by an upload. That one attempt has helped does not say
+// that the store is back: an upload that arrives does.
+func (s *Shipper) maybeTroubled(err error) {
+	if err != nil {
+		s.troubled(err)
+	}
+}
+
+// troubled notes that the store fails, and tells it at once.
+func (s *Shipper) troubled(err error) {
+	s.mu.Lock()
+	began := s.trouble.err == nil
+	s.trouble.err = err
+	now := time.Now()
+	if began {
+		s.trouble.since = now
+	}
+	s.mu.Unlock()
+	if began {
+		s.tell(now)
+	}
+}
+
+// remind tells an outage again.
+func (s *Shipper) remind(now time.Time) {
+	s.mu.Lock()
+	due := s.trouble.err != nil && now.Sub(s.trouble.told) >= tellInterval
+	s.mu.Unlock()
+	if due {
+		s.tell(now)
+	}
+}
+
+func (s *Shipper) tell(now time.Time) {
+	status := s.Status()
+	s.mu.Lock()
+	s.trouble.told = now
+	err := s.trouble.err
+	s.mu.Unlock()
+	lasts := zap.String("volume_lasts", "unknown")
+	if status.Lasts != nil {
+		lasts = zap.Duration("volume_lasts", time.Duration(*status.Lasts)*time.Second)
+	}
+	s.log.Error("log backups stay on the volume, because the store fails", zap.Time("since", status.StoreTroubleSince),
+		zap.Int("waiting_files", status.WaitingFiles), zap.Int64("waiting_bytes", status.WaitingBytes), lasts, zap.Error(err))
+}
+
+// helped notes that the store does what it is asked for.
+func (s *Shipper) helped() {
+	s.mu.Lock()
+	before := s.trouble
+	s.trouble = trouble{}
+	s.mu.Unlock()
+	if before.err != nil {
+		s.log.Info("the store takes log backups again", zap.Duration("after", time.Since(before.since)))
+	}
+}
+
+// askBroken asks HANA for the last interruption of the log.
+func (s *Shipper) askBroken(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
+	defer cancel()
+	broken, err := s.parts.Historian.Broken(ctx, s.config.Database)
+	if errors.Is(err, backup.ErrNotFound) {
+		broken, err = backup.Break{}, nil
+	}
+	if err != nil {
+		s.log.Debug("HANA cannot be asked whether the log was interrupted", zap.Error(err))
+		return
+	}
+	s.mu.Lock()
+	before := s.broken
+	s.broken = broken
+	current := s.isBroken()
+	s.mu.Unlock()
+	if current && !broken.At.Equal(before.At) {
+		s.log.Error("HANA has interrupted the log: no recovery goes past that moment until the next data backup",
+			zap.Time("at", broken.At), zap.String("reason", broken.Reason), zap.String("message", broken.Message))
+	}
+}
+
+// isBroken reports whether the log was interrupted after what was shipped. The
+// caller has the lock.
+func (s *Shipper) isBroken() bool {
+	return !s.broken.At.IsZero() && s.broken.At.After(s.history.newest())
+}

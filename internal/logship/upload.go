@@ -1,0 +1,220 @@
+package logship
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// upload brings files that are not in the store, or of which that is not known,
+// in parallel. It begins no other file after the store has failed.
+func (s *Shipper) upload(ctx context.Context) error {
+	now := time.Now()
+	waiting := s.list(func(it *item) bool { return !it.stored && !it.notBefore.After(now) })
+	batch := pick(waiting, s.config.BatchFiles)
+	if len(batch) == 0 {
+		return nil
+	}
+	oldest := slices.MinFunc(batch, byID).name.BackupID
+	if err := s.recallFrom(ctx, oldest-skew.Milliseconds()); err != nil {
+		return err
+	}
+	return s.inParallel(ctx, batch, s.bring)
+}
+
+// inParallel calls do for each item, and for no other after the first error.
+func (s *Shipper) inParallel(ctx context.Context, items []*item, do func(context.Context, *item) error) error {
+	var group errgroup.Group
+	group.SetLimit(s.config.Parallel)
+	var failed sync.Map
+	for _, it := range items {
+		group.Go(func() error {
+			if _, stop := failed.Load(true); stop || ctx.Err() != nil {
+				return nil
+			}
+			err := do(ctx, it)
+			if err != nil {
+				failed.Store(true, true)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// bring makes sure that the store has a file. The error is the store's.
+func (s *Shipper) bring(ctx context.Context, it *item) error {
+	s.mu.Lock()
+	known, indexed := s.known[it.file.Name]
+	s.mu.Unlock()
+	switch {
+	case indexed:
+		s.recognise(it, known)
+		return nil
+	case it.conflict != "":
+		return s.compare(ctx, it)
+	default:
+		return s.send(ctx, it)
+	}
+}
+
+// send uploads a file. One that the key already holds is compared.
+func (s *Shipper) send(ctx context.Context, it *item) error {
+	file, err := s.parts.Volume.Open(it.file)
+	if err != nil {
+		s.unreadable(it, err)
+		return nil
+	}
+	key := backup.LogKey(s.config.SID, s.config.Database, it.file.Name)
+	upload, err := s.parts.Store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: it.file.Size, Trouble: s.maybeTroubled})
+	if err != nil {
+		return errors.Join(fmt.Errorf("upload %s: %w", it.file.Name, err), file.Close())
+	}
+	source := &sourceReader{reader: file}
+	stored, err := upload.Consume(ctx, source)
+	errFile := errors.Join(source.err, file.Close())
+	if err == nil && errFile == nil && stored.Bytes != it.file.Size {
+		errFile = fmt.Errorf("%d of its %d bytes were read", stored.Bytes, it.file.Size)
+	}
+	if err == nil && errFile == nil {
+		s.update(func() {
+			it.record.Size, it.record.SHA256, it.record.Objects = stored.Bytes, stored.SHA256, stored.Objects
+		})
+		err = upload.Commit(ctx)
+	}
+	if err != nil || errFile != nil {
+		s.abort(ctx, upload, key)
+	}
+	switch {
+	case errFile != nil || errors.Is(err, backup.ErrEmptyStream):
+		s.unreadable(it, errors.Join(errFile, err))
+		return nil
+	case errors.Is(err, backup.ErrExists):
+		return s.compare(ctx, it)
+	case err != nil:
+		return fmt.Errorf("upload %s: %w", it.file.Name, err)
+	}
+	s.arrivedInStore(it)
+	return nil
+}
+
+// abort removes what an upload left. What stays is for a later sweep.
+func (s *Shipper) abort(ctx context.Context, upload backup.Upload, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.CleanTimeout)
+	defer cancel()
+	if err := upload.Abort(ctx); err != nil {
+		s.log.Warn("an upload was not cleaned up", zap.String("key", key), zap.Error(err))
+	}
+}
+
+func (s *Shipper) arrivedInStore(it *item) {
+	s.helped()
+	s.update(func() { it.stored, it.problem, it.conflict, it.tries = true, "", "", 0 })
+}
+
+// compare looks whether the object at a file's key is that file: an upload was
+// cut off between its commit and the index. Another object is left alone.
+func (s *Shipper) compare(ctx context.Context, it *item) error {
+	err := s.readBack(ctx, &it.record)
+	switch {
+	case err == nil:
+		s.log.Info("the store has a log backup already that no index names", zap.String("file", it.file.Name))
+		s.arrivedInStore(it)
+	case errors.Is(err, backup.ErrNotFound):
+		// Somebody removed it.
+		s.update(func() { it.conflict, it.notBefore, it.indexed, it.told = "", time.Time{}, false, false })
+	case errors.Is(err, backup.ErrCorrupt):
+		s.conflict(it, fmt.Errorf("the store holds other content under the name of a log backup, which stays on the volume: %w", err))
+	default:
+		return fmt.Errorf("compare %s with the store: %w", it.file.Name, err)
+	}
+	return nil
+}
+
+// recognise makes sure that a file that was indexed before this process began is
+// that file, by reading it.
+func (s *Shipper) recognise(it *item, known backup.LogFile) {
+	sum, size, err := s.sum(it.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.drop(it) // the index has it
+	case err != nil:
+		s.unreadable(it, err)
+	case size != known.Size || sum != known.SHA256:
+		s.conflict(it, fmt.Errorf("an index names a log backup of this name with %d bytes and SHA-256 %s; the file on the volume has %d bytes and %s",
+			known.Size, known.SHA256, size, sum))
+	default:
+		s.update(func() {
+			it.record, it.stored, it.indexed, it.told = known, true, true, known.Confirmed
+			it.problem, it.conflict, it.tries = "", "", 0
+		})
+	}
+}
+
+// sum reads a file.
+func (s *Shipper) sum(f File) (sum string, size int64, err error) {
+	file, err := s.parts.Volume.Open(f)
+	if err != nil {
+		return "", 0, err
+	}
+	hash := sha256.New()
+	size, err = io.Copy(hash, file)
+	return hex.EncodeToString(hash.Sum(nil)), size, errors.Join(err, file.Close())
+}
+
+// unreadable notes a file that changed, vanished or cannot be read.
+func (s *Shipper) unreadable(it *item, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		s.log.Error("a log backup was removed from the volume before it was safe in the store", zap.String("file", it.file.Name), zap.Error(err))
+		s.drop(it)
+		return
+	}
+	s.update(func() { it.fail(time.Now(), err.Error()) })
+	s.log.Error("a log backup cannot be read, will try again", zap.String("file", it.file.Name), zap.Int("tries", it.tries), zap.Error(err))
+	s.parts.Volume.Again(it.file.Name)
+}
+
+// conflict notes that the store holds something else.
+func (s *Shipper) conflict(it *item, err error) {
+	first := it.conflict == ""
+	s.update(func() { it.clash(time.Now(), err.Error()) })
+	if first {
+		s.log.Error("a log backup is in conflict with the store", zap.String("file", it.file.Name), zap.Error(err))
+	}
+}
+
+// drop forgets a file, unless another one has taken its name.
+func (s *Shipper) drop(it *item) {
+	s.update(func() {
+		if s.items[it.file.Name] == it {
+			delete(s.items, it.file.Name)
+		}
+	})
+}
+
+// sourceReader tells the errors of a file from those of the store.
+type sourceReader struct {
+	reader io.Reader
+	err    error
+}
+
+// Read implements io.Reader.
+func (r *sourceReader) Read(p []byte) (int, error) {
+	n, err := r.reader.Read(p)
+	if err != nil && err != io.EOF { // plain: a wrapped one is a fault
+		r.err = err
+	}
+	return n, err
+}
