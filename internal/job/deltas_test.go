@@ -264,10 +264,14 @@ func TestUnreachablePoint(t *testing.T) {
 	t.Parallel()
 	w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
 	w.mustBackUp(t, backup.KindComplete)
-	for range 3 {
+	var until string
+	for range 2 {
 		w.work(t)
 		if err := w.system.LogBackup(t.Context(), "HXE"); err != nil {
 			t.Fatal(err)
+		}
+		if until == "" {
+			until = w.now().at.UTC().Format(time.DateTime)
 		}
 	}
 	w.ship(t)
@@ -279,7 +283,6 @@ func TestUnreachablePoint(t *testing.T) {
 	if err := w.parts.Store.Remove(t.Context(), objects[lost].Key); err != nil {
 		t.Fatal(err)
 	}
-	until := time.Now().UTC().Format(time.DateTime)
 	before := w.system.Points("HXE")
 	record := w.restoreTo(t, RestoreRequest{Database: "HXE", Until: until})
 	if record.State != StateFailed || record.Error.Code != CodePointUnreachable || !strings.Contains(record.Error.Message, filepath.Base(objects[lost].Key)) {

@@ -117,7 +117,7 @@ func TestRefusedPipesAreRemembered(t *testing.T) {
 func TestMoreThanPlanned(t *testing.T) {
 	t.Parallel()
 	for _, door := range []Door{DoorAuto, DoorSpool} {
-		t.Run(string(door)+", parts", func(t *testing.T) {
+		t.Run(string(door)+"_parts", func(t *testing.T) {
 			t.Parallel()
 			w := startWhole(t, throughDoor(door, hanasim.Dotname))
 			w.set(t, "chunk-size", "1MiB")
@@ -127,7 +127,7 @@ func TestMoreThanPlanned(t *testing.T) {
 			}
 			w.expectRestored(t, RestoreRequest{Database: "HXE", Backup: Latest})
 		})
-		t.Run(string(door)+", a volume", func(t *testing.T) {
+		t.Run(string(door)+"_volume", func(t *testing.T) {
 			t.Parallel()
 			w := startWhole(t, throughDoor(door, hanasim.Dotname))
 			w.set(t, "fail", "extra:9:64KiB")

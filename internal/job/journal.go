@@ -60,7 +60,7 @@ func (c *Conductor) arm(ctx context.Context, j *live, d door, plan backup.Plan) 
 	if pipes := d.Pipes(); len(pipes) > 0 {
 		j.note(SideDaemon, "has made its pipes, with a reader or writer on each")
 	} else {
-		j.note(SideDaemon, "waits for the files that HANA writes")
+		j.note(SideDaemon, "makes no pipes: HANA gets and leaves files")
 	}
 	j.update(func(record *Record) { record.Stage = StageStream })
 	if err := c.journal.save(entry{Record: j.snapshot(), Request: j.request, Pipes: d.Pipes()}); err != nil {

@@ -62,6 +62,8 @@ type restoreRun struct {
 	recovery backup.Recovery
 	shelf    *spool.Shelf // nil when HANA needs no log and no catalog
 	served   []served
+	// files says that HANA gets the data as files, not through pipes.
+	files bool
 
 	deaf bool // the connection on which HANA would answer is lost
 
@@ -71,7 +73,8 @@ type restoreRun struct {
 
 // served is one stream that HANA reads.
 type served struct {
-	backup  int // in the chain
+	backup  int    // in the chain
+	name    string // of the file
 	stream  backup.Stream
 	objects []backup.Object
 	counter *counter
@@ -92,20 +95,26 @@ func (r *restoreRun) fail(s *served, code string, err error) {
 func (c *Conductor) restore(ctx context.Context, j *live, source string, point chain.Target, dryRun bool) verdict {
 	record := j.snapshot()
 	r := &restoreRun{
-		Conductor: c, job: j, source: source,
+		Conductor: c, job: j, source: source, files: c.config.Door == DoorSpool || c.config.Door == DoorAuto && c.doors.refuses(),
 		log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database)),
 	}
-	err := r.choose(ctx, record, point)
-	if err == nil && dryRun {
-		return verdictOf()
+	if err := r.choose(ctx, record, point); err != nil || dryRun {
+		return verdictOf(failureOf(err)...)
 	}
-	if err == nil {
-		err = r.prepare(ctx)
+	failures := r.attempt(ctx)
+	if c.config.Door == DoorAuto && ctx.Err() == nil && r.refusedRead(failures) {
+		r.job.warn("this HANA opens its files with O_DIRECT, which pipes refuse: the data was laid out as files on the volume")
+		r.job.note(SideDaemon, "tries once more, with files: %s", failures[0].Message)
+		r.files, r.failures, r.outlet, r.shelf = true, nil, nil, nil
+		failures = r.attempt(ctx)
 	}
-	var failures []*Error
-	if err != nil {
-		failures = append(failures, err)
-	} else {
+	return verdictOf(failures...)
+}
+
+// attempt is one RECOVER and all that belongs to it.
+func (r *restoreRun) attempt(ctx context.Context) []*Error {
+	failures := failureOf(r.prepare(ctx))
+	if len(failures) == 0 {
 		failures = r.serve(ctx)
 	}
 	if r.outlet != nil {
@@ -113,13 +122,21 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 			r.log.Error("pipes could not be removed", zap.Error(err))
 		}
 	}
-	v := verdictOf(failures...)
-	if r.shelf != nil {
-		if err := r.shelf.Close(); err != nil {
-			v.consequences = append(v.consequences, newError(StageClean, CodeStaging, err).Error())
-		}
+	if r.shelf == nil {
+		return failures
 	}
-	return v
+	if err := r.shelf.Close(); err != nil {
+		r.log.Error("files that were laid out for HANA stay", zap.Error(err))
+		r.job.warn("files that were laid out for HANA stay on the volume: " + err.Error())
+	}
+	return failures
+}
+
+func failureOf(err *Error) []*Error {
+	if err == nil {
+		return nil
+	}
+	return []*Error{err}
 }
 
 // choose plans what is used, and says so in the record.
@@ -156,11 +173,12 @@ func (r *restoreRun) simple() bool { return len(r.chain.Staged()) == 0 }
 func (r *restoreRun) prepare(ctx context.Context) *Error {
 	var plans []backup.Plan
 	var streams []backup.Stream
+	r.served = nil
 	for i, m := range r.chain.Data() {
 		plan := m.Plan(r.plan.JobID, r.config.Directory)
 		plans = append(plans, plan)
 		for k, s := range plan.Streams {
-			r.served = append(r.served, served{backup: i, stream: s, objects: m.Streams[k].Objects})
+			r.served = append(r.served, served{backup: i, name: plan.FileName(s.StreamID), stream: s, objects: m.Streams[k].Objects})
 			if !r.simple() {
 				s.File = plan.FileName(s.StreamID) // or two could not be told apart
 			}
@@ -181,6 +199,9 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	}
 	if r.shelf != nil {
 		r.recovery.CatalogPath, r.recovery.LogPaths = r.shelf.Path(), []string{r.shelf.Path()}
+	}
+	if r.files {
+		r.plan.Directory, r.recovery.DataPath, plans = r.shelf.Path(), r.shelf.Path(), nil
 	}
 	r.outlet = r.outletFor(plans)
 	return r.arm(ctx, r.job, r.outlet, r.plan)
@@ -223,6 +244,9 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	defer stop()
 	for i := range r.served {
 		s := &r.served[i]
+		if r.files {
+			break // HANA finds them
+		}
 		group.Go(func() error {
 			open := func(ctx context.Context) (io.ReadCloser, error) { return r.open(ctx, s) }
 			return r.outlet.sinks[s.backup].Serve(serving, s.stream, open)
@@ -328,7 +352,23 @@ func (r *restoreRun) consumed() []*Error {
 			}
 		}
 	}
+	if r.files {
+		failures = append(failures, r.unopened()...)
+	}
 	return append(failures, r.reached()...)
+}
+
+// unopened lists the data files that HANA has not even opened.
+func (r *restoreRun) unopened() []*Error {
+	var failures []*Error
+	opened := r.shelf.Opened()
+	for i := range r.served {
+		if s := &r.served[i]; !opened[s.name] {
+			failures = append(failures, streamError(StageSettle, s.stream.StreamID, CodeUnread,
+				fmt.Errorf("HANA says that it has recovered, but did not open %s", s.name)))
+		}
+	}
+	return failures
 }
 
 // awaitReaders waits until every stream was read to its end and nobody has
@@ -368,7 +408,7 @@ func (r *restoreRun) readers() (opens int, missing bool) {
 	}
 	if r.shelf != nil {
 		opens += len(r.shelf.Opened())
-		missing = missing || len(r.reached()) > 0
+		missing = missing || len(r.reached()) > 0 || r.files && len(r.unopened()) > 0
 	}
 	return opens, missing
 }

@@ -17,20 +17,44 @@ import (
 // stagers is how many files are laid out at a time.
 const stagers = 4
 
-// stage lays out the log backups and the backup of the catalog, which HANA looks
-// for by itself and in an order of its own.
+// staged is one file to be laid out.
+type staged struct {
+	name    string
+	size    int64
+	objects []backup.Object
+	counter *counter // of a data file
+}
+
+// toStage lists the log backups and the backup of the catalog, which HANA looks
+// for by itself and in an order of its own; and the data, when pipes do not do.
+func (r *restoreRun) toStage() (files []staged, bytes int64) {
+	logs := r.chain.Staged()
+	for i := range logs {
+		files = append(files, staged{name: logs[i].Name, size: logs[i].Size, objects: logs[i].Objects})
+	}
+	for i := range r.served {
+		if s := &r.served[i]; r.files {
+			files = append(files, staged{name: s.name, size: s.stream.EstimatedSize, objects: s.objects, counter: s.counter})
+		}
+	}
+	for i := range files {
+		bytes += files[i].size
+	}
+	return files, bytes
+}
+
+// stage lays out what HANA has to find as files.
 func (r *restoreRun) stage(ctx context.Context) *Error {
-	files := r.chain.Staged()
+	files, bytes := r.toStage()
 	if len(files) == 0 {
 		return nil
 	}
-	needs := r.chain.Needs()
-	shelf, err := spool.NewShelf(r.config.Directory, r.plan.JobID, needs.StagedBytes)
+	shelf, err := spool.NewShelf(r.config.Directory, r.plan.JobID, bytes)
 	if err != nil {
 		return newError(StageArm, CodeStaging, err)
 	}
 	r.shelf = shelf
-	r.job.note(SideDaemon, "lays out %d log and catalog backups of %d bytes in %s", needs.StagedFiles, needs.StagedBytes, shelf.Path())
+	r.job.note(SideDaemon, "lays out %d files of %d bytes in %s", len(files), bytes, shelf.Path())
 	group, staging := errgroup.WithContext(ctx)
 	group.SetLimit(stagers)
 	for i := range files {
@@ -46,13 +70,35 @@ func (r *restoreRun) stage(ctx context.Context) *Error {
 	return nil
 }
 
-func (r *restoreRun) layOut(ctx context.Context, f *backup.LogFile) error {
-	reader, err := r.parts.Store.OpenStream(ctx, f.Objects)
+func (r *restoreRun) layOut(ctx context.Context, f *staged) error {
+	reader, err := r.parts.Store.OpenStream(ctx, f.objects)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.Name, err)
+		return fmt.Errorf("read %s: %w", f.name, err)
 	}
-	return errors.Join(r.shelf.Write(ctx, f.Name, f.Size, reader), reader.Close())
+	if f.counter != nil {
+		reader = &countedReader{ReadCloser: reader, counter: f.counter, fail: func(error) {}}
+	}
+	return errors.Join(r.shelf.Write(ctx, f.name, f.size, reader), reader.Close())
 }
+
+// refusedRead says whether HANA could not even open the pipes: it insists on
+// O_DIRECT, which a pipe refuses with EINVAL (22), and has read nothing.
+func (r *restoreRun) refusedRead(failures []*Error) bool {
+	if r.files || r.outlet == nil || !slices.ContainsFunc(failures, func(f *Error) bool {
+		return slices.Contains(f.HANAInner, codeCannotOpen) && strings.Contains(f.Message, "rc=22")
+	}) {
+		return false
+	}
+	for i := range r.outlet.sinks {
+		if _, opens := r.outlet.complete(i); opens > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// codeCannotOpen is HANA's inner code for a file that it cannot open.
+const codeCannotOpen = 2000004
 
 // reached compares what HANA has read of the log with what it had to read to get
 // to the point that was asked for. A recovery that does not find a log backup

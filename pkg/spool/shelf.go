@@ -1,0 +1,260 @@
+package spool
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+const (
+	// shelfPrefix begins the names of the directories that a Shelf makes.
+	shelfPrefix = "restore-"
+	// shelfReserve is left free in the file system, as a part of it: HANA writes
+	// there, too.
+	shelfReserve = 20 // a twentieth
+)
+
+// ErrSpace means that a file system has no room for what was asked for.
+var ErrSpace = errors.New("not enough space")
+
+// Shelf is a directory of our own below the backup directory in which a restore
+// lays out the files that HANA looks for by itself: log backups, a backup of the
+// catalog, and data backups where HANA does not read from pipes. It sees which of
+// them HANA opens.
+type Shelf struct {
+	dir    *directory
+	parent *directory
+	name   string
+
+	mu      sync.Mutex
+	events  *os.File // once Watch was called
+	opened  map[string]bool
+	closing bool
+	wg      sync.WaitGroup
+}
+
+// shelfName is the name of the shelf of one job.
+func shelfName(jobID string) (string, error) {
+	if err := backup.CheckPrefix(jobID); err != nil {
+		return "", fmt.Errorf("shelf: job id: %w", err)
+	}
+	return shelfPrefix + jobID, nil
+}
+
+// NewShelf makes the directory of a job in directory, with the group and the
+// rights of that: whoever may read there may read here. It fails with ErrSpace,
+// and makes nothing, when bytes would leave less than a twentieth of the file
+// system free. Close it.
+func NewShelf(directory, jobID string, bytes int64) (*Shelf, error) {
+	name, err := shelfName(jobID)
+	if err != nil {
+		return nil, err
+	}
+	parent, err := openDirectory(directory, directory, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &Shelf{parent: parent, name: name, opened: make(map[string]bool)}
+	if err := s.make(bytes); err != nil {
+		return nil, errors.Join(fmt.Errorf("make %s/%s: %w", parent.path, name, err), parent.close())
+	}
+	return s, nil
+}
+
+func (s *Shelf) make(bytes int64) error {
+	fs, err := s.parent.statfs()
+	if err != nil {
+		return err
+	}
+	free, reserve := int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize/shelfReserve //nolint:gosec // sizes of file systems fit
+	if bytes > free-reserve {
+		return fmt.Errorf("%w: %d bytes have to be laid out, %d are free, of which %d are to stay so", ErrSpace, bytes, free, reserve)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(s.parent.fd, &st); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(s.parent.fd, s.name, 0o700); err != nil {
+		return err
+	}
+	s.dir, err = openDirectory(s.parent.path, s.parent.path+"/"+s.name, nil)
+	if err == nil {
+		err = unix.Fchmod(s.dir.fd, st.Mode&0o2770|0o750) // mkdir(2) obeys the umask
+	}
+	if err != nil {
+		return errors.Join(err, unix.Unlinkat(s.parent.fd, s.name, unix.AT_REMOVEDIR))
+	}
+	return nil
+}
+
+// Path is the directory, for HANA.
+func (s *Shelf) Path() string { return s.dir.path }
+
+// Write lays out one file of size bytes, whole and on disk, or nothing.
+func (s *Shelf) Write(ctx context.Context, name string, size int64, content io.Reader) (err error) {
+	if !ofHANA(name) {
+		return fmt.Errorf("lay out %q: not a name of a backup file", name)
+	}
+	partial := "." + name
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retry(func() (int, error) { return unix.Openat(s.dir.fd, partial, flags, 0o640) })
+	if err != nil {
+		return fmt.Errorf("lay out %s/%s: %w", s.dir.path, name, err)
+	}
+	file := os.NewFile(uintptr(fd), partial)
+	n, err := io.Copy(file, io.LimitReader(content, size+1))
+	switch {
+	case err == nil && n != size:
+		err = fmt.Errorf("%d bytes or more came, expected %d", n, size)
+	case err == nil:
+		err = errors.Join(unix.Fchmod(fd, 0o640), file.Sync(), context.Cause(ctx))
+	}
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = unix.Renameat2(s.dir.fd, partial, s.dir.fd, name, unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("lay out %s/%s: %w", s.dir.path, name, err), unix.Unlinkat(s.dir.fd, partial, 0))
+	}
+	return nil
+}
+
+// Watch notes from now on which files are opened. It is called once, after the
+// last Write, whose own openings would count.
+func (s *Shelf) Watch() error {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("watch %s (fs.inotify.max_user_instances): %w", s.dir.path, err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, s.dir.path, unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW); err != nil {
+		return errors.Join(fmt.Errorf("watch %s: %w", s.dir.path, err), events.Close())
+	}
+	s.events = events
+	s.wg.Go(s.follow)
+	return nil
+}
+
+func (s *Shelf) follow() {
+	raw, err := s.events.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool { // ends with Close
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.closing || s.take(fd) != nil
+	})
+}
+
+// take reads the events that are there: watch, mask, cookie and length of the
+// name as 32-bit numbers, then the name filled up with NUL (inotify(7)). Should
+// the queue have overflowed, some openings are not known.
+func (s *Shelf) take(fd uintptr) error {
+	buf := make([]byte, eventBuffer)
+	for {
+		n, err := unix.Read(int(fd), buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case err != nil:
+			return err
+		}
+		for rest := buf[:n]; len(rest) >= unix.SizeofInotifyEvent; {
+			end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(rest[12:])), len(rest))
+			if name := unix.ByteSliceToString(rest[unix.SizeofInotifyEvent:end]); name != "" {
+				s.opened[name] = true
+			}
+			rest = rest[end:]
+		}
+	}
+}
+
+// Opened gives the names of the files that somebody has opened since Watch.
+func (s *Shelf) Opened() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.events != nil && !s.closing {
+		if raw, err := s.events.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = s.take(fd) }) // what is not known counts as not opened
+		}
+	}
+	names := make(map[string]bool, len(s.opened))
+	for name := range s.opened {
+		names[name] = true
+	}
+	return names
+}
+
+// Close removes the directory with all that is in it. It may be called again.
+func (s *Shelf) Close() error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closing = true
+	s.mu.Unlock()
+	var errs []error
+	if s.events != nil {
+		errs = append(errs, s.events.Close())
+		s.wg.Wait()
+	}
+	errs = append(errs, s.dir.close(), s.parent.removeShelf(s.name), s.parent.close())
+	return errors.Join(errs...)
+}
+
+// RemoveShelf removes what a Shelf of an earlier process has left in directory.
+// Nothing there is not an error.
+func RemoveShelf(directory, jobID string) error {
+	name, err := shelfName(jobID)
+	if err != nil {
+		return err
+	}
+	parent, err := openDirectory(directory, directory, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.removeShelf(name), parent.close())
+}
+
+// ofHANA says whether name is one of a data, log or catalog backup.
+func ofHANA(name string) bool {
+	_, notLog := backup.ParseLogName(name)
+	_, notData := backup.ParseFileName(name)
+	return notLog == nil || notData == nil
+}
+
+// removeShelf removes plain files with names of backups and the directory that
+// is empty then. Anything else there is not ours, and an error.
+func (d *directory) removeShelf(name string) error {
+	shelf, err := openDirectory(d.path, path.Join(d.path, name), nil)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names, err := shelf.list(func(string) bool { return true })
+	for _, file := range names {
+		if ofHANA(strings.TrimPrefix(file, ".")) {
+			err = errors.Join(err, unix.Unlinkat(shelf.fd, file, 0))
+		}
+	}
+	if err := errors.Join(err, shelf.close(), unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)); err != nil {
+		return fmt.Errorf("remove %s/%s: %w", d.path, name, err)
+	}
+	return nil
+}
