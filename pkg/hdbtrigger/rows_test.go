@@ -113,7 +113,7 @@ func TestFileRow(t *testing.T) {
 		{"negative first position", func(r *fileRow) { r.first, r.last = is(int64(-1)), is(int64(1)) }, "FIRST_REDO_LOG_POSITION"},
 		{"negative last position", func(r *fileRow) { r.first, r.last = is(int64(0)), is(int64(-1)) }, "LAST_REDO_LOG_POSITION"},
 		{"positions that run backwards", func(r *fileRow) { r.first, r.last = is(int64(2)), is(int64(1)) }, "LAST_REDO_LOG_POSITION"},
-		{"a first position only", func(r *fileRow) { r.first = is(int64(2)) }, "LAST_REDO_LOG_POSITION"},
+		{"a first position only", func(r *fileRow) { r.first = is(int64(0)) }, "LAST_REDO_LOG_POSITION"},
 		{"a last position only", func(r *fileRow) { r.last = is(int64(2)) }, "FIRST_REDO_LOG_POSITION"},
 		{"the backup of the catalog may lack all of it", func(r *fileRow) { *r = fileRow{source: is(backup.SourceCatalog)} }, ""},
 		{"but not have nonsense", func(r *fileRow) { *r = fileRow{source: is(backup.SourceCatalog), size: is(int64(-1))} }, "BACKUP_SIZE"},
