@@ -123,7 +123,12 @@ func (t *Trigger) Inspect(ctx context.Context, database string) (Inspection, err
 }
 
 func (t *Trigger) askUser(ctx context.Context, i *Inspection) error {
-	return t.query(ctx, selectUser, func(scan func(...any) error) error { return scan(&i.CurrentUser) })
+	var user sql.Null[string]
+	err := t.query(ctx, selectUser, func(scan func(...any) error) error { return scan(&user) })
+	if err == nil {
+		i.CurrentUser, err = word("CURRENT_USER", user)
+	}
+	return err
 }
 
 func (t *Trigger) askPrivileges(ctx context.Context, i *Inspection) error {

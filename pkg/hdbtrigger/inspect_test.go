@@ -136,6 +136,8 @@ func TestInspectGoesOn(t *testing.T) {
 			h.set(viewBroken, []any{"HXE", nil, nil, "host1", "indexserver", firstID, "x", "y"})
 		}, []string{AskBroken}, "column UTC_TIME"},
 		{"user and clock", refuse("SYS.DUMMY", 258), []string{AskClock, AskUser}, "258"},
+		{"no user and no clock", func(h *scripted) { h.set("SYS.DUMMY") }, []string{AskClock, AskUser}, "is NULL"},
+		{"no system", func(h *scripted) { h.set("SYS.M_DATABASE") }, []string{AskSystem}, "M_DATABASE is empty"},
 	}
 	hana, config := startScripted(t, nil)
 	trigger := newTrigger(t, config)

@@ -3,6 +3,7 @@ package hdbtrigger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -72,9 +73,14 @@ func (t *Trigger) system(ctx context.Context) (sid, version string, err error) {
 
 // identity says which database answers, of which system.
 func (t *Trigger) identity(ctx context.Context) (database, sid, version string, err error) {
+	found := false
 	err = t.query(ctx, selectSystem, func(scan func(...any) error) error {
+		found = true
 		return scan(&database, &sid, &version)
 	})
+	if err == nil && !found {
+		err = errors.New("SYS.M_DATABASE is empty: expected the database that answers")
+	}
 	return database, sid, version, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -177,8 +178,11 @@ func TestRecoverTo(t *testing.T) {
 
 func TestRecoverToThatIsNotSent(t *testing.T) {
 	hana, config := startScripted(t, nil)
-	hana.setPassword("changed")
-	expectError(t, newTrigger(t, config).RecoverTo(t.Context(), sampleRecovery(nil)), backup.ErrNotSent, "left stopped")
+	trigger := newTrigger(t, config)
+	if err := os.Remove(config.PasswordFile); err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, trigger.RecoverTo(t.Context(), sampleRecovery(nil)), backup.ErrNotSent, "left stopped")
 	if sent := hana.statements(); len(sent) > 0 {
 		t.Errorf("sent %q", sent)
 	}
