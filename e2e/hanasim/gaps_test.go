@@ -69,7 +69,7 @@ func TestRecoveryStopsEarly(t *testing.T) {
 			if test.reached == 0 {
 				return
 			}
-			exec(t, s.db, s.moments[test.reached-1].toTime(clauses))
+			exec(t, s.db, s.moments[test.reached-1].toTime(clauses+" CHECK ACCESS ALL"))
 			if diff := cmp.Diff(s.moments[test.reached-1].points, s.system.Points("HXE")); diff != "" {
 				t.Errorf("before the gap (-want +got):\n%s", diff)
 			}
@@ -166,7 +166,7 @@ func TestHistories(t *testing.T) {
 	if diff := cmp.Diff(s.moments[1].points, s.moments[3].points); diff != "" {
 		t.Fatal(diff)
 	}
-	s.then("second", "SIM WORK 'HXE' 1", "BACKUP DATA FOR HXE USING FILE ('SECOND')", "SIM WORK 'HXE' 1", "SIM LOGBACKUP 'HXE'")
+	s.then("second", "BACKUP DATA FOR HXE USING FILE ('SECOND')", "SIM WORK 'HXE' 1", "SIM LOGBACKUP 'HXE'", "SIM WORK 'HXE' 1", "BACKUP DATA DIFFERENTIAL FOR HXE USING FILE ('D')")
 	for _, i := range []int{4, 2} { // each from the catalog of the recovery before
 		if diff := cmp.Diff(s.moments[i].points, s.recover("HXE", s.moments[i].toTime(""))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", s.moments[i].what, diff)
@@ -225,4 +225,25 @@ func TestWhichCompleteBackup(t *testing.T) {
 	}
 	exec(t, s.db, "ALTER SYSTEM STOP DATABASE HXE")
 	wantError(t, execOnce(t.Context(), s.db, s.moments[2].toTime("")), 448, "SECOND_databackup_")
+}
+
+func TestDestroyChangesTheState(t *testing.T) {
+	s := newStory(t)
+	exec(t, s.db, "SIM DESTROY 'HXE'")
+	for volume, before := range s.moments[0].points {
+		now := s.system.Points("HXE")[volume]
+		if now.State == before.State || now.Position != before.Position {
+			t.Errorf("volume %d had %d, %s and has %d, %s", volume, before.Position, before.Hex(), now.Position, now.Hex())
+		}
+	}
+}
+
+// A backup that the catalog calls failed is none for a recovery either.
+func TestFailedInTheCatalog(t *testing.T) {
+	s := newStory(t)
+	exec(t, s.db, "SIM SET 'fail' 'catalog-failed'")
+	exec(t, s.db, "BACKUP DATA FOR HXE USING FILE ('SECOND')")
+	id := table(t, s.db, "SELECT BACKUP_ID FROM SYS_DATABASES.M_BACKUP_CATALOG WHERE STATE_NAME = 'failed'")[0]
+	exec(t, s.db, "ALTER SYSTEM STOP DATABASE HXE")
+	wantError(t, execOnce(t.Context(), s.db, "RECOVER DATA FOR HXE USING BACKUP_ID "+id+" CLEAR LOG"), 449, "backup id '"+id+"' cannot be used")
 }

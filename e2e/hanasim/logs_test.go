@@ -173,15 +173,29 @@ func TestLogBackupsByThemselves(t *testing.T) {
 	}
 	exec(t, db, "SIM WORK 'HXE' 1")
 	wait(t, "both volumes have a log backup", func() bool { return count() == "2" })
-	exec(t, db, "ALTER SYSTEM ALTER CONFIGURATION ('global.ini', 'SYSTEM') SET ('persistence', 'enable_auto_log_backup') = 'no' WITH RECONFIGURE")
-	exec(t, db, "SIM LOGBACKUP 'HXE'") // comes after what may still be under way
+
+	// Another database goes on when this one is switched off.
+	exec(t, db, "ALTER SYSTEM ALTER CONFIGURATION ('global.ini', 'DATABASE', 'HXE') SET ('persistence', 'enable_auto_log_backup') = 'no' WITH RECONFIGURE")
+	exec(t, db, "BACKUP DATA USING FILE ('S')")
+	exec(t, db, "SIM WORK 'HXE' 1")
+	for i := range 3 { // HXE had its turn between two of these
+		exec(t, db, "SIM WORK 'SYSTEMDB' 1")
+		wait(t, "SYSTEMDB has a log backup", func() bool {
+			return table(t, db, "SELECT COUNT(*) FROM SYS.M_BACKUP_CATALOG WHERE ENTRY_TYPE_NAME = 'log backup'")[0] == strconv.Itoa(i+1)
+		})
+	}
+	if got := count(); got != "5" {
+		t.Errorf("%s log backups of HXE and SYSTEMDB, want 2 and 3", got)
+	}
+
 	exec(t, db, "SIM SET 'log-backups' '1h'")
 	exec(t, db, "SIM SET 'log-backups' '0'")
-	exec(t, db, "SIM WORK 'HXE' 1")
 	if err := errors.Join(system.Crash(), system.Restart()); err != nil {
 		t.Fatal(err)
 	}
-	if got := count(); got != "2" {
+	exec(t, db, "SIM WORK 'SYSTEMDB' 1")
+	exec(t, db, "SIM LOGBACKUP 'SYSTEMDB'") // by hand, and nothing else does
+	if got := count(); got != "6" {
 		t.Errorf("%s log backups after they were switched off", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim/files"
 )
 
 // moment is a point in time and what the volumes were then.
@@ -141,10 +143,25 @@ func TestRecoverFromElsewhere(t *testing.T) {
 	if diff := cmp.Diff(s.content, s.system.Content("COPY")); diff != "" {
 		t.Error(diff)
 	}
+	exec(t, s.db, "BACKUP DATA FOR COPY USING FILE ('AFTER')")
+	own, source := filepath.Join(s.system.config.BackupDir, "DB_COPY", "AFTER_databackup_4_1"), filepath.Join(dirs["data"], "FULL_databackup_2_1")
+	if dbid(t, own) != dbid(t, source) {
+		t.Error("the database is not the one that was recovered")
+	}
 	rows := table(t, s.db, "SELECT VOLUME_ID, LOG_POSITION, STATE FROM SIM.CONTENT WHERE DATABASE_NAME = 'COPY' AND VOLUME_ID = 4")
 	if diff := cmp.Diff([]string{fmt.Sprintf("4|%d|%s", want[4].Position, want[4].Hex())}, rows); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// dbid is what a file calls the database.
+func dbid(t *testing.T, path string) string {
+	t.Helper()
+	header, err := files.Reader{Profile: files.Plain}.Header(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return header.DBID
 }
 
 func list(t *testing.T, pattern string) []string {

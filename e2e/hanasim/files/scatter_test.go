@@ -85,6 +85,18 @@ func TestOffsetsAndFaults(t *testing.T) {
 			t.Errorf("%s: %v", test.what, err)
 		}
 	}
+	stalling, written := writer(Offset), int64(0)
+	stalling.Faults = []Fault{{What: "stall", At: 300_000}}
+	stalling.Written = func(n int64) { written += n }
+	stalling.Hold = func(context.Context) error {
+		if written != 300_000 {
+			t.Errorf("stalled after %d bytes", written)
+		}
+		return nil
+	}
+	if err := stalling.Write(t.Context(), filepath.Join(t.TempDir(), "X"), sample(2_000_000)); err != nil {
+		t.Error(err)
+	}
 	failing := writer(Offset)
 	failing.Faults = []Fault{{What: "write", At: 300_000, Errno: syscall.ENOSPC}}
 	dir := t.TempDir()
