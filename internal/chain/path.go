@@ -85,7 +85,7 @@ func (p *path) faults(t time.Time) []string {
 	}
 	var faults []string
 	for i := range p.replays {
-		if _, ok := p.replays[i].covers(t); !ok {
+		if !p.replays[i].covers(t) {
 			faults = append(faults, p.replays[i].stop(p.data.last))
 		}
 	}
@@ -95,11 +95,19 @@ func (p *path) faults(t time.Time) []string {
 // chain is for a t without faults.
 func (p *path) chain(t time.Time) Chain {
 	var logs []backup.LogFile
+	var doubts []string
 	for i := range p.replays {
-		position, _ := p.replays[i].covers(t)
-		logs = append(logs, p.replays[i].files(position)...)
+		r := &p.replays[i]
+		position, doubt := r.upTo(t)
+		logs = append(logs, r.files(position)...)
+		if doubt {
+			doubts = append(doubts, fmt.Sprintf("commits shortly before %s may be lost, when HANA wrote its log late: %s",
+				stamp(t), r.stop(p.data.last)))
+		}
 	}
-	return p.with(append(logs, p.added(t)...))
+	c := p.with(append(logs, p.added(t)...))
+	c.Notes = append(c.Notes, doubts...)
+	return c
 }
 
 // latest is the time of the newest state that can be had.

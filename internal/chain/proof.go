@@ -37,7 +37,7 @@ func (v *volumeLog) proofs(s scope, from int64) []proof {
 		if before(written, until) || before(commit, until) {
 			until = earlier(m.commit, until)
 		}
-		proofs[i] = proof{m.position, until}
+		proofs[i] = proof{m.position, until, m.commit}
 		if written.IsZero() || m.covered.Before(written) {
 			written = m.covered
 		}

@@ -56,9 +56,11 @@ func incremental(start, base int, positions redo) *backup.Manifest {
 	return data(backup.KindIncremental, start, base, positions)
 }
 
-// log is a log backup that began at start.
+// log is a log backup that began at start, a minute after its last commit.
 func log(volume int, first, last int64, start int) backup.LogFile {
-	return logFile(backup.LogName{VolumeID: volume, First: first, Last: last, BackupID: id(start)})
+	f := logFile(backup.LogName{VolumeID: volume, First: first, Last: last, BackupID: id(start)})
+	f.LastCommit = at(start - 1)
+	return f
 }
 
 func catalog(start int) backup.LogFile { return logFile(backup.LogName{BackupID: id(start)}) }

@@ -65,12 +65,16 @@ type replay struct {
 	from, end int64
 	// proofs are those between from and end, sorted by position.
 	proofs []proof
+	// lost says that log is known behind end.
+	lost bool
 }
 
 // proof is a position that has everything before it up to a time.
 type proof struct {
 	position int64
 	until    time.Time
+	// commit is the newest that is known to be before the position.
+	commit time.Time
 }
 
 // replay follows the log from a position; 0 stands for one that is not known.
@@ -99,7 +103,7 @@ func (v *volumeLog) replay(from int64, s scope) replay {
 	for n < len(proofs) && proofs[n].position <= r.end {
 		n++
 	}
-	r.proofs = proofs[:n]
+	r.proofs, r.lost = proofs[:n], n < len(proofs)
 	return r
 }
 
@@ -108,14 +112,28 @@ func (r *replay) mayUse(f *logFile) bool {
 	return r.scope.usable(f) && (!r.assumed || f.name.BackupID >= r.scope.since)
 }
 
-// covers returns the first position that has everything up to t.
-func (r *replay) covers(t time.Time) (position int64, ok bool) {
-	for _, p := range r.proofs {
-		if !p.until.Before(t) {
-			return p.position, true
+// covers says whether some position has everything up to t.
+func (r *replay) covers(t time.Time) bool { return r.prover(t) >= 0 }
+
+// prover is the index of the first proof for t, -1 when there is none.
+func (r *replay) prover(t time.Time) int {
+	return slices.IndexFunc(r.proofs, func(p proof) bool { return !p.until.Before(t) })
+}
+
+// upTo returns the position up to which HANA is handed log for a t that is covered.
+// The file that proves t may have waited, so what follows is handed over as well,
+// up to a commit that is not before t; where HANA did not tell commits, one file
+// more. The answer is in doubt when that leads to log that is lost.
+func (r *replay) upTo(t time.Time) (position int64, doubt bool) {
+	first := r.prover(t)
+	for i := first; i < len(r.proofs); i++ {
+		p := r.proofs[i]
+		if !p.commit.Before(t) || p.commit.IsZero() && i > first {
+			return p.position, false
 		}
+		position = p.position
 	}
-	return 0, false
+	return position, r.lost
 }
 
 // reach is the newest time up to which everything is there.
