@@ -16,6 +16,8 @@ type dataChain struct {
 	ended    time.Time
 	// fault says why it cannot be restored, empty when it can.
 	fault string
+	// path is what follows it, once that is known.
+	path *path
 }
 
 // newDataChain expects that every backup before m is in the ledger.

@@ -3,6 +3,7 @@ package chain
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -80,7 +81,10 @@ func (l *ledger) addLogs(files []backup.LogFile) {
 			v = &volumeLog{id: name.VolumeID}
 			l.volumes[name.VolumeID] = v
 		}
-		v.add(logFile{LogFile: f, name: name, covered: f.CoveredUntil(), absent: absent})
+		v.add(logFile{
+			LogFile: f, name: name, covered: f.CoveredUntil(), commit: f.LastCommit,
+			era: l.eraOf(time.UnixMilli(name.BackupID)), absent: absent,
+		})
 	}
 	for _, v := range l.volumes {
 		v.sort()
@@ -97,32 +101,22 @@ func (l *ledger) absent(objects []backup.Object) string {
 	return ""
 }
 
-// era is the time between two interruptions of the log. The zero time means that
-// there is none on that side.
-type era struct {
-	after time.Time
-	until backup.Break
+// eraOf says between which interruptions of the log something belongs that began
+// at t, as the number of those before it.
+func (l *ledger) eraOf(t time.Time) int {
+	return sort.Search(len(l.breaks), func(i int) bool { return !l.breaks[i].At.Before(t) })
 }
 
-// eraOf returns the one in which something that began at t belongs.
-func (l *ledger) eraOf(t time.Time) era {
-	i, _ := slices.BinarySearchFunc(l.breaks, t, func(b backup.Break, t time.Time) int { return b.At.Compare(t) })
-	var e era
-	if i > 0 {
-		e.after = l.breaks[i-1].At
+// ending is the interruption that ends an era.
+func (l *ledger) ending(era int) (b backup.Break, ok bool) {
+	if era == len(l.breaks) {
+		return b, false
 	}
-	if i < len(l.breaks) {
-		e.until = l.breaks[i]
-	}
-	return e
+	return l.breaks[era], true
 }
 
-// endsBefore says whether t is past the end of e.
-func (e era) endsBefore(t time.Time) bool {
-	return !e.until.At.IsZero() && t.After(e.until.At)
-}
-
-// holds says whether a backup that began at t is of e.
-func (e era) holds(t time.Time) bool {
-	return t.After(e.after) && !e.endsBefore(t)
+// endsBefore says whether t is past the end of an era.
+func (l *ledger) endsBefore(era int, t time.Time) bool {
+	b, ok := l.ending(era)
+	return ok && t.After(b.At)
 }

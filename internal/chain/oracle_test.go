@@ -57,8 +57,8 @@ func (o oracle) elements(m *backup.Manifest) []*backup.Manifest {
 	if m == nil {
 		return nil
 	}
-	for _, s := range m.Streams {
-		for _, object := range s.Objects {
+	for i := range m.Streams {
+		for _, object := range m.Streams[i].Objects {
 			if o.h.Missing[object.Key] {
 				return nil
 			}
@@ -204,7 +204,8 @@ func (o oracle) reach(m *backup.Manifest, may func(*oracleFile) bool) (time.Time
 	}
 	var reach time.Time
 	some := false
-	for _, file := range m.Catalog.Files {
+	for i := range m.Catalog.Files {
+		file := &m.Catalog.Files[i]
 		if file.VolumeID == backup.TopologyVolume {
 			continue
 		}

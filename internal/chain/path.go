@@ -14,7 +14,6 @@ import (
 type path struct {
 	ledger *ledger
 	data   *dataChain
-	era    era
 	scope  scope
 	// replays are those of the volumes that the data backup has, sorted.
 	replays []replay
@@ -22,12 +21,18 @@ type path struct {
 }
 
 func (l *ledger) path(d *dataChain) *path {
+	if d.path == nil {
+		d.path = l.newPath(d)
+	}
+	return d.path
+}
+
+func (l *ledger) newPath(d *dataChain) *path {
 	p := &path{ledger: l, data: d}
 	if d.fault != "" {
 		return p
 	}
-	p.era = l.eraOf(startOf(d.complete))
-	p.scope = scope{era: p.era, since: d.last.BackupID, catalog: l.catalogID}
+	p.scope = scope{era: l.eraOf(startOf(d.complete)), since: d.last.BackupID, catalog: l.catalogID}
 	positions := redoPositions(d.last)
 	for _, id := range slices.Sorted(maps.Keys(positions)) {
 		v := l.volumes[id]
@@ -45,12 +50,12 @@ func (p *path) reached() time.Time {
 	if p.fault() != "" || len(p.replays) == 0 {
 		return time.Time{}
 	}
-	reach := p.replays[0].reach()
+	reach := p.replays[0].reach
 	for i := range p.replays {
-		reach = earlier(reach, p.replays[i].reach())
+		reach = earlier(reach, p.replays[i].reach)
 	}
-	if p.era.endsBefore(reach) {
-		reach = p.era.until.At
+	if b, ok := p.ledger.ending(p.scope.era); ok {
+		reach = earlier(reach, b.At)
 	}
 	if reach.Before(p.data.ended) {
 		return time.Time{}
@@ -65,19 +70,22 @@ func (p *path) fault() string {
 		return p.data.fault
 	case p.data.last.BackupID > p.ledger.catalogID:
 		return p.ledger.catalogTooOld(p.data.last.BackupID)
-	case p.era.endsBefore(p.data.ended):
+	case p.endsBefore(p.data.ended):
 		return p.interrupted()
 	default:
 		return ""
 	}
 }
 
+// endsBefore says whether the log was interrupted before t.
+func (p *path) endsBefore(t time.Time) bool { return p.ledger.endsBefore(p.scope.era, t) }
+
 // faults says why t cannot be reached; nothing when it can.
 func (p *path) faults(t time.Time) []string {
 	if fault := p.fault(); fault != "" {
 		return []string{fault}
 	}
-	if p.era.endsBefore(t) {
+	if p.endsBefore(t) {
 		return []string{p.interrupted()}
 	}
 	if len(p.replays) == 0 {
@@ -134,7 +142,7 @@ func (p *path) newest() Chain {
 	for i := range p.replays {
 		r := &p.replays[i]
 		switch {
-		case r.idle() && r.reach().IsZero():
+		case r.idle() && r.reach.IsZero():
 			c.Notes = append(c.Notes, r.stop(p.data.last)+"; if it was idle, more is reached than can be promised")
 		case r.cut():
 			c.Notes = append(c.Notes, r.stop(p.data.last))
@@ -153,7 +161,7 @@ func (p *path) hopeful() bool {
 	for i := range p.replays {
 		switch r := &p.replays[i]; {
 		case r.idle():
-		case r.reach().Before(p.data.ended):
+		case r.reach.Before(p.data.ended):
 			return false
 		default:
 			some = true

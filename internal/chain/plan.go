@@ -121,9 +121,10 @@ func (l *ledger) alone(d *dataChain) Chain {
 	}
 	c.Catalog = l.catalog
 	c.noteCatalog(l.catalogID)
-	if e := l.eraOf(startOf(d.complete)); e.endsBefore(d.state()) {
+	era := l.eraOf(startOf(d.complete))
+	if b, _ := l.ending(era); l.endsBefore(era, d.state()) {
 		c.Notes = append(c.Notes, fmt.Sprintf("%s was made after the log was interrupted at %s, %s before",
-			title(d.last), stamp(e.until.At), title(d.complete)))
+			title(d.last), stamp(b.At), title(d.complete)))
 	}
 	return c
 }

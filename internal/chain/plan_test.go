@@ -18,7 +18,7 @@ func week() chain.History {
 		Backups: []*backup.Manifest{
 			complete(0, redo{2: 100, 3: 10}),
 			incremental(20, 0, redo{2: 230, 3: 23}),
-			differential(40, 0, redo{2: 350, 3: 35}),
+			data(backup.KindDifferential, 40, 0, redo{2: 350, 3: 35}),
 			incremental(70, 40, redo{2: 530, 3: 53}),
 		},
 		Logs: []backup.LogFile{
@@ -154,14 +154,16 @@ func TestPlan(t *testing.T) {
 			outcome{Data: minutes(0), Reaches: at(0)},
 		},
 		"a complete backup without log after it is the latest point when log reaches less": {
-			chain.History{Backups: append(week().Backups, late), Logs: week().Logs}, latest(),
+			chain.History{Backups: append(week().Backups, late), Logs: week().Logs},
+			latest(),
 			outcome{Data: minutes(100), Reaches: at(100)},
 		},
 		"the log of another backup reaches more than the state of the newest one": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100}), complete(100, redo{2: 900})},
 				Logs:    []backup.LogFile{log(2, 100, 800, 101), catalog(110)},
-			}, latest(),
+			},
+			latest(),
 			outcome{minutes(0), names([]backup.LogFile{log(2, 100, 800, 101)}), catalog(110).Name, at(101)},
 		},
 		"overlapping and repeated files are all handed over": {
@@ -170,7 +172,8 @@ func TestPlan(t *testing.T) {
 				Logs: []backup.LogFile{
 					log(2, 200, 300, 30), log(2, 100, 200, 15), log(2, 150, 300, 31), log(2, 100, 200, 16), catalog(40),
 				},
-			}, until(30),
+			},
+			until(30),
 			outcome{
 				minutes(0),
 				names([]backup.LogFile{log(2, 100, 200, 15), log(2, 100, 200, 16), log(2, 150, 300, 31), log(2, 200, 300, 30)}),
@@ -181,21 +184,24 @@ func TestPlan(t *testing.T) {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
 				Logs:    []backup.LogFile{log(2, 100, 200, 30), log(4, 1, 9, 31), log(4, 9, 20, 46), catalog(50)},
-			}, until(30),
+			},
+			until(30),
 			outcome{minutes(0), names([]backup.LogFile{log(2, 100, 200, 30), log(4, 1, 9, 31)}), catalog(50).Name, at(30)},
 		},
 		"an unknown position takes all log since the backup began": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(20, redo{2: 0})},
 				Logs:    []backup.LogFile{log(2, 0, 200, 15), log(2, 200, 300, 30), log(2, 300, 400, 45), catalog(50)},
-			}, until(45),
+			},
+			until(45),
 			outcome{minutes(20), names([]backup.LogFile{log(2, 200, 300, 30), log(2, 300, 400, 45)}), catalog(50).Name, at(45)},
 		},
 		"a data backup whose position is the end of the log needs only the proof": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
 				Logs:    []backup.LogFile{log(2, 50, 100, 15), log(2, 10, 50, -15), catalog(50)},
-			}, until(15),
+			},
+			until(15),
 			outcome{minutes(0), names([]backup.LogFile{log(2, 50, 100, 15)}), catalog(50).Name, at(15)},
 		},
 	} {
@@ -257,75 +263,6 @@ func TestPlanKeepsHistoriesApart(t *testing.T) {
 	}
 }
 
-func withCommit(f backup.LogFile, commit time.Time) backup.LogFile {
-	f.LastCommit = commit
-	return f
-}
-
-// Closed segments wait until HANA can write again: then the first of them is
-// written late, without the commits of the others.
-func TestPlanDoesNotTrustLogThatWaited(t *testing.T) {
-	t.Parallel()
-	first, second := withCommit(log(2, 100, 200, 60), at(10)), withCommit(log(2, 200, 300, 61), at(40))
-	again := withCommit(log(2, 100, 200, 60), time.Time{})
-	once := withCommit(log(2, 100, 200, 15), time.Time{})
-	for name, test := range map[string]struct {
-		logs    []backup.LogFile
-		lost    backup.LogFile
-		reaches time.Time
-	}{
-		"all there":                               {[]backup.LogFile{first, second}, backup.LogFile{}, at(61)},
-		"the second is lost":                      {[]backup.LogFile{first, second}, second, at(10)},
-		"the first was written again":             {[]backup.LogFile{again, once}, backup.LogFile{}, at(15)},
-		"written again, and the next one is lost": {[]backup.LogFile{withCommit(again, at(9)), log(2, 200, 300, 30)}, log(2, 200, 300, 30), at(9)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := chain.History{
-				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
-				Logs:    append(test.logs, catalog(70)),
-			}
-			if test.lost.Name != "" {
-				h = without(h, test.lost)
-			}
-			if got := plan(t, h, latest()).Reaches; !got.Equal(test.reaches) {
-				t.Errorf("reaches %s, expected %s", got, test.reaches)
-			}
-			_ = unreachable(t, h, chain.Target{Until: test.reaches.Add(time.Millisecond)})
-			plan(t, h, chain.Target{Until: test.reaches})
-		})
-	}
-}
-
-// The log backup of minute 30 says that it has everything up to then. When it had
-// waited since its last commit, the next one has the rest.
-func TestPlanTakesLogUpToACommitBehindThePoint(t *testing.T) {
-	t.Parallel()
-	never := time.Time{}
-	for name, test := range map[string]struct {
-		commits []time.Time // of the log backups of minutes 15, 30, 45 and 60
-		files   int
-	}{
-		"a commit in the file itself":        {[]time.Time{at(14), at(26), at(44), at(59)}, 2},
-		"the next commit is in the next one": {[]time.Time{at(14), at(20), at(44), at(59)}, 3},
-		"idle for a while":                   {[]time.Time{at(14), at(20), at(20), at(59)}, 4},
-		"HANA did not tell":                  {[]time.Time{never, never, never, never}, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{catalog(61)}}
-			for i, commit := range test.commits {
-				position := int64(100 * (i + 1))
-				h.Logs = append(h.Logs, withCommit(log(2, position, position+100, 15*(i+1)), commit))
-			}
-			c := plan(t, h, until(25))
-			if len(c.Logs) != test.files || len(c.Notes) > 0 {
-				t.Errorf("log %v, notes %q, expected %d files", names(c.Logs), c.Notes, test.files)
-			}
-		})
-	}
-}
-
 func TestPlanRefusesUnclearTargets(t *testing.T) {
 	t.Parallel()
 	for _, target := range []chain.Target{
@@ -341,70 +278,27 @@ func TestPlanRefusesUnclearTargets(t *testing.T) {
 	}
 }
 
-func TestNotes(t *testing.T) {
+// A catalog that gave no times, and the same backup told twice.
+func TestPlanWithoutTimesOfTheCatalog(t *testing.T) {
 	t.Parallel()
-	unconfirmed := log(2, 100, 200, 15)
-	unconfirmed.Confirmed = false
-	for name, test := range map[string]struct {
-		history chain.History
-		target  chain.Target
-		want    []string
-	}{
-		"nothing to say": {week(), until(80), nil},
-		"no position": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 0})}, Logs: []backup.LogFile{log(2, 100, 200, 15), catalog(16)}},
-			until(15),
-			[]string{"volume 2: HANA did not say from which log position complete backup 1767312000000 has to be replayed: all log backups since its start are used"},
-		},
-		"a log backup that was never confirmed": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{unconfirmed, catalog(16)}},
-			until(15),
-			[]string{"1 of 1 log backups were never confirmed by HANA's catalog"},
-		},
-		"log that the catalog does not know": {
-			without(week(), catalog(91)), latest(),
-			[]string{
-				"the newest backup of the catalog, log_backup_0_0_0_0.1767316560000, does not know 2 newer log backups, log_backup_2_0_600_700.1767317400000 to log_backup_2_0_600_700.1767317400000",
-			},
-		},
-		"log that may have waited, and the next one is lost": {
-			without(chain.History{
-				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
-				Logs:    []backup.LogFile{withCommit(log(2, 100, 200, 30), at(10)), log(2, 200, 300, 45), log(2, 300, 400, 60), catalog(61)},
-			}, log(2, 200, 300, 45)), until(20),
-			[]string{
-				"commits shortly before 2026-01-02T00:20:00Z may be lost, when HANA wrote its log late: volume 2: log_backup_2_0_200_300.1767314700000 (log positions 200 to 300) is not in the store, its object HXE/HXE/log/log_backup_2_0_200_300.1767314700000 is missing; the log before it reaches 2026-01-02T00:30:00Z",
-			},
-		},
-		"newer backups that HANA would ask for": {
-			without(week(), differential(40, 0, redo{2: 1})), until(80),
-			[]string{"newer data backups cannot be used for this: 1767314400000, 1767316200000"},
-		},
-		"a catalog from while the delta was made": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 2})}, Logs: []backup.LogFile{catalog(21)}},
-			by(20),
-			[]string{"the newest backup of the catalog began at 2026-01-02T00:21:00Z, before incremental backup 1767313200000 ended: it may not know it"},
-		},
-		"a volume that was idle": {
-			chain.History{
-				Backups: []*backup.Manifest{complete(0, redo{2: 100, 3: 7})},
-				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16)},
-			}, latest(),
-			[]string{"volume 3: there is no log backup after complete backup 1767312000000; if it was idle, more is reached than can be promised"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if diff := cmp.Diff(test.want, plan(t, test.history, test.target).Notes); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
+	m := complete(0, redo{2: 100})
+	m.FinishedAt, m.Catalog.StartedAt, m.Catalog.EndedAt = at(5), time.Time{}, time.Time{}
+	again := complete(0, redo{2: 300})
+	other := data(backup.KindLog, 3, -1, redo{2: 100})
+	h := chain.History{Backups: []*backup.Manifest{m, again, other}, Logs: []backup.LogFile{log(2, 100, 200, 4), log(2, 200, 300, 6), catalog(9)}}
+	_ = unreachable(t, h, chain.Target{Until: at(4)})
+	if c := plan(t, h, until(6)); c.Complete != m || len(c.Logs) != 2 {
+		t.Errorf("began with %v, log %v", ids(c.Data()), names(c.Logs))
 	}
+	if c := plan(t, h, by(0)); !c.Reaches.Equal(at(0)) {
+		t.Errorf("the state is that of %s", c.Reaches)
+	}
+	_ = unreachable(t, h, by(3))
 }
 
 func TestSkipped(t *testing.T) {
 	t.Parallel()
-	c := plan(t, without(week(), differential(40, 0, redo{2: 1})), until(80))
+	c := plan(t, without(week(), data(backup.KindDifferential, 40, 0, redo{2: 1})), until(80))
 	if diff := cmp.Diff(minutes(40, 70), c.Skipped); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

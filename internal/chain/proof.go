@@ -1,22 +1,23 @@
 package chain
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"time"
 )
 
 // mark is a position at which known log backups end.
 type mark struct {
 	position int64
-	covered  time.Time
-	// commit is the newest commit that is known to be before the position.
+	// covered is when the first of them began.
+	covered time.Time
+	// commit is the newest that is known to be before the position.
 	commit time.Time
+	// until is up to when everything is proven to be before the position.
+	until time.Time
 }
 
-// proofs tells of each position, beginning with from, at which a newer log backup
-// of the same history ends, up to when everything is before it. They are sorted by
-// position. Files count that are known and not there.
+// proven returns the marks from a position on that the log backups of a scope make,
+// sorted, until the next call. Files count that are known and not there.
 //
 // A log backup says that it has what was committed before it began. That is not
 // so when HANA could not write for a while: closed segments wait in a queue (SAP,
@@ -24,47 +25,44 @@ type mark struct {
 // without what the others hold. The same goes for a segment that is written again.
 // Both show when later log was written earlier, or has a commit from before. Then
 // only the time of the last commit counts.
-func (v *volumeLog) proofs(s scope, from int64) []proof {
-	marks := v.marks(s, from)
-	proofs := make([]proof, len(marks))
+func (v *volumeLog) proven(s *scope, from int64) []mark {
+	v.mark(s, from)
 	var written, commit time.Time // of what is behind the position; zero when not known
-	for i := len(marks) - 1; i >= 0; i-- {
-		m := &marks[i]
-		if i+1 < len(marks) && marks[i+1].commit.After(m.commit) {
-			commit = marks[i+1].commit
+	for i := len(v.marks) - 1; i >= 0; i-- {
+		m := &v.marks[i]
+		if i+1 < len(v.marks) && v.marks[i+1].commit.After(m.commit) {
+			commit = v.marks[i+1].commit
 		}
-		until := m.covered
-		if before(written, until) || before(commit, until) {
-			until = earlier(m.commit, until)
+		m.until = m.covered
+		if before(written, m.until) || before(commit, m.until) {
+			m.until = earlier(m.commit, m.until)
 		}
-		proofs[i] = proof{m.position, until, m.commit}
 		if written.IsZero() || m.covered.Before(written) {
 			written = m.covered
 		}
 	}
-	return proofs
+	return v.marks
 }
 
-func (v *volumeLog) marks(s scope, from int64) []mark {
-	first, _ := slices.BinarySearchFunc(v.byLast, from, func(f logFile, from int64) int { return cmp.Compare(f.name.Last, from) })
-	var marks []mark
+func (v *volumeLog) mark(s *scope, from int64) {
+	v.marks = v.marks[:0]
 	var commit time.Time
+	first := sort.Search(len(v.byLast), func(i int) bool { return v.byLast[i].name.Last >= from })
 	for i := first; i < len(v.byLast); i++ {
 		f := &v.byLast[i]
 		if !s.newer(f) {
 			continue
 		}
-		if f.LastCommit.After(commit) {
-			commit = f.LastCommit
+		if f.commit.After(commit) {
+			commit = f.commit
 		}
-		if n := len(marks); n > 0 && marks[n-1].position == f.name.Last {
-			marks[n-1].covered = earlier(marks[n-1].covered, f.covered)
-			marks[n-1].commit = commit
+		if n := len(v.marks); n > 0 && v.marks[n-1].position == f.name.Last {
+			v.marks[n-1].covered = earlier(v.marks[n-1].covered, f.covered)
+			v.marks[n-1].commit = commit
 			continue
 		}
-		marks = append(marks, mark{f.name.Last, f.covered, commit})
+		v.marks = append(v.marks, mark{position: f.name.Last, covered: f.covered, commit: commit})
 	}
-	return marks
 }
 
 // before says that t is known and before u.

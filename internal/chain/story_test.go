@@ -48,10 +48,6 @@ func complete(start int, positions redo) *backup.Manifest {
 	return data(backup.KindComplete, start, -1, positions)
 }
 
-func differential(start, base int, positions redo) *backup.Manifest {
-	return data(backup.KindDifferential, start, base, positions)
-}
-
 func incremental(start, base int, positions redo) *backup.Manifest {
 	return data(backup.KindIncremental, start, base, positions)
 }

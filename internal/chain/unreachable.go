@@ -137,12 +137,13 @@ func (l *ledger) catalogTooOld(id int64) string {
 }
 
 func (p *path) interrupted() string {
-	reason := p.era.until.Reason
+	b, _ := p.ledger.ending(p.scope.era)
+	reason := b.Reason
 	if reason == "" {
 		reason = "no reason known"
 	}
 	return fmt.Sprintf("the log was interrupted at %s (%s): nothing that builds on %s goes past it",
-		stamp(p.era.until.At), reason, title(p.data.complete))
+		stamp(b.At), reason, title(p.data.complete))
 }
 
 // stop says why the replay goes no further after the data backup m.
@@ -168,7 +169,7 @@ func (r *replay) stop(m *backup.Manifest) string {
 // around returns the file with which the replay ends, one that would lead on if
 // HANA could have it, and the next one behind a gap.
 func (r *replay) around() (last, missing, next *logFile) {
-	for i := range r.volume.byFirst {
+	for i := r.volume.firstTo(r.end); i < len(r.volume.byFirst); i++ {
 		f := &r.volume.byFirst[i]
 		switch {
 		case !r.scope.of(f) || r.assumed && !r.scope.newer(f):
@@ -191,8 +192,8 @@ func (r *replay) cut() bool {
 
 // until is how far the log before the end reaches.
 func (r *replay) until(m *backup.Manifest) string {
-	if reach := r.reach(); !reach.IsZero() {
-		return stamp(reach)
+	if !r.reach.IsZero() {
+		return stamp(r.reach)
 	}
 	return "no further than " + title(m)
 }

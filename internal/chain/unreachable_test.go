@@ -26,15 +26,18 @@ func TestUnreachable(t *testing.T) {
 		want    string
 	}{
 		"nothing at all": {
-			chain.History{}, latest(),
+			chain.History{},
+			latest(),
 			"the latest point cannot be restored: there is no data backup; no point in time can be restored",
 		},
 		"no data backup": {
-			chain.History{Logs: []backup.LogFile{log(2, 1, 2, 5)}}, until(5),
+			chain.History{Logs: []backup.LogFile{log(2, 1, 2, 5)}},
+			until(5),
 			"the point 2026-01-02T00:05:00Z cannot be restored: there is no data backup; no point in time can be restored",
 		},
 		"before the oldest backup": {
-			week(), chain.Target{Until: at(-30)},
+			week(),
+			chain.Target{Until: at(-30)},
 			"the point 2026-01-01T23:30:00Z cannot be restored: 2026-01-01T23:30:00Z is before the end of the oldest data backup, " +
 				"complete backup 1767312000000, at 2026-01-02T00:02:00Z; " +
 				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
@@ -63,19 +66,21 @@ func TestUnreachable(t *testing.T) {
 			without(one(log(2, 100, 200, 15), log(2, 200, 300, 30)), log(2, 200, 300, 30)), until(30),
 			"the point 2026-01-02T00:30:00Z cannot be restored: " +
 				"volume 2: log_backup_2_0_200_300.1767313800000 (log positions 200 to 300) is not in the store, " +
-				"its object HXE/HXE/log/log_backup_2_0_200_300.1767313800000 is missing; the log before it reaches 2026-01-02T00:14:00Z; " +
+				"its object HXE/HXE/log/log_backup_2_0_200_300.1767313800000 is missing; the log before it reaches 2026-01-02T00:15:00Z; " +
 				"the nearest point that can be restored is 2026-01-02T00:15:00Z",
 		},
 		"no log of one volume": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100, 3: 7})},
 				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16)},
-			}, until(15),
+			},
+			until(15),
 			"the point 2026-01-02T00:15:00Z cannot be restored: volume 3: there is no log backup after complete backup 1767312000000; " +
 				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
 		},
 		"no catalog": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{log(2, 100, 200, 15)}}, until(15),
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{log(2, 100, 200, 15)}},
+			until(15),
 			"the point 2026-01-02T00:15:00Z cannot be restored: " +
 				"there is no backup of the catalog, without which HANA does not find backup 1767312000000 and its log; " +
 				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
@@ -84,7 +89,8 @@ func TestUnreachable(t *testing.T) {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
 				Logs:    []backup.LogFile{log(2, 100, 200, 15), log(2, 200, 300, 30), catalog(16)},
-			}, until(30),
+			},
+			until(30),
 			"the point 2026-01-02T00:30:00Z cannot be restored: volume 2: the newest backup of the catalog, of id 1767312960000, " +
 				"is too old to know log_backup_2_0_200_300.1767313800000; the log before it reaches 2026-01-02T00:15:00Z; " +
 				"the nearest point that can be restored is 2026-01-02T00:15:00Z",
@@ -94,7 +100,8 @@ func TestUnreachable(t *testing.T) {
 				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
 				Logs:    []backup.LogFile{log(2, 100, 200, 15), log(2, 200, 300, 30), catalog(70)},
 				Breaks:  []backup.Break{{At: at(20)}},
-			}, until(30),
+			},
+			until(30),
 			"the point 2026-01-02T00:30:00Z cannot be restored: the log was interrupted at 2026-01-02T00:20:00Z (no reason known): " +
 				"nothing that builds on complete backup 1767312000000 goes past it; " +
 				"the nearest point that can be restored is 2026-01-02T00:15:00Z",
@@ -110,28 +117,33 @@ func TestUnreachable(t *testing.T) {
 				"which the store does not have; no point in time can be restored",
 		},
 		"the base is not there": {
-			chain.History{Backups: []*backup.Manifest{incremental(20, 0, redo{2: 1})}}, by(20),
+			chain.History{Backups: []*backup.Manifest{incremental(20, 0, redo{2: 1})}},
+			by(20),
 			"backup 1767313200000 cannot be restored: incremental backup 1767313200000 builds on backup 1767312000000, " +
 				"of which there is no manifest; no point in time can be restored",
 		},
 		"a differential backup on an incremental one": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 1}), differential(40, 20, redo{2: 1})}}, by(40),
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 1}), data(backup.KindDifferential, 40, 20, redo{2: 1})}},
+			by(40),
 			"backup 1767314400000 cannot be restored: differential backup 1767314400000 builds on incremental backup 1767313200000, " +
 				"which is not a complete one; what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
 		},
 		"a base from before a recovery": {
-			chain.History{Backups: []*backup.Manifest{base, foreign}, Logs: []backup.LogFile{catalog(70)}}, by(20),
+			chain.History{Backups: []*backup.Manifest{base, foreign}, Logs: []backup.LogFile{catalog(70)}},
+			by(20),
 			"backup 1767313200000 cannot be restored: incremental backup 1767313200000 builds on complete backup 1767312000000, " +
 				"but that one is of another database (A, not B); what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
 		},
 		"a delta without a catalog": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 1})}, Logs: []backup.LogFile{catalog(10)}}, by(20),
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 1})}, Logs: []backup.LogFile{catalog(10)}},
+			by(20),
 			"backup 1767313200000 cannot be restored: " +
 				"the newest backup of the catalog that is there, log_backup_0_0_0_0.1767312600000, is older than backup 1767313200000; " +
 				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
 		},
 		"a backup of the topology alone": {
-			chain.History{Backups: []*backup.Manifest{complete(0, nil)}, Logs: []backup.LogFile{catalog(10)}}, until(5),
+			chain.History{Backups: []*backup.Manifest{complete(0, nil)}, Logs: []backup.LogFile{catalog(10)}},
+			until(5),
 			"the point 2026-01-02T00:05:00Z cannot be restored: complete backup 1767312000000 has no volume with a log; " +
 				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
 		},
@@ -167,7 +179,7 @@ func TestUnreachableIsReadable(t *testing.T) {
 
 func TestUnreachableOffersWhatCanBePlanned(t *testing.T) {
 	t.Parallel()
-	h := without(week(), log(2, 500, 600, 75), differential(40, 0, redo{2: 1}))
+	h := without(week(), log(2, 500, 600, 75), data(backup.KindDifferential, 40, 0, redo{2: 1}))
 	e := unreachable(t, h, until(80))
 	if want := at(60); !e.Nearest.Equal(want) || e.NearestBackup != 0 {
 		t.Errorf("offers %s (backup %d), expected %s", e.Nearest, e.NearestBackup, want)

@@ -3,6 +3,7 @@ package chain
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -13,6 +14,9 @@ type logFile struct {
 	*backup.LogFile
 	name    backup.LogName
 	covered time.Time
+	commit  time.Time
+	// era says to which side of each interruption it belongs.
+	era int
 	// absent is the key of an object that is missing.
 	absent string
 }
@@ -22,6 +26,10 @@ type volumeLog struct {
 	id      int
 	byFirst []logFile
 	byLast  []logFile
+	// furthest is, for each of byFirst, the largest end up to it.
+	furthest []int64
+	// marks are those that were made last; their memory is used again.
+	marks []mark
 }
 
 func (v *volumeLog) add(f logFile) { v.byFirst = append(v.byFirst, f) }
@@ -33,11 +41,21 @@ func (v *volumeLog) sort() {
 	})
 	v.byLast = slices.Clone(v.byFirst)
 	slices.SortStableFunc(v.byLast, func(a, b logFile) int { return cmp.Compare(a.name.Last, b.name.Last) })
+	furthest := int64(0)
+	for i := range v.byFirst {
+		furthest = max(furthest, v.byFirst[i].name.Last)
+		v.furthest = append(v.furthest, furthest)
+	}
+}
+
+// firstTo is the index in byFirst before which no file reaches position.
+func (v *volumeLog) firstTo(position int64) int {
+	return sort.Search(len(v.furthest), func(i int) bool { return v.furthest[i] >= position })
 }
 
 // scope is which log may be used after a data backup.
 type scope struct {
-	era era
+	era int
 	// since is the backup id of the data backup.
 	since int64
 	// catalog is the backup id of the catalog that HANA will go by.
@@ -45,13 +63,13 @@ type scope struct {
 }
 
 // of says whether f is of the same history as the data backup.
-func (s scope) of(f *logFile) bool { return s.era.holds(time.UnixMilli(f.name.BackupID)) }
+func (s *scope) of(f *logFile) bool { return f.era == s.era }
 
 // newer says whether f was begun after the data backup, in the same history.
-func (s scope) newer(f *logFile) bool { return f.name.BackupID >= s.since && s.of(f) }
+func (s *scope) newer(f *logFile) bool { return f.name.BackupID >= s.since && s.of(f) }
 
 // usable says whether HANA can be handed f.
-func (s scope) usable(f *logFile) bool {
+func (s *scope) usable(f *logFile) bool {
 	return f.absent == "" && f.name.BackupID <= s.catalog && s.of(f)
 }
 
@@ -63,18 +81,11 @@ type replay struct {
 	assumed bool
 	// from is where it begins and end where the first gap is.
 	from, end int64
-	// proofs are those between from and end, sorted by position.
-	proofs []proof
+	// reach is the newest time up to which everything is there, zero when nothing
+	// is proven.
+	reach time.Time
 	// lost says that log is known behind end.
 	lost bool
-}
-
-// proof is a position that has everything before it up to a time.
-type proof struct {
-	position int64
-	until    time.Time
-	// commit is the newest that is known to be before the position.
-	commit time.Time
 }
 
 // replay follows the log from a position; 0 stands for one that is not known.
@@ -89,21 +100,20 @@ func (v *volumeLog) replay(from int64, s scope) replay {
 		r.from = v.byFirst[i].name.First
 		r.end = r.from
 	}
-	for i := range v.byFirst {
-		f := &v.byFirst[i]
-		if f.name.First > r.end {
-			break
-		}
-		if r.mayUse(f) {
+	for i := v.firstTo(r.from); i < len(v.byFirst) && v.byFirst[i].name.First <= r.end; i++ {
+		if f := &v.byFirst[i]; r.mayUse(f) {
 			r.end = max(r.end, f.name.Last)
 		}
 	}
-	proofs := v.proofs(s, r.from)
-	n := 0
-	for n < len(proofs) && proofs[n].position <= r.end {
-		n++
+	for _, m := range v.proven(&s, r.from) {
+		if m.position > r.end {
+			r.lost = true
+			break
+		}
+		if m.until.After(r.reach) {
+			r.reach = m.until
+		}
 	}
-	r.proofs, r.lost = proofs[:n], n < len(proofs)
 	return r
 }
 
@@ -112,39 +122,32 @@ func (r *replay) mayUse(f *logFile) bool {
 	return r.scope.usable(f) && (!r.assumed || f.name.BackupID >= r.scope.since)
 }
 
-// covers says whether some position has everything up to t.
-func (r *replay) covers(t time.Time) bool { return r.prover(t) >= 0 }
-
-// prover is the index of the first proof for t, -1 when there is none.
-func (r *replay) prover(t time.Time) int {
-	return slices.IndexFunc(r.proofs, func(p proof) bool { return !p.until.Before(t) })
-}
+// covers says whether everything up to t is there.
+func (r *replay) covers(t time.Time) bool { return !r.reach.Before(t) }
 
 // upTo returns the position up to which HANA is handed log for a t that is covered.
 // The file that proves t may have waited, so what follows is handed over as well,
 // up to a commit that is not before t; where HANA did not tell commits, one file
 // more. The answer is in doubt when that leads to log that is lost.
 func (r *replay) upTo(t time.Time) (position int64, doubt bool) {
-	first := r.prover(t)
-	for i := first; i < len(r.proofs); i++ {
-		p := r.proofs[i]
-		if !p.commit.Before(t) || p.commit.IsZero() && i > first {
-			return p.position, false
+	proven := false
+	for _, m := range r.volume.proven(&r.scope, r.from) {
+		if m.position > r.end {
+			break
 		}
-		position = p.position
+		if proven && m.commit.IsZero() {
+			return m.position, false
+		}
+		proven = proven || !m.until.Before(t)
+		if !proven {
+			continue
+		}
+		position = m.position
+		if !m.commit.Before(t) {
+			return position, false
+		}
 	}
 	return position, r.lost
-}
-
-// reach is the newest time up to which everything is there.
-func (r *replay) reach() time.Time {
-	var newest time.Time
-	for _, p := range r.proofs {
-		if p.until.After(newest) {
-			newest = p.until
-		}
-	}
-	return newest
 }
 
 // idle says that nothing is known of the volume since the data backup.
@@ -159,7 +162,7 @@ func (r *replay) idle() bool {
 // they are those that prove that nothing is needed.
 func (r *replay) files(position int64) []backup.LogFile {
 	var files []backup.LogFile
-	for i := range r.volume.byFirst {
+	for i := r.volume.firstTo(r.from); i < len(r.volume.byFirst); i++ {
 		f := &r.volume.byFirst[i]
 		if f.name.First >= position {
 			break

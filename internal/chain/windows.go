@@ -88,10 +88,9 @@ func Gaps(h History) []Gap {
 // byEra splits files by the interruptions of the log, oldest first.
 func (l *ledger) byEra(files []logFile) [][]logFile {
 	eras := make([][]logFile, len(l.breaks)+1)
-	for _, f := range files {
-		begun := time.UnixMilli(f.name.BackupID)
-		i, _ := slices.BinarySearchFunc(l.breaks, begun, func(b backup.Break, t time.Time) int { return b.At.Compare(t) })
-		eras[i] = append(eras[i], f)
+	for i := range files {
+		era := files[i].era
+		eras[era] = append(eras[era], files[i])
 	}
 	return eras
 }

@@ -17,12 +17,18 @@ func TestWindows(t *testing.T) {
 		want    []chain.Window
 		point   time.Time
 	}{
-		"nothing":                   {chain.History{}, nil, time.Time{}},
-		"all there":                 {week(), []chain.Window{{at(2), at(90)}}, at(90)},
-		"data alone is no span":     {chain.History{Backups: week().Backups}, nil, at(0)},
-		"log before the end of it":  {chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1})}, Logs: []backup.LogFile{log(2, 1, 9, 1), catalog(9)}}, nil, at(0)},
-		"log up to the end of it":   {chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1})}, Logs: []backup.LogFile{log(2, 1, 9, 2), catalog(9)}}, []chain.Window{{at(2), at(2)}}, at(2)},
-		"a log backup is missing":   {without(week(), log(2, 400, 500, 60)), []chain.Window{{at(2), at(45)}, {at(72), at(90)}}, at(90)},
+		"nothing":                  {chain.History{}, nil, time.Time{}},
+		"all there":                {week(), []chain.Window{{at(2), at(90)}}, at(90)},
+		"data alone is no span":    {chain.History{Backups: week().Backups}, nil, at(0)},
+		"log before the end of it": {chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1})}, Logs: []backup.LogFile{log(2, 1, 9, 1), catalog(9)}}, nil, at(0)},
+		"log up to the end of it":  {chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1})}, Logs: []backup.LogFile{log(2, 1, 9, 2), catalog(9)}}, []chain.Window{{at(2), at(2)}}, at(2)},
+		"a log backup is missing":  {without(week(), log(2, 400, 500, 60)), []chain.Window{{at(2), at(45)}, {at(72), at(90)}}, at(90)},
+		"spans that overlap are one": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 1}), complete(10, redo{2: 50})},
+				Logs:    []backup.LogFile{log(2, 1, 20, 15), log(2, 50, 90, 30), catalog(31)},
+			}, []chain.Window{{at(2), at(30)}}, at(30),
+		},
 		"the newest one is missing": {without(week(), log(3, 60, 70, 90)), []chain.Window{{at(2), at(75)}}, at(75)},
 		"no complete one is left":   {without(week(), complete(0, redo{2: 1})), nil, time.Time{}},
 	} {
@@ -99,7 +105,7 @@ func year() chain.History {
 	var h chain.History
 	base := 0
 	for minute := 0; minute < 365*24*60; minute += 15 {
-		position := int64(minute + 15)
+		position := int64(minute + 1)
 		h.Logs = append(h.Logs, log(2, position, position+15, minute+15))
 		if minute%120 == 0 {
 			h.Logs = append(h.Logs, catalog(minute+16))
