@@ -50,6 +50,14 @@ func see(c chain.Chain) outcome {
 	return o
 }
 
+// parts adds rows of volume 2 with other positions.
+func parts(m *backup.Manifest, positions ...int64) *backup.Manifest {
+	for _, p := range positions {
+		m.Catalog.Files = append(m.Catalog.Files, backup.CatalogFile{VolumeID: 2, SourceType: backup.SourceVolume, RedoLogPosition: p})
+	}
+	return m
+}
+
 func minutes(starts ...int) []int64 {
 	var all []int64
 	for _, start := range starts {
@@ -187,6 +195,33 @@ func TestPlan(t *testing.T) {
 			},
 			until(30),
 			outcome{minutes(0), names([]backup.LogFile{log(2, 100, 200, 30), log(4, 1, 9, 31)}), catalog(50).Name, at(30)},
+		},
+		"log of a volume that was gone before the backup is not": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(20, redo{2: 100})},
+				Logs:    []backup.LogFile{log(2, 50, 200, 30), log(4, 1, 9, 15), catalog(50)},
+			},
+			until(25),
+			outcome{minutes(20), names([]backup.LogFile{log(2, 50, 200, 30)}), catalog(50).Name, at(25)},
+		},
+		"log that breaks off at once in one volume is not begun with": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 100, 3: 10})},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), log(3, 15, 20, 15), catalog(50)},
+			},
+			latest(),
+			outcome{Data: minutes(0), Reaches: at(0)},
+		},
+		"of several parts of a volume the first position counts": {
+			chain.History{
+				Backups: []*backup.Manifest{parts(complete(0, redo{2: 300}), 0, 100, 200)},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), log(2, 200, 300, 15), log(2, 300, 400, 30), catalog(50)},
+			},
+			until(16),
+			outcome{
+				minutes(0), names([]backup.LogFile{log(2, 100, 200, 15), log(2, 200, 300, 15), log(2, 300, 400, 30)}),
+				catalog(50).Name, at(16),
+			},
 		},
 		"an unknown position takes all log since the backup began": {
 			chain.History{
