@@ -107,7 +107,7 @@ func (s *Shipper) clear() {
 
 // removable is called with the lock.
 func (s *Shipper) removable(it *item, now time.Time) bool {
-	superseded := it.name.Kind() == backup.KindCatalog && it.name.BackupID < s.goodCatalog
+	superseded := it.asked && it.name.Kind() == backup.KindCatalog && it.name.BackupID < s.goodCatalog
 	confirmed := it.record.Confirmed && it.told || superseded
 	return it.shipped() && confirmed && !it.notBefore.After(now) && now.Sub(it.file.ModTime) >= s.config.KeepFor
 }

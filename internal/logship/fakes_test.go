@@ -2,6 +2,7 @@ package logship_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,6 +40,7 @@ type volume struct {
 	files   map[string]logship.File
 	content map[string][]byte
 	given   map[string]logship.File
+	parsed  map[string]backup.LogName
 	inode   uint64
 	free    int64
 	wake    chan struct{}
@@ -51,7 +53,8 @@ type volume struct {
 func newVolume() *volume {
 	return &volume{
 		files: make(map[string]logship.File), content: make(map[string][]byte), given: make(map[string]logship.File),
-		wake: make(chan struct{}), free: 1 << 30,
+		parsed: make(map[string]backup.LogName),
+		wake:   make(chan struct{}), free: 1 << 30,
 	}
 }
 
@@ -62,12 +65,25 @@ func (v *volume) write(name string, content []byte) {
 	v.inode++
 	v.files[name] = logship.File{Name: name, Dev: 1, Ino: v.inode, Size: int64(len(content)), ModTime: time.Now()}
 	v.content[name] = content
+	if n, err := backup.ParseLogName(name); err == nil {
+		v.parsed[name] = n
+	}
 	v.rouse()
 }
 
 func (v *volume) rouse() {
 	close(v.wake)
 	v.wake = make(chan struct{})
+}
+
+// inOrder are the names by volume and position, those of the catalog last.
+func (v *volume) inOrder() []string {
+	names := slices.Collect(maps.Keys(v.files))
+	slices.SortFunc(names, func(a, b string) int {
+		x, y := v.parsed[a], v.parsed[b]
+		return cmp.Or(-cmp.Compare(x.Kind(), y.Kind()), cmp.Compare(x.VolumeID, y.VolumeID), cmp.Compare(x.First, y.First), cmp.Compare(x.BackupID, y.BackupID))
+	})
+	return names
 }
 
 func (v *volume) unlink(name string) {
@@ -95,7 +111,7 @@ func (v *volume) Next(ctx context.Context) ([]logship.File, error) {
 	for {
 		v.mu.Lock()
 		var files []logship.File
-		for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		for _, name := range v.inOrder() {
 			if v.given[name] != v.files[name] && len(files) < 500 {
 				v.given[name] = v.files[name]
 				files = append(files, v.files[name])
@@ -193,6 +209,8 @@ type memoryStore struct {
 	calls   map[string]int
 	// fault, when set, is asked before each call.
 	fault func(call, key string) error
+	// unheard, when set, is asked after a commit whose answer may be lost.
+	unheard func(key string) error
 }
 
 var _ logship.Store = (*memoryStore)(nil)
@@ -337,6 +355,9 @@ func (u *memoryUpload) Commit(context.Context) error {
 		return fmt.Errorf("%s: %w", u.key, backup.ErrExists)
 	}
 	u.store.objects[u.key] = u.content
+	if u.store.unheard != nil {
+		return u.store.unheard(u.key)
+	}
 	return nil
 }
 
@@ -360,7 +381,7 @@ type hana struct {
 var _ backup.Historian = (*hana)(nil)
 
 // knows adds the entry of a file, of a size, in a state.
-func (h *hana) knows(t *testing.T, name string, size int64, state string) {
+func (h *hana) knows(t testing.TB, name string, size int64, state string) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -373,7 +394,7 @@ func (h *hana) change(change func(*hana)) {
 	change(h)
 }
 
-func entryOf(t *testing.T, name string, size int64, state string) backup.CatalogEntry {
+func entryOf(t testing.TB, name string, size int64, state string) backup.CatalogEntry {
 	t.Helper()
 	n, err := backup.ParseLogName(name)
 	if err != nil {

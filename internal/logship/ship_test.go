@@ -639,8 +639,9 @@ func TestStoreOutage(t *testing.T) {
 		}
 		w.store.fail(nil)
 		status = w.after(2 * time.Minute)
+		history := w.history()
 		for _, name := range names {
-			w.mustHave(name, true, false)
+			w.mustHaveIn(history, name, true, false)
 		}
 		w.mustBeInOrder()
 		if status.StoreTrouble != "" || len(status.Gaps) != 0 || w.told("the store takes log backups again") != 1 {

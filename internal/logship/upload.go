@@ -179,11 +179,11 @@ func (s *Shipper) unreadable(it *item, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		s.log.Error("a log backup was removed from the volume before it was safe in the store", zap.String("file", it.file.Name), zap.Error(err))
 		s.drop(it)
+		s.parts.Volume.Again(it.file.Name) // in case it comes back
 		return
 	}
 	s.update(func() { it.fail(time.Now(), err.Error()) })
 	s.log.Error("a log backup cannot be read, will try again", zap.String("file", it.file.Name), zap.Int("tries", it.tries), zap.Error(err))
-	s.parts.Volume.Again(it.file.Name)
 }
 
 // conflict notes that the store holds something else.

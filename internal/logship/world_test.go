@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,8 @@ type world struct {
 	stop     func()
 	// content is of every file that was ever written.
 	content map[string][]byte
+	// named are the files that the indexes of these keys name.
+	named map[string][]string
 }
 
 // play runs a test in fake time. After it, nothing is lost.
@@ -37,7 +40,7 @@ func play(t *testing.T, config logship.Config, script func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		config.SID, config.Database, config.Tool = sid, database, "pipestreamer test"
-		w := &world{t: t, config: config, volume: newVolume(), store: newMemoryStore(), hana: &hana{}, content: make(map[string][]byte)}
+		w := &world{t: t, config: config, volume: newVolume(), store: newMemoryStore(), hana: &hana{}, content: make(map[string][]byte), named: make(map[string][]string)}
 		w.volume.removing = w.mustBeSafe
 		script(w)
 		if w.stop != nil {
@@ -119,9 +122,22 @@ func (w *world) mustBeSafe(name string) {
 	if !found || string(content) != string(w.content[name]) {
 		w.t.Errorf("%s is removed from the volume and not in the store", name)
 	}
-	if !slices.ContainsFunc(w.indexes(), func(x *backup.LogIndex) bool { return slices.Contains(namesOf(x), name) }) {
-		w.t.Errorf("%s is removed from the volume and in no index", name)
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	for key, text := range w.store.objects {
+		if !strings.HasPrefix(key, backup.LogIndexPrefix(sid, database)) {
+			continue
+		}
+		if _, read := w.named[key]; !read {
+			if x, err := backup.DecodeLogIndex(text); err == nil {
+				w.named[key] = namesOf(x)
+			}
+		}
+		if slices.Contains(w.named[key], name) {
+			return
+		}
 	}
+	w.t.Errorf("%s is removed from the volume and in no index", name)
 }
 
 // indexes are those in the store, by sequence.
@@ -131,7 +147,7 @@ func (w *world) indexes() []*backup.LogIndex {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
 	for key, text := range w.store.objects {
-		if len(key) < len(backup.LogIndexPrefix(sid, database)) || key[:len(backup.LogIndexPrefix(sid, database))] != backup.LogIndexPrefix(sid, database) {
+		if !strings.HasPrefix(key, backup.LogIndexPrefix(sid, database)) {
 			continue
 		}
 		x, err := backup.DecodeLogIndex(text)
@@ -178,7 +194,12 @@ func (w *world) history() map[string]backup.LogFile {
 // is confirmed and still on the volume.
 func (w *world) mustHave(name string, confirmed, onVolume bool) {
 	w.t.Helper()
-	f, indexed := w.history()[name]
+	w.mustHaveIn(w.history(), name, confirmed, onVolume)
+}
+
+func (w *world) mustHaveIn(history map[string]backup.LogFile, name string, confirmed, onVolume bool) {
+	w.t.Helper()
+	f, indexed := history[name]
 	if !indexed {
 		w.t.Errorf("%s is in no index", name)
 	}

@@ -1,0 +1,114 @@
+package logship
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// What the runs say is what a look at every single position says, whatever the
+// order in which files are added.
+func TestHistoryAgainstEveryPosition(t *testing.T) {
+	t.Parallel()
+	const end = 40
+	for seed := range uint64(2000) {
+		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a history to repeat, no secret
+		h := newHistory()
+		var held [end + 1]bool // held[p]: the piece from p to p+1
+		var files []backup.LogName
+		for range 1 + random.IntN(12) {
+			first := random.Int64N(end - 1)
+			n := backup.LogName{VolumeID: 2, First: first, Last: first + 1 + random.Int64N(min(8, end-first)), BackupID: 1000 + first}
+			files = append(files, n)
+			h.add(&backup.LogFile{Name: n.String()})
+			for p := n.First; p < n.Last; p++ {
+				held[p] = true
+			}
+		}
+		var want [][2]int64
+		for p := int64(0); p < end; p++ {
+			if !held[p] {
+				continue
+			}
+			first := p
+			for held[p] {
+				p++
+			}
+			want = append(want, [2]int64{first, p})
+		}
+		var got [][2]int64
+		for _, r := range h.volumes[2] {
+			got = append(got, [2]int64{r.first, r.last})
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("seed %d: files %v (-want +got):\n%s", seed, files, diff)
+		}
+		if gaps := h.gaps(nil); len(gaps) != len(want)-1 {
+			t.Fatalf("seed %d: files %v: gaps %v", seed, files, gaps)
+		}
+		if point := h.recoveryPoint(nil); !point.Equal(latestOf(files, want[0][1])) {
+			t.Fatalf("seed %d: files %v: recovery point %s, expected %s", seed, files, point, latestOf(files, want[0][1]))
+		}
+	}
+}
+
+// latestOf is the time that the files that end at a position cover.
+func latestOf(files []backup.LogName, last int64) time.Time {
+	var latest time.Time
+	for _, n := range files {
+		if n.Last == last {
+			latest = later(latest, time.UnixMilli(n.BackupID))
+		}
+	}
+	return latest
+}
+
+func TestSpaceLasts(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	type arrival struct {
+		after time.Duration
+		bytes int64
+	}
+	for _, test := range []struct {
+		name     string
+		free     int64
+		arrivals []arrival
+		old      int64
+		now      time.Duration
+		want     time.Duration
+		known    bool
+	}{
+		{name: "nothing came", free: 1000, now: time.Hour},
+		{name: "too early to say", free: 1000, arrivals: []arrival{{time.Second, 10}}, now: 30 * time.Second},
+		{name: "since the start", free: 1000, arrivals: []arrival{{time.Minute, 50}, {2 * time.Minute, 50}}, now: 10 * time.Minute, want: 100 * time.Minute, known: true},
+		{name: "in the last hour", free: 1000, arrivals: []arrival{{time.Minute, 1 << 30}, {90 * time.Minute, 100}}, now: 2 * time.Hour, want: 10 * time.Hour, known: true},
+		{name: "what stood there at the start is no rate", free: 1000, old: 1 << 30, now: time.Hour},
+		{name: "a full volume", free: 0, arrivals: []arrival{{time.Minute, 50}}, now: time.Hour, known: true},
+		{name: "for ever", free: 1 << 62, arrivals: []arrival{{time.Minute, 1}}, now: time.Hour, want: 100 * 365 * 24 * time.Hour, known: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := space{known: true, free: test.free}
+			p.arrived(File{Size: test.old, ModTime: began.Add(-time.Hour)}, began, began)
+			for _, a := range test.arrivals {
+				at := began.Add(a.after)
+				p.arrived(File{Size: a.bytes, ModTime: at}, began, at)
+			}
+			now := began.Add(test.now)
+			p.forget(now)
+			got, known := p.lasts(began, now)
+			if got != test.want || known != test.known {
+				t.Errorf("got %s, %v, expected %s, %v", got, known, test.want, test.known)
+			}
+		})
+	}
+	p := space{known: false, free: 1000, slots: []slot{{begin: began, bytes: 1}}}
+	if got, known := p.lasts(began, began.Add(time.Hour)); known {
+		t.Errorf("the free space is not known, and lasts %s", got)
+	}
+}
