@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // Ways of the second check.
@@ -76,28 +77,22 @@ func (c Config) check() error {
 	return nil
 }
 
+var _ Volume = (*spool.Watcher)(nil)
+
 // Store is where the objects go.
 type Store interface {
 	backup.Store
 	backup.StreamOpener
 }
 
-// File is a finished file on the volume, as it was when it was noticed.
-type File struct {
-	Name     string
-	Dev, Ino uint64
-	Size     int64
-	ModTime  time.Time
-}
-
 // Volume is the directory into which HANA writes the log backups of one
-// database.
+// database: a [spool.Watcher].
 type Volume interface {
 	// Next waits until there are finished files that it has not given yet.
-	Next(ctx context.Context) ([]File, error)
+	Next(ctx context.Context) ([]spool.File, error)
 	// Open reads a file. Its reader ends with io.EOF only if the file is still
 	// the same one, of the same size and time.
-	Open(f File) (io.ReadCloser, error)
+	Open(f spool.File) (io.ReadCloser, error)
 	// Again makes Next give the file of that name once more.
 	Again(name string)
 	// Space is that of the file system, in bytes.
@@ -109,8 +104,9 @@ type Parts struct {
 	Volume    Volume
 	Store     Store
 	Historian backup.Historian
-	// Remove removes f if it is still that file, and says whether it was.
-	Remove func(f File) (bool, error)
+	// Remove removes f if it is still that file, and says whether it was: see
+	// [spool.Remove].
+	Remove func(f spool.File) (bool, error)
 }
 
 func (p Parts) check() error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 const (
@@ -37,13 +38,15 @@ func catalogName(id int64) string { return backup.LogName{BackupID: id}.String()
 // volume is a directory in memory.
 type volume struct {
 	mu      sync.Mutex
-	files   map[string]logship.File
+	files   map[string]spool.File
 	content map[string][]byte
-	given   map[string]logship.File
+	given   map[string]spool.File
 	parsed  map[string]backup.LogName
 	inode   uint64
 	free    int64
 	wake    chan struct{}
+	// fault, when set, is what Next returns.
+	fault error
 	// opened, when set, is called before a file is read.
 	opened func(name string) error
 	// removing, when set, is called before a file is removed.
@@ -52,7 +55,7 @@ type volume struct {
 
 func newVolume() *volume {
 	return &volume{
-		files: make(map[string]logship.File), content: make(map[string][]byte), given: make(map[string]logship.File),
+		files: make(map[string]spool.File), content: make(map[string][]byte), given: make(map[string]spool.File),
 		parsed: make(map[string]backup.LogName),
 		wake:   make(chan struct{}), free: 1 << 30,
 	}
@@ -63,7 +66,7 @@ func (v *volume) write(name string, content []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.inode++
-	v.files[name] = logship.File{Name: name, Dev: 1, Ino: v.inode, Size: int64(len(content)), ModTime: time.Now()}
+	v.files[name] = spool.File{Name: name, Dev: 1, Ino: v.inode, Size: int64(len(content)), ModTime: time.Now()}
 	v.content[name] = content
 	if n, err := backup.ParseLogName(name); err == nil {
 		v.parsed[name] = n
@@ -107,18 +110,21 @@ func (v *volume) restart() *volume {
 }
 
 // Next implements [logship.Volume].
-func (v *volume) Next(ctx context.Context) ([]logship.File, error) {
+func (v *volume) Next(ctx context.Context) ([]spool.File, error) {
 	for {
 		v.mu.Lock()
-		var files []logship.File
+		var files []spool.File
 		for _, name := range v.inOrder() {
 			if v.given[name] != v.files[name] && len(files) < 500 {
 				v.given[name] = v.files[name]
 				files = append(files, v.files[name])
 			}
 		}
-		wake := v.wake
+		wake, fault := v.wake, v.fault
 		v.mu.Unlock()
+		if fault != nil {
+			return nil, fault
+		}
 		if len(files) > 0 {
 			return files, nil
 		}
@@ -131,7 +137,7 @@ func (v *volume) Next(ctx context.Context) ([]logship.File, error) {
 }
 
 // Open implements [logship.Volume].
-func (v *volume) Open(f logship.File) (io.ReadCloser, error) {
+func (v *volume) Open(f spool.File) (io.ReadCloser, error) {
 	if v.opened != nil {
 		if err := v.opened(f.Name); err != nil {
 			return nil, err
@@ -154,7 +160,7 @@ var errChanged = errors.New("the file has changed")
 // volumeReader ends well only if the file is still the same.
 type volumeReader struct {
 	volume *volume
-	file   logship.File
+	file   spool.File
 	reader *bytes.Reader
 }
 
@@ -189,7 +195,7 @@ func (v *volume) Space() (free, total int64, err error) {
 }
 
 // remove is [logship.Parts.Remove].
-func (v *volume) remove(f logship.File) (bool, error) {
+func (v *volume) remove(f spool.File) (bool, error) {
 	if v.removing != nil {
 		v.removing(f.Name)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // What the runs say is what a look at every single position says, whatever the
@@ -94,10 +95,10 @@ func TestSpaceLasts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := space{known: true, free: test.free}
-			p.arrived(File{Size: test.old, ModTime: began.Add(-time.Hour)}, began, began)
+			p.arrived(spool.File{Size: test.old, ModTime: began.Add(-time.Hour)}, began, began)
 			for _, a := range test.arrivals {
 				at := began.Add(a.after)
-				p.arrived(File{Size: a.bytes, ModTime: at}, began, at)
+				p.arrived(spool.File{Size: a.bytes, ModTime: at}, began, at)
 			}
 			now := began.Add(test.now)
 			p.forget(now)

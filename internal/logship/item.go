@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 // item is a file on its way. Its fields are written by the goroutine that ships
 // and those that it waits for, with the Shipper's lock.
 type item struct {
-	file File
+	file spool.File
 	name backup.LogName
 	// record is what an index says of the file, or will. It has objects as soon
 	// as the file was read once.
@@ -74,7 +75,7 @@ func (it *item) clash(now time.Time, conflict string) {
 
 // isSame reports whether both are the same file with the same content, as far as
 // size and time of change tell.
-func (f File) isSame(other File) bool {
+func isSame(f, other spool.File) bool {
 	return f.Name == other.Name && f.Dev == other.Dev && f.Ino == other.Ino && f.Size == other.Size && f.ModTime.Equal(other.ModTime)
 }
 

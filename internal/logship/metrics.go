@@ -30,6 +30,7 @@ const (
 	gaugeUnconfirmed = "unconfirmed"
 	gaugeFailing     = "store_failing"
 	gaugeBroken      = "history_broken"
+	gaugeUnseen      = "volume_failing"
 )
 
 // NewMetrics registers the metrics; a nil registerer leaves them unregistered.
@@ -59,6 +60,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		gaugeProblems:    "Log and catalog backups that cannot be read or removed.",
 		gaugeUnconfirmed: "Log and catalog backups in the store that HANA's catalog does not confirm; they stay on the volume.",
 		gaugeFailing:     "1 while the store does not take log backups, else 0.",
+		gaugeUnseen:      "1 while the volume of the log backups cannot be read, else 0.",
 		gaugeBroken:      "1 when HANA has interrupted the log after the last log backup in the store, else 0.",
 	} {
 		m.gauges[name] = factory.NewGaugeVec(prometheus.GaugeOpts{
@@ -85,7 +87,10 @@ func (s *Shipper) publish() {
 	values := map[string]float64{
 		gaugeWaiting: float64(status.WaitingFiles), gaugeBytes: float64(status.WaitingBytes), gaugeGaps: float64(len(status.Gaps)),
 		gaugeConflicts: float64(status.ConflictFiles), gaugeProblems: float64(status.ProblemFiles),
-		gaugeUnconfirmed: float64(status.UnconfirmedFiles), gaugeFailing: 0, gaugeBroken: 0,
+		gaugeUnconfirmed: float64(status.UnconfirmedFiles), gaugeFailing: 0, gaugeBroken: 0, gaugeUnseen: 0,
+	}
+	if status.VolumeTrouble != "" {
+		values[gaugeUnseen] = 1
 	}
 	if status.StoreTrouble != "" {
 		values[gaugeFailing] = 1

@@ -11,7 +11,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
-var schedules = flag.Int("logship.schedules", 60, "how many random schedules are played")
+var schedules = flag.Int("logship.schedules", 25, "how many random schedules are played")
 
 // Over random schedules of log backups, faults of the store and of HANA, files
 // that change, and processes that end, no file is ever missing from both the

@@ -667,6 +667,30 @@ func TestStoreAwayAtStart(t *testing.T) {
 	})
 }
 
+// A volume that cannot be read is told, and read again when it can.
+func TestVolumeTrouble(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.volume.fault = errors.New("stale file handle")
+		w.start()
+		status := w.after(10 * time.Minute)
+		if !strings.Contains(status.VolumeTrouble, "stale") || time.Since(status.VolumeTroubleSince) < 9*time.Minute {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("volume_failing", 1)
+		w.volume.mu.Lock()
+		w.volume.fault = nil
+		w.volume.mu.Unlock()
+		name := w.log64(2, 0, 1)
+		status = w.after(2 * time.Minute)
+		w.mustHave(name, true, false)
+		if status.VolumeTrouble != "" {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("volume_failing", 0)
+	})
+}
+
 func TestBroken(t *testing.T) {
 	t.Parallel()
 	play(t, logship.Config{}, func(w *world) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 const (
@@ -55,6 +56,7 @@ type Shipper struct {
 	// confirmed.
 	goodCatalog int64
 	trouble     trouble
+	unseenFor   trouble
 	space       space
 	broken      backup.Break
 }
@@ -105,12 +107,13 @@ func (s *Shipper) feed(ctx context.Context) {
 		files, err := s.parts.Volume.Next(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				s.log.Error("the volume of the log backups cannot be read", zap.Error(err))
+				s.unseen(err)
 				sleep(ctx, policy.NextBackOff())
 			}
 			continue
 		}
 		policy.Reset()
+		s.unseen(nil)
 		s.take(files)
 		select {
 		case s.arrived <- struct{}{}:
@@ -119,9 +122,27 @@ func (s *Shipper) feed(ctx context.Context) {
 	}
 }
 
+// unseen notes why new files cannot be seen, and that they can again.
+func (s *Shipper) unseen(err error) {
+	s.mu.Lock()
+	before := s.unseenFor
+	switch {
+	case err == nil:
+		s.unseenFor = trouble{}
+	case before.err == nil:
+		s.unseenFor = trouble{err: err, since: time.Now()}
+	default:
+		s.unseenFor.err = err
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Error("the volume of the log backups cannot be read", zap.Error(err))
+	}
+}
+
 // take notes files that stand on the volume. One that was replaced begins anew,
 // with the patience that is left.
-func (s *Shipper) take(files []File) {
+func (s *Shipper) take(files []spool.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range files {
@@ -131,7 +152,7 @@ func (s *Shipper) take(files []File) {
 			continue
 		}
 		before := s.items[f.Name]
-		if before != nil && before.file.isSame(f) {
+		if before != nil && isSame(before.file, f) {
 			continue
 		}
 		it := &item{file: f, name: name, record: backup.LogFile{Name: f.Name, Size: f.Size, WrittenAt: f.ModTime.UTC()}}

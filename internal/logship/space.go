@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 const (
@@ -28,7 +30,7 @@ type slot struct {
 }
 
 // arrived counts a file that HANA has written since began.
-func (p *space) arrived(f File, began, now time.Time) {
+func (p *space) arrived(f spool.File, began, now time.Time) {
 	if f.ModTime.Before(began) {
 		return
 	}

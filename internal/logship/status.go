@@ -39,6 +39,9 @@ type Status struct {
 	// StoreTrouble is why the store does not take the files.
 	StoreTrouble      string    `json:"store_trouble,omitempty"`
 	StoreTroubleSince time.Time `json:"store_trouble_since,omitzero"`
+	// VolumeTrouble is why HANA's new files cannot be seen.
+	VolumeTrouble      string    `json:"volume_trouble,omitempty"`
+	VolumeTroubleSince time.Time `json:"volume_trouble_since,omitzero"`
 	// UnconfirmedFiles are in the store, and HANA's catalog does not confirm
 	// them; Unconfirmed says why, of some.
 	UnconfirmedFiles int       `json:"unconfirmed_files"`
@@ -101,6 +104,9 @@ func (s *Shipper) Status() Status {
 	s.describeVolume(&status, now)
 	if s.trouble.err != nil {
 		status.StoreTrouble, status.StoreTroubleSince = s.trouble.err.Error(), s.trouble.since
+	}
+	if s.unseenFor.err != nil {
+		status.VolumeTrouble, status.VolumeTroubleSince = s.unseenFor.err.Error(), s.unseenFor.since
 	}
 	if s.isBroken() {
 		status.Broken = &s.broken

@@ -19,7 +19,7 @@ const (
 	brokenInterval = 10 * time.Minute
 )
 
-// trouble is an outage of the store.
+// trouble is an outage, of the store for example.
 type trouble struct {
 	err         error
 	since, told time.Time

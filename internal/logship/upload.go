@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // upload brings files that are not in the store, or of which that is not known,
@@ -164,7 +165,7 @@ func (s *Shipper) recognise(it *item, known backup.LogFile) {
 }
 
 // sum reads a file.
-func (s *Shipper) sum(f File) (sum string, size int64, err error) {
+func (s *Shipper) sum(f spool.File) (sum string, size int64, err error) {
 	file, err := s.parts.Volume.Open(f)
 	if err != nil {
 		return "", 0, err
