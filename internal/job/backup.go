@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +31,7 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	}
 	prefix := r.Prefix
 	if prefix == "" {
-		prefix = defaultPrefix(kind, database, time.Now())
+		prefix = defaultPrefix(string(kind), database, time.Now())
 	}
 	if err := backup.CheckPrefix(prefix); err != nil {
 		return Record{}, &FieldError{Field: "prefix", Err: err}
@@ -60,11 +59,11 @@ func (c *Conductor) checkKind(database string, kind backup.Kind) error {
 }
 
 // defaultPrefix is unique because a database has one job at a time.
-func defaultPrefix(kind backup.Kind, database string, now time.Time) string {
+func defaultPrefix(word, database string, now time.Time) string {
 	if len(database) > 60 {
 		database = database[:60]
 	}
-	return strings.ToUpper(string(kind)) + "_" + database + "_" + strings.ReplaceAll(now.UTC().Format("20060102T150405.000Z"), ".", "_")
+	return strings.ToUpper(word) + "_" + database + "_" + strings.ReplaceAll(now.UTC().Format("20060102T150405.000Z"), ".", "_")
 }
 
 // backupRun is one backup on its way.
@@ -84,6 +83,8 @@ type backupRun struct {
 	answered bool                 // HANA has reported success
 	final    *backup.CatalogEntry // of the ended backup, as soon as it was read
 	deaf     bool                 // the connection on which HANA would answer is lost
+
+	watch *probeWatch // of a probe
 }
 
 // backup plans, arms, triggers and streams, and commits only if the verdict
@@ -95,7 +96,7 @@ type backupRun struct {
 func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 	v := c.attempt(ctx, j)
 	record := j.snapshot()
-	if c.config.Door != DoorAuto || v.cause == nil || v.cause.Code != CodeDirect || v.state != StateFailed || ctx.Err() != nil {
+	if c.doorFor(record) != DoorAuto || v.cause == nil || v.cause.Code != CodeDirect || v.state != StateFailed || ctx.Err() != nil {
 		return v
 	}
 	if err := c.doors.learn(DoorKnowledge{Refused: true, Job: record.ID, At: time.Now().UTC()}); err != nil {
@@ -127,6 +128,7 @@ func (c *Conductor) attempt(ctx context.Context, j *live) verdict {
 			e.commit = run.commit(ctx, e)
 		}
 		v = judge(e)
+		run.reportProbe(e, v)
 		uncertain := e.commit != nil && e.commit.uncertain != ""
 		keep = v.state == StateSucceeded || uncertain
 		if v.state == StateLost && !uncertain {
@@ -153,6 +155,9 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	plan.JobID, plan.Prefix, plan.Directory = record.comment(), record.Prefix, r.config.Directory
 	r.plan = plan
+	if err := r.checkProbeSize(record); err != nil {
+		return err
+	}
 	if err := r.findBase(ctx); err != nil {
 		return err
 	}
@@ -162,8 +167,12 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	if err := r.begin(ctx, counters); err != nil {
 		return err
 	}
-	r.source = r.entranceFor(plan.Kind, record.Attempt)
-	return r.arm(ctx, r.job, r.source, plan)
+	r.source = r.entranceFor(record)
+	if err := r.arm(ctx, r.job, r.source, plan); err != nil {
+		return err
+	}
+	r.watchProbe(record)
+	return nil
 }
 
 // checkStore proves that the store works and that nothing is in the way of this
@@ -219,6 +228,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 
 	answer := make(chan error, 1)
 	r.job.note(SideDaemon, "sends BACKUP DATA to HANA")
+	r.watch.sent()
 	go func() { answer <- r.parts.Trigger.Backup(waiting, r.plan) }()
 
 	var streams sync.WaitGroup
@@ -247,6 +257,7 @@ func (r *backupRun) stream(ctx context.Context) evidence {
 	})
 
 	answered := r.awaitAnswer(streaming, stop, answer)
+	r.watch.answered()
 	if answered {
 		if err := r.source.settle(streaming); err != nil && streaming.Err() == nil {
 			r.fail(stop, newError(StageStream, CodePipe, err))
@@ -313,21 +324,6 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 		e.streams = append(e.streams, t.evidence(reports[t.stream.StreamID]))
 	}
 	return e
-}
-
-// learnNames adds to the plan what HANA wrote beyond it, and the names of files
-// that only HANA could know.
-func (r *backupRun) learnNames(reports map[backup.StreamID]backup.StreamReport) {
-	var streams []backup.Stream
-	for _, t := range r.transfers() {
-		s := t.stream
-		report := reports[s.StreamID]
-		if name := path.Base(report.Path); report.Door == backup.DoorSpool && r.plan.Owns(name) && name != r.plan.FileName(s.StreamID) {
-			s.File = name
-		}
-		streams = append(streams, s)
-	}
-	r.plan.Streams = streams
 }
 
 // transfers are those of the streams that are known by now.

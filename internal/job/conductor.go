@@ -167,7 +167,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 		end(nil)
 		return nil, err
 	}
-	if config.Door != DoorFIFO {
+	if parts.NewSpool != nil { // a probe uses it behind any door
 		c.tidying.Go(func() { c.tidy(life) })
 	}
 	return c, nil

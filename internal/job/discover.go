@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"path"
 	"sync"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -54,4 +55,19 @@ func (r *backupRun) carryLate(ctx context.Context, t *transfer, fail func(*Error
 	}
 	t.upload = upload
 	t.carry(ctx, r.source, fail)
+}
+
+// learnNames adds to the plan what HANA wrote beyond it, and the names of files
+// that only HANA could know.
+func (r *backupRun) learnNames(reports map[backup.StreamID]backup.StreamReport) {
+	var streams []backup.Stream
+	for _, t := range r.transfers() {
+		s := t.stream
+		report := reports[s.StreamID]
+		if name := path.Base(report.Path); report.Door == backup.DoorSpool && r.plan.Owns(name) && name != r.plan.FileName(s.StreamID) {
+			s.File = name
+		}
+		streams = append(streams, s)
+	}
+	r.plan.Streams = streams
 }

@@ -20,30 +20,47 @@ type doors struct {
 	known   map[string]DoorKnowledge
 }
 
-// DoorKnowledge is what is known of one version of HANA.
+// DoorKnowledge is what is known of one version of HANA. What is learnt later
+// replaces it.
 type DoorKnowledge struct {
 	// Refused says that it opens files with O_DIRECT only, which pipes refuse.
 	Refused bool `json:"refused"`
 	// Job is where that was seen.
 	Job string    `json:"job_id"`
 	At  time.Time `json:"at"`
+	// Recommendation is the door that suits it, and Summary why; empty when no
+	// probe has told.
+	Recommendation Door   `json:"recommendation,omitempty"`
+	Summary        string `json:"summary,omitempty"`
 }
 
 // openDoors reads what earlier processes have learnt. A file that cannot be read
 // is an error that names it.
 func openDoors(stateDirectory string) (*doors, error) {
-	d := &doors{path: filepath.Join(stateDirectory, "doors.json"), known: make(map[string]DoorKnowledge)}
-	text, err := os.ReadFile(d.path)
+	known, err := KnownDoors(stateDirectory)
+	if err != nil {
+		return nil, err
+	}
+	return &doors{path: doorsFile(stateDirectory), known: known}, nil
+}
+
+func doorsFile(stateDirectory string) string { return filepath.Join(stateDirectory, "doors.json") }
+
+// KnownDoors reads what the daemon that keeps its state there has learnt of HANA,
+// by version; nothing is an empty map. It changes nothing, so a daemon may run.
+func KnownDoors(stateDirectory string) (map[string]DoorKnowledge, error) {
+	known := make(map[string]DoorKnowledge)
+	text, err := os.ReadFile(doorsFile(stateDirectory))
 	if errors.Is(err, os.ErrNotExist) {
-		return d, nil
+		return known, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &d.known)
+		err = json.Unmarshal(text, &known)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what is known of HANA from %s (it may be removed): %w", d.path, err)
+		return nil, fmt.Errorf("read what is known of HANA from %s (it may be removed): %w", doorsFile(stateDirectory), err)
 	}
-	return d, nil
+	return known, nil
 }
 
 // see notes which version answers.

@@ -42,10 +42,20 @@ type entrance struct {
 	files Spool
 }
 
+// doorFor is the door of a job. A probe tries pipes, and everything that may have
+// to come after, whatever is configured or known.
+func (c *Conductor) doorFor(record Record) Door {
+	if record.Action == ActionProbe && c.parts.NewSpool != nil {
+		return DoorAuto
+	}
+	return c.config.Door
+}
+
 // entranceFor chooses the way in. Names of deltas cannot be known before.
-func (c *Conductor) entranceFor(kind backup.Kind, attempt int) *entrance {
-	door := c.config.Door
-	if kind != backup.KindComplete || attempt > 1 || door == DoorAuto && c.doors.refuses() {
+func (c *Conductor) entranceFor(record Record) *entrance {
+	door := c.doorFor(record)
+	known := door == DoorAuto && record.Action != ActionProbe && c.doors.refuses()
+	if record.Kind != backup.KindComplete || record.Attempt > 1 || known {
 		door = DoorSpool
 	}
 	e := new(entrance)
@@ -56,6 +66,18 @@ func (c *Conductor) entranceFor(kind backup.Kind, attempt int) *entrance {
 		e.files = c.parts.NewSpool()
 	}
 	return e
+}
+
+// offers says which doors stand open to HANA.
+func (e *entrance) offers() Door {
+	switch {
+	case e.pipes == nil:
+		return DoorSpool
+	case e.files == nil:
+		return DoorFIFO
+	default:
+		return DoorAuto
+	}
 }
 
 // Names implements door.

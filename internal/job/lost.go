@@ -25,7 +25,7 @@ func (e *LostError) Error() string {
 // noteLost keeps track of the databases whose newest complete backup, as HANA
 // sees or may see it, is lost. The caller holds c.mu.
 func (c *Conductor) noteLost(r Record) {
-	if r.Action != ActionBackup || r.Kind != backup.KindComplete {
+	if !r.Action.backsUp() || r.Kind != backup.KindComplete {
 		return
 	}
 	switch {

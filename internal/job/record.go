@@ -19,11 +19,16 @@ const (
 	ActionVerification Action = "verification"
 	// ActionPlan is a restore that is only planned.
 	ActionPlan Action = "plan"
+	// ActionProbe is a complete backup that reports what this HANA does.
+	ActionProbe Action = "probe"
 )
 
 // exclusive says whether the action needs its database for itself. Reading a
 // backup back does not, nor does planning.
-func (a Action) exclusive() bool { return a == ActionBackup || a == ActionRestore }
+func (a Action) exclusive() bool { return a.backsUp() || a == ActionRestore }
+
+// backsUp says whether HANA is told to make a data backup.
+func (a Action) backsUp() bool { return a == ActionBackup || a == ActionProbe }
 
 // State is where a job stands. All but StateRunning are terminal.
 type State string
@@ -98,6 +103,8 @@ type Record struct {
 	// Attempt is 2 once a backup is made again through files, because HANA
 	// refused the pipes.
 	Attempt int `json:"attempt,omitempty"`
+	// Probe is what a probe was asked for and has seen.
+	Probe *ProbeReport `json:"probe,omitempty"`
 	// Warnings are what this HANA did otherwise than expected.
 	Warnings []string `json:"warnings,omitempty"`
 	// Spooled are the files on the volume that the store has and that are still

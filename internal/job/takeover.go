@@ -35,7 +35,7 @@ func (c *Conductor) takeOver() error {
 			continue
 		}
 		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database), zap.String("stage", string(e.Record.Stage)))
-		if e.Record.Action == ActionBackup {
+		if e.Record.Action.backsUp() {
 			c.resume(e)
 			continue
 		}
