@@ -18,7 +18,7 @@ const (
 	defaultUnknown  = time.Hour
 	defaultLag      = 64 << 20
 	defaultHead     = 1 << 20
-	defaultPoll     = 200 * time.Millisecond
+	defaultPoll     = 50 * time.Millisecond
 	defaultPunch    = 8 << 20
 	blockSize       = 4096 // of a file system; holes begin and end there
 	readBuffer      = 256 << 10
@@ -67,12 +67,12 @@ type Config struct {
 	// 64 MiB.
 	FollowLag int64
 	// FollowPoll is how often a growing file is looked at when all of it that
-	// may be read was read, by default 200 ms.
+	// may be read was read, by default 50 ms.
 	FollowPoll time.Duration
 	// Head is how many bytes from the start are never punched and are compared
 	// at the end with what was read; by default 1 MiB, at least a header.
 	Head int64
-	// Punch frees the blocks that Reader.Acknowledge allows, in steps of
+	// Punch frees the blocks that [Acknowledger] allows, in steps of
 	// PunchStep bytes or more, by default 8 MiB. It needs the right to write
 	// HANA's files.
 	Punch     bool

@@ -23,6 +23,19 @@
 // catalog. HANA itself was never available to this project; all of this has
 // only been tried on a simulator and on files that the tests write.
 //
+// # Following a file while it is written
+//
+// With Config.Follow a reader delivers bytes that HANA has written before HANA is
+// done, and with Config.Punch it frees those that the store has, so that a backup
+// passes that is larger than the free space. Proven is only what the file system
+// shows: nothing behind a hole is delivered, nor within Config.FollowLag of the
+// end; when the file is finished, its head is compared with what was delivered.
+// Assumed, and never seen, is that HANA writes nothing else again: the checks of
+// the last block, of size, time and name find some of that and not all. Where
+// nothing was freed, a doubt costs only time, because everything delivered is
+// then compared with the finished file. Nothing holds HANA back: if the store is
+// slower than HANA, the file system fills all the same.
+//
 // Names of deltas are from memory; names of log and catalog backups were seen in
 // real listings.
 package spool

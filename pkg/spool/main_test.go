@@ -30,32 +30,32 @@ const (
 )
 
 // needRoot leaves a test out for whoever is not root, but not in CI.
-func needRoot(t *testing.T, what string) {
-	t.Helper()
+func needRoot(tb testing.TB, what string) {
+	tb.Helper()
 	switch {
 	case os.Getuid() == 0:
 	case os.Getenv("CI") == "true":
-		t.Fatal("needs root, " + what)
+		tb.Fatal("needs root, " + what)
 	default:
-		t.Skip("needs root, " + what)
+		tb.Skip("needs root, " + what)
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // eventually polls until done, and fails after a time that no healthy machine
 // needs.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !done() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen in time", what)
+			tb.Fatalf("%s did not happen in time", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -161,6 +161,11 @@ func (s *Source) pair(name string) (p pair, err error) {
 	return p, nil
 }
 
+// holds reports whether file stands at one of the two names.
+func (p pair) holds(file File) bool {
+	return p.hidden.exists && p.hidden.same(file) || p.final.exists && p.final.same(file)
+}
+
 // examine looks at the file with this final name.
 func (s *Source) examine(name string, timed bool) {
 	p, err := s.pair(name)

@@ -227,20 +227,37 @@ func (s *Source) open(ctx context.Context, st *sourceStream) (io.ReadCloser, err
 	case st.opened:
 		return nil, errors.New("it was opened before")
 	}
-	r, err := newReader(s.dir, st.name, readerHooks{
+	var r io.ReadCloser
+	if s.cfg.Follow && !st.over {
+		r = s.newFollower(ctx, st)
+	} else if finished, err := s.reader(st, s.hooks(ctx, st)); err == nil {
+		r = finished
+	} else {
+		return nil, err
+	}
+	st.opened = true
+	st.report.Opens, st.report.OpenedAt = 1, time.Now()
+	return r, nil
+}
+
+// reader opens the finished file of a stream.
+func (s *Source) reader(st *sourceStream, hooks readerHooks) (*reader, error) {
+	r, err := newReader(s.dir, st.name, hooks)
+	if err == nil {
+		st.file = r.want
+	}
+	return r, err
+}
+
+func (s *Source) hooks(ctx context.Context, st *sourceStream) readerHooks {
+	return readerHooks{
 		stopped: func() error { return s.stopped(ctx) },
 		passed: func(n int) {
 			st.bytes.Add(int64(n))
 			s.metrics.bytes.WithLabelValues(contentData).Add(float64(n))
 		},
 		ended: func(err error) error { return s.end(st, err) },
-	})
-	if err != nil {
-		return nil, err
 	}
-	st.opened, st.file = true, r.want
-	st.report.Opens, st.report.OpenedAt = 1, time.Now()
-	return r, nil
 }
 
 // stopped says why nothing is to be read any more.

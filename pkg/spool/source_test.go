@@ -498,12 +498,12 @@ func TestOpenEnds(t *testing.T) {
 // TestManyStreams has HANA write many files among many of somebody else.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()
-	p := plan(directory(t), 200)
-	for i := range 3000 {
+	p := plan(directory(t), 100)
+	for i := range 1000 {
 		must(t, os.WriteFile(filepath.Join(p.Directory, fmt.Sprintf("log_backup_2_0_%d", i)), nil, 0o600))
 	}
 	s := prepare(t, p)
-	ends := make([]<-chan outcome, 200)
+	ends := make([]<-chan outcome, 100)
 	for i := range ends {
 		ends[i] = fetch(t, s, stream(i))
 	}

@@ -281,7 +281,7 @@ func TestBurst(t *testing.T) {
 	t.Parallel()
 	dir := directory(t)
 	w := watcher(t, dir)
-	const files = 3000
+	const files = 2000
 	want := []string{}
 	for i := range int64(files) {
 		want = append(want, logName(2, 64*i, 64*i+64))
