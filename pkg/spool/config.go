@@ -60,7 +60,8 @@ type Config struct {
 	// will never ship, by default 1 h.
 	UnknownAfter time.Duration
 
-	// Follow reads a file while HANA still writes it.
+	// Follow reads a file while HANA still writes it, on ext4, xfs, btrfs and
+	// tmpfs. Others do not, or are not known to, show what is not written yet.
 	Follow bool
 	// FollowLag is how many bytes at the end of a growing file are not read
 	// yet, because HANA's writes may complete out of order there; by default
@@ -121,5 +122,16 @@ func (c Config) rescan(d *directory) (time.Duration, error) {
 		return remoteRescan, nil
 	default:
 		return defaultRescan, nil
+	}
+}
+
+// showsHoles reports whether SEEK_HOLE (lseek(2)) tells what is written on a file
+// system of this type. Elsewhere it may call the whole file written.
+func showsHoles(fsType int64) bool {
+	switch fsType {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC:
+		return true
+	default:
+		return false
 	}
 }

@@ -29,7 +29,6 @@ func (s *Source) Settle(ctx context.Context) error {
 	if err := s.scan(false); err != nil {
 		return fmt.Errorf("settle the spool: %w", err)
 	}
-	s.catchUp(false)
 	s.settled = true
 	for _, st := range s.streams {
 		s.conclude(st)

@@ -150,3 +150,136 @@ func TestWatcherScansWhenEventsAreLost(t *testing.T) {
 		t.Errorf("got %v", files)
 	}
 }
+
+// TestNotFinishedInBetween has events come at the worst moments: a file that a
+// look took for finished is not, if somebody has opened it by then.
+func TestNotFinishedInBetween(t *testing.T) {
+	const name = "P_databackup_4_1"
+	for what, c := range map[string]struct {
+		act  func(t *testing.T, s *Source, dir string)
+		want bool
+	}{
+		"nothing": {func(*testing.T, *Source, string) {}, true},
+		"opened again before": {func(t *testing.T, s *Source, dir string) {
+			t.Helper()
+			reopen(t, dir+"/"+name)
+			s.handle(readAll(t, s.events))
+		}, false},
+		"opened again since": {func(t *testing.T, _ *Source, dir string) {
+			t.Helper()
+			reopen(t, dir+"/"+name)
+		}, false},
+		"opened and closed again": {func(t *testing.T, _ *Source, dir string) {
+			t.Helper()
+			must(t, os.WriteFile(dir+"/"+name, []byte("again"), 0o600))
+		}, true},
+		"a hidden one beside it": {func(t *testing.T, _ *Source, dir string) {
+			t.Helper()
+			must(t, os.WriteFile(dir+"/."+name, []byte("again"), 0o600))
+		}, false},
+		"lost events": {func(_ *testing.T, s *Source, _ string) { s.handle(overflow()) }, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := inside(t)
+			s := NewSource(Config{Directory: dir, Rescan: time.Hour}, nil, nil)
+			must(t, s.Prepare(t.Context(), backup.Plan{Directory: dir, Prefix: "P", Kind: backup.KindComplete}))
+			defer func() { must(t, s.Close()) }()
+			s.mu.Lock() // nobody else reads the events
+			defer s.mu.Unlock()
+			must(t, os.WriteFile(dir+"/"+name, []byte("x"), 0o600))
+			s.handle(readAll(t, s.events))
+			if st := s.streams[0]; !st.ripe || st.over {
+				t.Fatalf("ripe %t, over %t", st.ripe, st.over)
+			}
+			c.act(t, s, dir)
+			s.catchUp(false)
+			if got := s.streams[0].over; got != c.want {
+				t.Errorf("finished: %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+// TestLogsNotFinishedInBetween is the same for a Watcher.
+func TestLogsNotFinishedInBetween(t *testing.T) {
+	const name = "log_backup_2_0_100_200.17"
+	for what, c := range map[string]struct {
+		act  func(t *testing.T, w *Watcher, dir string)
+		want int
+	}{
+		"nothing": {func(*testing.T, *Watcher, string) {}, 1},
+		"opened again since": {func(t *testing.T, _ *Watcher, dir string) {
+			t.Helper()
+			reopen(t, dir+"/"+name)
+		}, 0},
+		"lost events": {func(t *testing.T, w *Watcher, _ string) {
+			t.Helper()
+			must(t, w.handle(overflow()))
+		}, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := inside(t)
+			w := NewWatcher(Config{Directory: dir, Rescan: time.Hour}, dir, nil, nil)
+			defer func() { must(t, w.Close()) }()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			must(t, w.enter())
+			must(t, w.catchUp())
+			must(t, os.WriteFile(dir+"/"+name, []byte("x"), 0o600))
+			must(t, w.handle(readAll(t, w.events)))
+			if f := w.files[name]; f == nil || !f.finished {
+				t.Fatalf("got %+v", f)
+			}
+			c.act(t, w, dir)
+			must(t, w.catchUp())
+			if got := w.batch(); len(got) != c.want {
+				t.Errorf("got %v, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// reopen has a writer until the test is over.
+func reopen(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	t.Cleanup(func() { must(t, f.Close()) })
+}
+
+func readAll(t *testing.T, q *queue) (all []event) {
+	t.Helper()
+	for {
+		events, err := q.read()
+		must(t, err)
+		if len(events) == 0 {
+			return all
+		}
+		all = append(all, events...)
+	}
+}
+
+// TestOnlyWhereHolesShow: mounting the others would need a server, or modules.
+func TestOnlyWhereHolesShow(t *testing.T) {
+	for fsType, want := range map[int64]bool{
+		unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
+		unix.NFS_SUPER_MAGIC: false, unix.OVERLAYFS_SUPER_MAGIC: false, unix.FUSE_SUPER_MAGIC: false,
+	} {
+		if got := showsHoles(fsType); got != want {
+			t.Errorf("type %#x: got %t, want %t", fsType, got, want)
+		}
+	}
+}
+
+// TestRescan looks more often where events may be missing, unless told otherwise.
+func TestRescan(t *testing.T) {
+	dir := inside(t)
+	d, err := openDirectory(dir, dir, nil)
+	must(t, err)
+	defer func() { must(t, d.close()) }()
+	for configured, want := range map[time.Duration]time.Duration{0: defaultRescan, time.Minute: time.Minute} {
+		if got, err := (Config{Rescan: configured}).rescan(d); err != nil || got != want {
+			t.Errorf("%v: got %v, %v", configured, got, err)
+		}
+	}
+}

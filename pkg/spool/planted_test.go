@@ -104,6 +104,9 @@ func TestPlanted(t *testing.T) {
 			return errors.Join(regular(other), os.Link(other, finalPath(p, 0)))
 		}, "_0_1 is a file with 2 names", true},
 		"a name that says nothing": {func(p backup.Plan) error { return regular(finalPath(p, 0) + ".tmp") }, "_0_1.tmp", false},
+		"another prefix": {func(p backup.Plan) error {
+			return regular(filepath.Join(p.Directory, p.Prefix+"_databackup_X_databackup_0_1"))
+		}, "of another backup", false},
 		"a delta": {func(p backup.Plan) error {
 			return regular(filepath.Join(p.Directory, p.Prefix+"_databackup_incremental_1_2_0_1"))
 		}, "of another backup", false},

@@ -120,6 +120,9 @@ func (s *Source) prepare(ctx context.Context, plan backup.Plan) error {
 	if s.rescan, err = s.cfg.rescan(s.dir); err != nil {
 		return err
 	}
+	if err := s.checkFollow(); err != nil {
+		return err
+	}
 	if s.events, err = s.dir.subscribe(); err != nil {
 		return err
 	}
@@ -130,6 +133,17 @@ func (s *Source) prepare(ctx context.Context, plan backup.Plan) error {
 	s.wg.Go(s.watch)
 	s.wg.Go(s.announce)
 	return nil
+}
+
+// checkFollow waits for finished files where a growing one cannot be followed.
+func (s *Source) checkFollow() error {
+	fs, err := s.dir.statfs()
+	if err == nil && s.cfg.Follow && !showsHoles(int64(fs.Type)) { //nolint:unconvert // 32 bits elsewhere
+		s.cfg.Follow = false
+		s.log.Warn("files are read when HANA has finished them: this file system does not show what is written",
+			zap.String("directory", s.dir.path))
+	}
+	return err
 }
 
 // take checks a plan and remembers its streams.
@@ -287,7 +301,6 @@ func (s *Source) end(st *sourceStream, err error) error {
 	if s.closing {
 		return ErrClosed
 	}
-	s.catchUp(false)
 	if st.report.Intrusion != "" {
 		return fmt.Errorf("stream %s: %w: %s", st.report.StreamID, ErrIntrusion, st.report.Intrusion)
 	}

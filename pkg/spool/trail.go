@@ -22,11 +22,9 @@ type trail struct {
 // HANA was seen to write under a hidden name and to rename the file.
 func finalName(name string) string { return strings.TrimPrefix(name, ".") }
 
-// note takes in an event of one of the two names.
+// note takes in an event of one of the two names. A new file is opened, too.
 func (t *trail) note(mask uint32) {
 	switch {
-	case mask&(unix.IN_CREATE|unix.IN_DELETE) != 0: // another file than before
-		*t = trail{}
 	case mask&unix.IN_OPEN != 0:
 		t.closed = false
 	case mask&unix.IN_CLOSE_WRITE != 0:
