@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
 )
 
-// writeFiles restores a backup as plain files, without daemon and HANA.
+// writeFiles writes everything that a recovery takes as plain files, without
+// daemon and HANA.
 func (a *app) writeFiles(ctx context.Context, configFile string, request job.RestoreRequest, dir string) (err error) {
 	cfg, err := config.Load(configFile, a.environ, config.StoreAccess)
 	if err != nil {
@@ -32,38 +33,47 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 		return storeRefused(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
-	m, err := job.ReadManifest(ctx, store, cfg.HANA.SID, request.Database, request.Backup)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	plan, statement, err := job.PlanFiles(ctx, store, cfg.HANA.SID, request, dir, log)
 	if err != nil {
 		return err
 	}
-	log.Debug("writing files", zap.String("directory", dir))
+	files := writtenFiles(&plan, dir, statement)
+	if !request.DryRun {
+		if err := a.writeChain(ctx, store, &plan, dir); err != nil {
+			return err
+		}
+	}
+	return a.print(files, func() error { return a.printFiles(files) })
+}
+
+// writeChain writes the files of a chain and shows how far it is.
+func (a *app) writeChain(ctx context.Context, store backup.StreamOpener, plan *chain.Chain, dir string) error {
+	last := plan.Last()
 	record := job.Record{
 		ID: "none (without the daemon)", Action: job.ActionRestore, State: job.StateRunning, Stage: job.StageStream,
-		SID: m.SID, Database: m.Database, Kind: m.Kind, BackupID: m.BackupID, Prefix: m.Prefix, StartedAt: time.Now().UTC(),
+		SID: last.SID, Database: last.Database, Kind: last.Kind, BackupID: last.BackupID, Prefix: last.Prefix, StartedAt: time.Now().UTC(),
 	}
-	for _, s := range m.Plan("", dir).Streams {
-		record.Streams = append(record.Streams, job.Progress{Stream: s})
+	at := make(map[string]int)
+	for _, f := range job.FilesOf(plan) {
+		at[f.Name] = len(record.Streams)
+		record.Streams = append(record.Streams, job.Progress{Stream: backup.Stream{StreamID: f.StreamID, File: f.Name, Service: f.Service, EstimatedSize: f.Size}})
 	}
 	progress := a.newProgress(record)
 	var mu sync.Mutex
-	err = job.WriteFiles(ctx, store, m, dir, func(id backup.StreamID, n int64) {
+	err := job.WriteFiles(ctx, store, plan, dir, func(name string, n int64) {
 		mu.Lock()
 		defer mu.Unlock()
-		for i := range record.Streams {
-			if s := &record.Streams[i]; s.StreamID == id {
-				s.Bytes += n
-				s.Stored += n
-				s.Done = s.Bytes == s.EstimatedSize
-			}
-		}
+		s := &record.Streams[at[name]]
+		s.Bytes += n
+		s.Stored += n
+		s.Done = s.Bytes == s.EstimatedSize
 		progress.show(record)
 	})
 	progress.end()
-	if err != nil {
-		return err
-	}
-	record.State, record.Stage, record.FinishedAt = job.StateSucceeded, job.StageDone, time.Now().UTC()
-	return a.print(m, func() error { return a.printFiles(m, dir) })
+	return err
 }
 
 // storeRefused makes a usage error of what is wrong with the store's settings;
@@ -78,12 +88,41 @@ func storeRefused(cfg *config.Config, err error) error {
 	}
 }
 
-func (a *app) printFiles(m *backup.Manifest, dir string) error {
-	plan := m.Plan("", dir)
-	rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
-	for i := range m.Streams {
-		s := &m.Streams[i]
-		rows = append(rows, []string{plan.Path() + plan.FileName(s.StreamID)[len(plan.Prefix):], byteText(s.Size), s.SHA256})
+// written is what --to-path has written, or would write.
+type written struct {
+	Directory string        `json:"directory"`
+	Reaches   time.Time     `json:"reaches"`
+	Statement string        `json:"statement"`
+	Files     []writtenFile `json:"files"`
+	Notes     []string      `json:"notes,omitempty"`
+}
+
+type writtenFile struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+func writtenFiles(plan *chain.Chain, dir, statement string) written {
+	w := written{Directory: dir, Reaches: plan.Reaches, Statement: statement, Notes: plan.Notes}
+	for _, f := range job.FilesOf(plan) {
+		w.Files = append(w.Files, writtenFile{Path: filepath.Join(dir, f.Name), Size: f.Size, SHA256: f.SHA256})
 	}
-	return a.table(rows)
+	return w
+}
+
+func (a *app) printFiles(w written) error {
+	rows := [][]string{{"FILE", "SIZE", "SHA-256"}}
+	for _, f := range w.Files {
+		rows = append(rows, []string{f.Path, byteText(f.Size), f.SHA256})
+	}
+	if err := a.table(rows); err != nil {
+		return err
+	}
+	for _, note := range w.Notes {
+		a.tell("note: " + note)
+	}
+	a.tell("These files reach " + timeText(w.Reaches) + ". HANA recovers from them with:")
+	a.tell(w.Statement)
+	return nil
 }

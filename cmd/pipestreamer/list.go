@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -9,16 +12,17 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
 func (a *app) listCommand() *cobra.Command {
 	var (
-		database string
-		jobs     bool
+		database       string
+		jobs, recovery bool
 	)
 	cmd := &cobra.Command{
-		Use:   "list [--database NAME] [--jobs]",
-		Short: "List the backups in the store, or the daemon's jobs",
+		Use:   "list [--database NAME] [--jobs] [--recovery]",
+		Short: "List the backups in the store, the daemon's jobs, or what can be recovered",
 		Args:  cobra.NoArgs,
 		RunE: verb(func(cmd *cobra.Command, _ []string) error {
 			client, err := a.connect()
@@ -33,16 +37,116 @@ func (a *app) listCommand() *cobra.Command {
 				}
 				return a.print(records, func() error { return a.tableOf("jobs", database, jobRows(records, database)) })
 			}
+			if recovery {
+				return a.listRecovery(cmd.Context(), client, database)
+			}
 			backups, err := client.Backups(cmd.Context(), database)
 			if err != nil {
 				return a.unreachable(cmd.Context(), err)
 			}
-			return a.print(backups, func() error { return a.tableOf("backups", database, backupRows(backups)) })
+			return a.print(backups, func() error {
+				if err := a.tableOf("backups", database, backupRows(backups)); err != nil {
+					return err
+				}
+				return a.printLogs(cmd.Context(), client, database)
+			})
 		}),
 	}
 	cmd.Flags().StringVar(&database, "database", "", "only of this database")
 	cmd.Flags().BoolVar(&jobs, "jobs", false, "list jobs instead of backups")
+	cmd.Flags().BoolVar(&recovery, "recovery", false, "list the times to which --database can be restored")
+	cmd.MarkFlagsMutuallyExclusive("jobs", "recovery")
 	return cmd
+}
+
+// printLogs writes how far the log backups are, when any are shipped.
+func (a *app) printLogs(ctx context.Context, client *httpapi.Client, database string) error {
+	logs, err := client.Logs(ctx)
+	if err != nil {
+		return a.unreachable(ctx, err)
+	}
+	rows := logRows(logs, database)
+	if len(rows) == 1 {
+		return nil
+	}
+	if err := a.println(""); err != nil {
+		return err
+	}
+	return a.table(rows)
+}
+
+func logRows(logs []logship.Status, database string) [][]string {
+	rows := [][]string{{"DATABASE", "RECOVERY POINT", "AGE", "WAITING", "VOLUME LASTS", "TROUBLE"}}
+	for i := range logs {
+		s := &logs[i]
+		if database != "" && !strings.EqualFold(s.Database, database) {
+			continue
+		}
+		point, age, lasts := "none", "", ""
+		if !s.RecoveryPoint.IsZero() {
+			point, age = timeText(s.RecoveryPoint), (time.Duration(s.AgeSeconds) * time.Second).String()
+		}
+		if s.Lasts != nil {
+			lasts = (time.Duration(*s.Lasts) * time.Second).String()
+		}
+		waiting := countText(s.WaitingFiles, "file") + ", " + byteText(s.WaitingBytes)
+		rows = append(rows, []string{s.Database, point, age, waiting, lasts, troubleText(s)})
+	}
+	return rows
+}
+
+// troubleText says what keeps log backups from being shipped, or from being of
+// use.
+func troubleText(s *logship.Status) string {
+	var troubles []string
+	add := func(n int, thing string) {
+		if n > 0 {
+			troubles = append(troubles, countText(n, thing))
+		}
+	}
+	if s.StoreTrouble != "" {
+		troubles = append(troubles, "the store fails since "+timeText(s.StoreTroubleSince)+": "+s.StoreTrouble)
+	}
+	add(len(s.Gaps), "gap")
+	add(s.ConflictFiles, "conflict")
+	add(s.ProblemFiles, "unreadable file")
+	add(s.UnconfirmedFiles, "unconfirmed file")
+	if s.Broken != nil {
+		troubles = append(troubles, "history broken at "+timeText(s.Broken.At)+": "+s.Broken.Reason)
+	}
+	return strings.Join(troubles, "; ")
+}
+
+// listRecovery writes to which times a database can be restored.
+func (a *app) listRecovery(ctx context.Context, client *httpapi.Client, database string) error {
+	if database == "" {
+		return &failure{status: statusUsage, err: errors.New("--recovery: expected --database, too")}
+	}
+	r, err := client.Recovery(ctx, database)
+	if err != nil {
+		return a.unreachable(ctx, err)
+	}
+	return a.print(r, func() error {
+		rows := [][]string{{"FROM", "TO"}}
+		for _, w := range r.Windows {
+			rows = append(rows, []string{timeText(w.From), timeText(w.To)})
+		}
+		if err := a.tableOf("times in between backups to which a restore can come", database, rows); err != nil {
+			return err
+		}
+		for i := range r.Gaps {
+			g := &r.Gaps[i]
+			a.tell(fmt.Sprintf("gap: log of volume %d from %s to %s is in no log backup, between %s and %s",
+				g.VolumeID, timeText(g.From), timeText(g.To), g.AfterFile, g.BeforeFile))
+		}
+		for _, key := range r.Missing {
+			a.tell("missing in the store: " + key)
+		}
+		for _, note := range r.Notes {
+			a.tell("note: " + note)
+		}
+		return nil
+	})
 }
 
 // tableOf writes rows, and says so when there are none below the head.

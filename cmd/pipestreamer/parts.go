@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
@@ -40,6 +41,7 @@ type parts struct {
 	store     *uploader.Store
 	trigger   *hdbtrigger.Trigger
 	conductor *job.Conductor
+	fleet     *logship.Fleet // nil when no logs are shipped
 }
 
 // openStore opens the store. Some backends log in at once; while the network
@@ -92,7 +94,19 @@ func (d *daemon) plug(p *parts) (err error) {
 		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
 		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
 	}, d.log, job.NewMetrics(d.registry))
+	if err == nil && d.cfg.Logs.Directory != "" {
+		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
+			logship.Parts{Store: p.store, Historian: p.trigger}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+	}
 	return err
+}
+
+// logs tells how far the shipping of logs is.
+func (p *parts) logs() []logship.Status {
+	if p.fleet == nil {
+		return nil
+	}
+	return p.fleet.Status()
 }
 
 // ready asks HANA and the store.
@@ -181,8 +195,18 @@ func triggerConfig(c *config.Config) hdbtrigger.Config {
 	}
 }
 
+func logsConfig(c *config.Config) logship.Config {
+	return logship.Config{SID: c.HANA.SID, Tool: "pipestreamer " + versionText(), KeepFor: c.Logs.KeepFor, Verify: c.Logs.Verify}
+}
+
 func spoolConfig(c *config.Config) spool.Config {
-	shape := spool.Config{Directory: c.BackupDirectory, Follow: c.Spool.Follow, Punch: c.Spool.Punch}
+	shape := spoolConfigOf(c, c.BackupDirectory)
+	shape.Follow, shape.Punch = c.Spool.Follow, c.Spool.Punch
+	return shape
+}
+
+func spoolConfigOf(c *config.Config, directory string) spool.Config {
+	shape := spool.Config{Directory: directory}
 	if c.Spool.Owner >= 0 {
 		shape.Owners = []uint32{uint32(c.Spool.Owner)}
 	}

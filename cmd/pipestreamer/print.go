@@ -60,10 +60,16 @@ func (a *app) printJob(r job.Record, note string) error {
 		}
 	}
 	add("backup id", backupIDText(r.BackupID))
+	if r.BaseID != 0 {
+		add("builds on", strconv.FormatInt(r.BaseID, 10))
+	}
 	add("prefix", r.Prefix)
 	add("manifest", r.Manifest)
 	add("started", timeText(r.StartedAt))
 	add("finished", timeText(r.FinishedAt))
+	if r.Plan != nil {
+		add("plan", planText(r.Plan))
+	}
 	add("command", r.Command)
 	add("note", note)
 	if r.Error != nil {
@@ -75,11 +81,14 @@ func (a *app) printJob(r job.Record, note string) error {
 		add("what to do", r.Error.Hint)
 	}
 	add("attention", attentionText(&r))
+	for _, warning := range r.Warnings {
+		add("warning", warning)
+	}
 	for _, consequence := range r.Consequences {
 		add("followed by", consequence)
 	}
 	for i := range r.Streams {
-		add("stream "+r.Streams[i].String(), streamText(&r.Streams[i], r.Error))
+		add(streamTitle(&r.Streams[i]), streamText(&r.Streams[i], r.Error))
 	}
 	for _, f := range r.Findings {
 		add(string(f.Severity), fmt.Sprintf("%s: %s %s", f.Code, f.Message, f.Key))
@@ -90,6 +99,40 @@ func (a *app) printJob(r job.Record, note string) error {
 		}
 	}
 	return a.table(rows)
+}
+
+// streamTitle names a stream, by its file where several have the same id.
+func streamTitle(s *job.Progress) string {
+	if s.File != "" {
+		return s.File
+	}
+	return "stream " + s.String()
+}
+
+// planText says what a restore uses.
+func planText(p *job.RestorePlan) string {
+	text := fmt.Sprintf("complete backup %d", p.Complete)
+	for _, id := range p.Deltas {
+		text += fmt.Sprintf(", delta %d", id)
+	}
+	text += fmt.Sprintf(" (%s in %s)", byteText(p.Needs.DataBytes), countText(p.Needs.DataFiles, "file"))
+	if p.Logs > 0 {
+		text += fmt.Sprintf("\n%s, from %s\nto %s", countText(p.Logs, "log backup"), p.FirstLog, p.LastLog)
+	}
+	if p.Catalog != "" {
+		text += "\ncatalog " + p.Catalog
+	}
+	if p.Needs.StagedFiles > 0 {
+		text += fmt.Sprintf("\n%s have to lie in backupDirectory before HANA begins", byteText(p.Needs.StagedBytes))
+	}
+	if !p.Until.IsZero() {
+		text += "\nasked for " + timeText(p.Until)
+	}
+	text += "\nreaches " + timeText(p.Reaches)
+	for _, note := range p.Notes {
+		text += "\nnote: " + note
+	}
+	return text
 }
 
 // backupIDText also gives the id as HANA's backup.log writes it.
@@ -118,6 +161,9 @@ func streamText(s *job.Progress, cause *job.Error) string {
 		return s.Service + ", how much it had moved is not known"
 	}
 	text := fmt.Sprintf("%s, %s, stored %s", s.Service, byteText(s.Bytes), byteText(s.Stored))
+	if s.Door == backup.DoorSpool {
+		text += ", from a file"
+	}
 	if w := s.Waits; w != (job.Waits{}) {
 		text += fmt.Sprintf("; waited %s for HANA, %s for the store, worked %s",
 			secondsText(w.HANASeconds), secondsText(w.StoreSeconds), secondsText(w.OwnSeconds))

@@ -122,12 +122,15 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
-	server := httpapi.New(p.conductor, httpapi.Options{}, d.log, httpapi.NewMetrics(d.registry))
+	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs}, d.log, httpapi.NewMetrics(d.registry))
 	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
 	if doors.tcp != nil {
 		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })
 	}
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
+	if p.fleet != nil {
+		group.Go(func() error { return p.fleet.Run(broken) })
+	}
 	d.log.Info("serving", zap.String("version", versionText()), zap.String("sid", d.cfg.HANA.SID), zap.Strings("addresses", doors.addresses()))
 	select {
 	case <-ctx.Done():

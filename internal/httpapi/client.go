@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -129,6 +130,17 @@ func (c *Client) Backups(ctx context.Context, database string) ([]Summary, error
 func (c *Client) Backup(ctx context.Context, database, id string) (*backup.Manifest, error) {
 	path := "/v1/backups/" + url.PathEscape(id) + "?" + url.Values{"database": {database}}.Encode()
 	return call[*backup.Manifest](ctx, c, http.MethodGet, path, nil, nil)
+}
+
+// Logs tells how far the shipping of log backups is, by database.
+func (c *Client) Logs(ctx context.Context) ([]logship.Status, error) {
+	list, err := call[logList](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
+	return list.Logs, err
+}
+
+// Recovery says to which points a database can be restored.
+func (c *Client) Recovery(ctx context.Context, database string) (job.Recovery, error) {
+	return call[job.Recovery](ctx, c, http.MethodGet, "/v1/recovery?"+url.Values{"database": {database}}.Encode(), nil, nil)
 }
 
 // call sends a request and decodes the answer.

@@ -8,7 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -36,6 +38,10 @@ type jobList struct {
 	Jobs []job.Record `json:"jobs"`
 }
 
+type logList struct {
+	Logs []logship.Status `json:"logs"`
+}
+
 type backupList struct {
 	Backups []Summary `json:"backups"`
 }
@@ -55,6 +61,8 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/jobs/{id}/events": s.followJob,
 		"GET /v1/backups":          s.listBackups,
 		"GET /v1/backups/{id}":     s.showBackup,
+		"GET /v1/logs":             s.listLogs,
+		"GET /v1/recovery":         s.showRecovery,
 	}
 }
 
@@ -70,7 +78,10 @@ func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) startRestore(w http.ResponseWriter, r *http.Request) error {
 	var request job.RestoreRequest
-	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "backup": &request.Backup})
+	key, err := s.readRequest(w, r, map[string]any{
+		"database": &request.Database, "backup": &request.Backup, "until": &request.Until,
+		"to_database": &request.ToDatabase, "dry_run": &request.DryRun,
+	})
 	if err != nil {
 		return err
 	}
@@ -165,6 +176,33 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.writeJSON(w, http.StatusOK, m)
+	return nil
+}
+
+func (s *Server) listLogs(w http.ResponseWriter, _ *http.Request) error {
+	list := logList{Logs: s.options.Logs()}
+	if list.Logs == nil {
+		list.Logs = []logship.Status{}
+	}
+	s.writeJSON(w, http.StatusOK, list)
+	return nil
+}
+
+func (s *Server) showRecovery(w http.ResponseWriter, r *http.Request) error {
+	database := r.URL.Query().Get("database")
+	if database == "" {
+		return invalid("database", "expected the database as a query parameter")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	recovery, err := s.jobs.Recovery(ctx, database)
+	if err != nil {
+		return err
+	}
+	if recovery.Windows == nil {
+		recovery.Windows = []chain.Window{}
+	}
+	s.writeJSON(w, http.StatusOK, recovery)
 	return nil
 }
 

@@ -46,4 +46,6 @@ type Archive interface {
 	// Backup returns one by its id in decimal or "latest", or
 	// backup.ErrNotFound.
 	Backup(ctx context.Context, database, id string) (*backup.Manifest, error)
+	// Recovery says to which points a database can be restored.
+	Recovery(ctx context.Context, database string) (job.Recovery, error)
 }

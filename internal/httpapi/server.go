@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
 // eventsPattern is the route that stays open for the length of a job.
@@ -26,6 +28,9 @@ type Options struct {
 	Heartbeat time.Duration
 	// BodyTimeout is how long a client may take to send a body. Default 10 s.
 	BodyTimeout time.Duration
+	// Logs tells how far the shipping of log backups is, by database. nil means
+	// that none are shipped.
+	Logs func() []logship.Status
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -45,6 +50,9 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	}
 	if options.BodyTimeout <= 0 {
 		options.BodyTimeout = 10 * time.Second
+	}
+	if options.Logs == nil {
+		options.Logs = func() []logship.Status { return nil }
 	}
 	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
 	for pattern, handle := range s.routes() {

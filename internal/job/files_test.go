@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -46,6 +47,8 @@ func shelved(n int) *backup.Manifest {
 	return m
 }
 
+func chained(m *backup.Manifest) *chain.Chain { return &chain.Chain{Complete: m} }
+
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -71,10 +74,10 @@ func TestWriteFilesAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	put(t, dir, ".P_databackup_0_1.partial", "HXE/HXE/da")
-	put(t, dir, ".P.partial", "")
-	put(t, dir, ".P.linked", "")
+	put(t, dir, ".P_databackup_0_1.probe", "")
+	put(t, dir, ".P_databackup_0_1.linked", "")
 	put(t, dir, ".P_databackup_9_1.partial", "of another backup")
-	if err := WriteFiles(t.Context(), &shelf{}, shelved(2), dir, nil); err != nil {
+	if err := WriteFiles(t.Context(), &shelf{}, chained(shelved(2)), dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -91,7 +94,7 @@ func TestWriteFilesLeavesNothingOfAFailure(t *testing.T) {
 	broken := errors.New("connection reset")
 	dir := t.TempDir()
 	store := &shelf{before: func(string) error { return broken }}
-	if err := WriteFiles(t.Context(), store, shelved(3), dir, nil); !errors.Is(err, broken) {
+	if err := WriteFiles(t.Context(), store, chained(shelved(3)), dir, nil); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if diff := cmp.Diff(map[string]string{}, contents(t, dir)); diff != "" {
@@ -112,7 +115,7 @@ func TestWriteFilesNamesAllThatIsInTheWay(t *testing.T) {
 	}
 	before := contents(t, dir)
 	store := &shelf{}
-	err := WriteFiles(t.Context(), store, shelved(4), dir, nil)
+	err := WriteFiles(t.Context(), store, chained(shelved(4)), dir, nil)
 	if !errors.Is(err, os.ErrExist) {
 		t.Fatalf("got %v", err)
 	}
@@ -144,10 +147,10 @@ func TestWriteFilesWithoutHardLinks(t *testing.T) {
 	}()
 	store := &shelf{}
 	w := &fileWriter{
-		store: store, root: root, progress: func(backup.StreamID, int64) {},
+		store: store, root: root, progress: func(string, int64) {},
 		link: func(string, string) error { return syscall.EPERM },
 	}
-	err = w.write(t.Context(), shelved(2))
+	err = w.write(t.Context(), FilesOf(chained(shelved(2))))
 	if !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), "hard links") {
 		t.Errorf("got %v", err)
 	}
@@ -173,7 +176,7 @@ func TestWriteFilesTwiceAtOnce(t *testing.T) {
 		})
 		return err
 	}
-	err := WriteFiles(t.Context(), store, shelved(1), dir, nil)
+	err := WriteFiles(t.Context(), store, chained(shelved(1)), dir, nil)
 	if err == nil || !strings.Contains(err.Error(), "another restore") {
 		t.Errorf("got %v", err)
 	}
@@ -190,7 +193,7 @@ func TestWriteFilesNeverOverwrites(t *testing.T) {
 	store := &shelf{before: func(string) error {
 		return os.WriteFile(filepath.Join(dir, "P_databackup_0_1"), []byte("the user's"), 0o600)
 	}}
-	if err := WriteFiles(t.Context(), store, shelved(1), dir, nil); !errors.Is(err, os.ErrExist) {
+	if err := WriteFiles(t.Context(), store, chained(shelved(1)), dir, nil); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v", err)
 	}
 	if diff := cmp.Diff(map[string]string{"P_databackup_0_1": "the user's"}, contents(t, dir)); diff != "" {
@@ -203,7 +206,7 @@ func TestWriteFilesChecksSizes(t *testing.T) {
 	dir := t.TempDir()
 	m := shelved(1)
 	m.Streams[0].Size++
-	if err := WriteFiles(t.Context(), &shelf{}, m, dir, nil); err == nil || !strings.Contains(err.Error(), "the manifest says 19") {
+	if err := WriteFiles(t.Context(), &shelf{}, chained(m), dir, nil); err == nil || !strings.Contains(err.Error(), "expected 19") {
 		t.Errorf("got %v", err)
 	}
 	if left := names(t, dir); len(left) > 0 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,62 +15,147 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 )
 
 // manifestReaders is how many manifests are read at a time.
 const manifestReaders = 8
 
-// planChain decides from the store alone what a restore uses: nothing but the
-// bucket may be left of the system that made the backups.
-func (r *restoreRun) planChain(ctx context.Context, target chain.Target) *Error {
-	if target == (chain.Target{}) { // the newest data backup
-		newest, err := ReadManifest(ctx, r.parts.Store, r.config.SID, r.source, Latest)
-		if err != nil {
-			return newError(StagePlan, CodeManifest, causeOf(ctx, err))
-		}
-		target.BackupID = newest.BackupID
+// archive is what the store says about the backups of one system. It needs
+// neither HANA nor a daemon.
+type archive struct {
+	store backup.Store
+	sid   string
+	log   *zap.Logger
+}
+
+func (c *Conductor) archive() archive { return archive{c.parts.Store, c.config.SID, c.log} }
+
+// PlanFiles plans what has to be written as files for a recovery by hand, from
+// the store alone, and builds the statement for HANA, with dir as the directory
+// of all files. Errors are *FieldError for the request and *Error.
+func PlanFiles(ctx context.Context, store backup.Store, sid string, r RestoreRequest, dir string, log *zap.Logger) (chain.Chain, string, error) {
+	source, target, point, err := r.parse()
+	if err != nil {
+		return chain.Chain{}, "", err
 	}
-	if target.BackupID != 0 {
-		m, err := readManifest(ctx, r.parts.Store, backup.ManifestKey(r.config.SID, r.source, target.BackupID))
+	c, problem := archive{store, sid, log}.plan(ctx, source, point)
+	if problem != nil {
+		return chain.Chain{}, "", problem
+	}
+	recovery := recoveryOf(&c, point, target)
+	recovery.DataPath, recovery.CatalogPath, recovery.LogPaths = dir, dir, []string{dir}
+	if len(c.Staged()) == 0 {
+		plan := c.Complete.Plan("by-hand", dir)
+		plan.Database = target
+		text, err := hdbtrigger.RecoverFilesText(plan)
+		return c, text, err
+	}
+	text, err := hdbtrigger.RecoverText(recovery)
+	return c, text, err
+}
+
+// recoveryOf says what HANA is told to reach a point with a chain; the
+// directories are the caller's to fill in.
+func recoveryOf(c *chain.Chain, point chain.Target, target string) backup.Recovery {
+	r := backup.Recovery{
+		SID: c.Complete.SID, Database: target, Source: c.Complete.Database, SourceSID: c.Complete.SID, BackupID: c.Last().BackupID,
+	}
+	switch {
+	case len(c.Logs) == 0:
+	case point.Until.IsZero(): // any time in the future means all there is (NetApp, SAP HANA disaster recovery)
+		r.Until, r.BackupID = time.Now().UTC().Add(24*time.Hour).Truncate(time.Second), c.Complete.BackupID
+	default:
+		r.Until, r.BackupID = point.Until, c.Complete.BackupID
+	}
+	return r
+}
+
+// plan decides from the store alone what a restore uses: nothing but the bucket
+// may be left of the system that made the backups.
+func (a archive) plan(ctx context.Context, source string, point chain.Target) (chain.Chain, *Error) {
+	if point == (chain.Target{}) { // the newest data backup
+		newest, err := ReadManifest(ctx, a.store, a.sid, source, Latest)
 		if err != nil {
-			return newError(StagePlan, CodeManifest, causeOf(ctx, err))
+			return chain.Chain{}, newError(StagePlan, CodeManifest, causeOf(ctx, err))
+		}
+		point.BackupID = newest.BackupID
+	}
+	if point.BackupID != 0 {
+		m, err := readManifest(ctx, a.store, backup.ManifestKey(a.sid, source, point.BackupID))
+		if err != nil {
+			return chain.Chain{}, newError(StagePlan, CodeManifest, causeOf(ctx, err))
 		}
 		if m.Kind == backup.KindComplete { // needs nothing else
-			r.chain = chain.Chain{Complete: m, Reaches: m.Catalog.StartedAt}
-			return presence(ctx, r.parts.Store, m)
+			return chain.Chain{Complete: m, Reaches: m.Catalog.StartedAt}, presence(ctx, a.store, m)
 		}
 	}
-	history, notes, err := r.history(ctx, r.source)
+	history, notes, err := a.history(ctx, source)
 	if err != nil {
-		return newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
+		return chain.Chain{}, newError(StagePlan, CodeStoreUnusable, causeOf(ctx, err))
 	}
-	if r.chain, err = chain.Plan(history, target); err != nil {
+	c, err := chain.Plan(history, point)
+	if err != nil {
 		if len(notes) > 0 {
 			err = fmt.Errorf("%w; besides, %w", err, errors.Join(notes...))
 		}
-		return newError(StagePlan, CodePointUnreachable, err)
+		return chain.Chain{}, newError(StagePlan, CodePointUnreachable, err)
 	}
 	for _, note := range notes {
-		r.chain.Notes = append(r.chain.Notes, note.Error())
+		c.Notes = append(c.Notes, note.Error())
 	}
-	return r.readChosen(ctx)
+	return c, a.readChosen(ctx, &c)
+}
+
+// Recovery is to which points a database can be restored.
+type Recovery struct {
+	Database string `json:"database"`
+	// Point is the newest point that can be reached.
+	Point   time.Time      `json:"recovery_point,omitzero"`
+	Windows []chain.Window `json:"windows"`
+	Gaps    []chain.Gap    `json:"gaps,omitempty"`
+	// Missing are the keys of objects that a manifest or an index names and the
+	// store does not have.
+	Missing []string `json:"missing,omitempty"`
+	// Notes are manifests that could not be read.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Recovery reads everything that the store says about a database.
+func (c *Conductor) Recovery(ctx context.Context, database string) (Recovery, error) {
+	name, err := backup.ParseDatabase(database)
+	if err != nil {
+		return Recovery{}, &FieldError{Field: "database", Err: err}
+	}
+	history, notes, err := c.archive().history(ctx, name)
+	if err != nil {
+		return Recovery{}, err
+	}
+	r := Recovery{
+		Database: name, Point: chain.RecoveryPoint(history), Windows: chain.Windows(history), Gaps: chain.Gaps(history),
+		Missing: slices.Sorted(maps.Keys(history.Missing)),
+	}
+	for _, note := range notes {
+		r.Notes = append(r.Notes, note.Error())
+	}
+	return r, nil
 }
 
 // readChosen reads the chosen manifests once more, with all of their parts.
-func (r *restoreRun) readChosen(ctx context.Context) *Error {
+func (a archive) readChosen(ctx context.Context, c *chain.Chain) *Error {
 	again := func(m *backup.Manifest) (*backup.Manifest, *Error) {
-		whole, err := readManifest(ctx, r.parts.Store, backup.ManifestKey(m.SID, m.Database, m.BackupID))
+		whole, err := readManifest(ctx, a.store, backup.ManifestKey(m.SID, m.Database, m.BackupID))
 		if err != nil {
 			return nil, newError(StagePlan, CodeManifest, causeOf(ctx, err))
 		}
-		return whole, presence(ctx, r.parts.Store, whole)
+		return whole, presence(ctx, a.store, whole)
 	}
 	var problem *Error
-	if r.chain.Complete, problem = again(r.chain.Complete); problem != nil {
+	if c.Complete, problem = again(c.Complete); problem != nil {
 		return problem
 	}
-	for i := range r.chain.Deltas {
-		if r.chain.Deltas[i], problem = again(r.chain.Deltas[i]); problem != nil {
+	for i := range c.Deltas {
+		if c.Deltas[i], problem = again(c.Deltas[i]); problem != nil {
 			return problem
 		}
 	}
@@ -77,21 +164,21 @@ func (r *restoreRun) readChosen(ctx context.Context) *Error {
 
 // history reads what the store knows of a database. A manifest that cannot be
 // read is left out and told: others may do.
-func (c *Conductor) history(ctx context.Context, database string) (h chain.History, notes []error, err error) {
-	if h.Backups, notes, err = c.manifests(ctx, database); err != nil {
+func (a archive) history(ctx context.Context, database string) (h chain.History, notes []error, err error) {
+	if h.Backups, notes, err = a.manifests(ctx, database); err != nil {
 		return h, nil, err
 	}
-	if h.Logs, err = logship.ReadIndexes(ctx, c.parts.Store, c.config.SID, database, time.Time{}); err != nil {
+	if h.Logs, err = logship.ReadIndexes(ctx, a.store, a.sid, database, time.Time{}); err != nil {
 		return h, nil, err
 	}
-	h.Missing, err = c.missing(ctx, database, &h)
+	h.Missing, err = a.missing(ctx, database, &h)
 	return h, notes, err
 }
 
 // manifests reads all manifests of a database without the parts of their objects,
 // which are most of them.
-func (c *Conductor) manifests(ctx context.Context, database string) (found []*backup.Manifest, notes []error, err error) {
-	objects, err := c.parts.Store.List(ctx, backup.ManifestPrefix(c.config.SID, database))
+func (a archive) manifests(ctx context.Context, database string) (found []*backup.Manifest, notes []error, err error) {
+	objects, err := a.store.List(ctx, backup.ManifestPrefix(a.sid, database))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list manifests of %s: %w", database, err)
 	}
@@ -103,7 +190,7 @@ func (c *Conductor) manifests(ctx context.Context, database string) (found []*ba
 			continue
 		}
 		group.Go(func() error {
-			m, err := readManifest(ctx, c.parts.Store, object.Key)
+			m, err := readManifest(ctx, a.store, object.Key)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -111,7 +198,7 @@ func (c *Conductor) manifests(ctx context.Context, database string) (found []*ba
 			defer mu.Unlock()
 			if err != nil {
 				notes = append(notes, err)
-				c.log.Error("a manifest is left out of a plan", zap.String("key", object.Key), zap.Error(err))
+				a.log.Error("a manifest is left out of a plan", zap.String("key", object.Key), zap.Error(err))
 				return nil
 			}
 			for i := range m.Streams {
@@ -128,10 +215,10 @@ func (c *Conductor) manifests(ctx context.Context, database string) (found []*ba
 
 // missing lists the objects of a history that are not in the store, or not with
 // their size: two lists instead of a question for each.
-func (c *Conductor) missing(ctx context.Context, database string, h *chain.History) (map[string]bool, error) {
+func (a archive) missing(ctx context.Context, database string, h *chain.History) (map[string]bool, error) {
 	sizes := make(map[string]int64)
-	for _, prefix := range []string{backup.DataPrefix(c.config.SID, database), backup.LogPrefix(c.config.SID, database)} {
-		objects, err := c.parts.Store.List(ctx, prefix)
+	for _, prefix := range []string{backup.DataPrefix(a.sid, database), backup.LogPrefix(a.sid, database)} {
+		objects, err := a.store.List(ctx, prefix)
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", prefix, err)
 		}

@@ -141,7 +141,8 @@ func failureOf(err *Error) []*Error {
 
 // choose plans what is used, and says so in the record.
 func (r *restoreRun) choose(ctx context.Context, record Record, point chain.Target) *Error {
-	if err := r.planChain(ctx, point); err != nil {
+	var err *Error
+	if r.chain, err = r.archive().plan(ctx, r.source, point); err != nil {
 		return err
 	}
 	last := r.chain.Last()
@@ -152,17 +153,8 @@ func (r *restoreRun) choose(ctx context.Context, record Record, point chain.Targ
 		record.Manifest = backup.ManifestKey(last.SID, last.Database, last.BackupID)
 		record.Plan = describe(&r.chain, point.Until)
 	})
-	r.recovery = backup.Recovery{
-		JobID: record.ID, SID: r.plan.SID, Database: record.Database, Source: r.source, SourceSID: r.plan.SID,
-		BackupID: last.BackupID, DataPath: r.config.Directory,
-	}
-	switch {
-	case len(r.chain.Logs) == 0:
-	case point.Until.IsZero(): // any time in the future means all there is (NetApp, SAP HANA disaster recovery)
-		r.recovery.Until, r.recovery.BackupID = time.Now().UTC().Add(24*time.Hour).Truncate(time.Second), r.chain.Complete.BackupID
-	default:
-		r.recovery.Until, r.recovery.BackupID = point.Until, r.chain.Complete.BackupID
-	}
+	r.recovery = recoveryOf(&r.chain, point, record.Database)
+	r.recovery.JobID, r.recovery.DataPath = record.ID, r.config.Directory
 	return nil
 }
 
@@ -279,15 +271,14 @@ func (r *restoreRun) tellOperator() error {
 	if r.plan.Database != backup.SystemDB {
 		return nil
 	}
-	command := RecoverCommand(r.plan)
+	text, err := hdbtrigger.RecoverFilesText(r.plan)
 	if !r.simple() {
-		text, err := hdbtrigger.RecoverText(r.recovery)
-		if err != nil {
-			return err
-		}
-		command = recoverSys(text)
+		text, err = hdbtrigger.RecoverText(r.recovery)
 	}
-	r.job.update(func(record *Record) { record.Command = command })
+	if err != nil {
+		return err
+	}
+	r.job.update(func(record *Record) { record.Command = RecoverCommand(text) })
 	return nil
 }
 
@@ -414,12 +405,8 @@ func (r *restoreRun) readers() (opens int, missing bool) {
 }
 
 // RecoverCommand is what an operator runs as <sid>adm in HANA's container to
-// recover SYSTEMDB from the pipes of plan (SAP HANA administration guide: SQL
-// clients cannot recover SYSTEMDB).
-func RecoverCommand(plan backup.Plan) string {
-	return recoverSys(fmt.Sprintf("RECOVER DATA USING FILE ('%s') CLEAR LOG", plan.Path()))
-}
-
-func recoverSys(statement string) string {
+// recover SYSTEMDB with a statement (SAP HANA administration guide: SQL clients
+// cannot recover SYSTEMDB).
+func RecoverCommand(statement string) string {
 	return fmt.Sprintf(`HDBSettings.sh recoverSys.py --command="%s" --wait`, statement)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -19,6 +20,9 @@ type transfer struct {
 	upload  backup.Upload
 	counter *counter
 	late    bool // the plan does not name it
+
+	// follower is told what the store has of a file that HANA still writes.
+	follower atomic.Pointer[spool.Acknowledger]
 
 	begun     bool
 	stored    backup.Stored
@@ -39,6 +43,9 @@ func (t *transfer) carry(ctx context.Context, source *entrance, fail func(*Error
 			fail(streamError(StageStream, t.stream.StreamID, CodePipe, err))
 		}
 		return
+	}
+	if follower, follows := reader.(spool.Acknowledger); follows {
+		t.follower.Store(&follower)
 	}
 	t.begun = true
 	t.note(SideHANA, "began to write")
@@ -73,6 +80,11 @@ func (t *transfer) options() backup.UploadOptions {
 	return backup.UploadOptions{
 		EstimatedSize: t.stream.EstimatedSize,
 		Progress:      func(n int64) { t.counter.stored.Add(n) },
+		Safe: func(offset int64) {
+			if follower := t.follower.Load(); follower != nil {
+				(*follower).Acknowledge(offset)
+			}
+		},
 		Waiting: func(forStore bool) {
 			if forStore {
 				t.counter.clock.turn(SideStore)

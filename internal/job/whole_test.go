@@ -270,7 +270,7 @@ func TestWriteFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := WriteFiles(t.Context(), w.parts.Store, manifest, dir, nil); err != nil {
+	if err := WriteFiles(t.Context(), w.parts.Store, chained(manifest), dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i := range manifest.Streams {
@@ -287,7 +287,7 @@ func TestWriteFiles(t *testing.T) {
 			t.Errorf("file of stream %s differs", s.StreamID)
 		}
 	}
-	if err := WriteFiles(t.Context(), w.parts.Store, manifest, dir, nil); !errors.Is(err, os.ErrExist) {
+	if err := WriteFiles(t.Context(), w.parts.Store, chained(manifest), dir, nil); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a second restore into the directory gave %v", err)
 	}
 	if got := len(names(t, dir)); got != len(manifest.Streams) {

@@ -153,6 +153,11 @@ type UploadOptions struct {
 	// Progress, when set, is called with the number of bytes that the store
 	// has newly acknowledged. It must not block.
 	Progress func(bytes int64)
+	// Safe, when set, is called with the offset before which the store has
+	// acknowledged every byte, each time that it has grown. A store that takes a
+	// stream in one piece never calls it. It may be called by several goroutines
+	// at once, out of order, and must not block for long.
+	Safe func(offset int64)
 	// Waiting, when set, is called with true when Consume cannot take another
 	// byte before the store has taken some, and with false when it can again.
 	// It is never called by two goroutines at once and must not block.

@@ -52,6 +52,20 @@ func backupStatement(plan backup.Plan) (statement, error) {
 	return statement{kindBackup, text}, nil
 }
 
+// RecoverFilesText gives the text of a recovery from the files of one complete
+// backup at plan.Path(). For a tenant it is what [Trigger.Recover] issues; for
+// SYSTEMDB, which SQL cannot recover, it is for recoverSys.py in HANA's container.
+func RecoverFilesText(plan backup.Plan) (string, error) {
+	if plan.Database != backup.SystemDB {
+		s, err := recoverStatement(plan)
+		return s.text, err
+	}
+	if err := checkPlan(plan); err != nil {
+		return "", fmt.Errorf("build %s: %w", kindRecover, err)
+	}
+	return "RECOVER DATA USING FILE (" + literal(plan.Path()) + ") CLEAR LOG", nil
+}
+
 // recoverStatement builds RECOVER DATA for a tenant from a complete backup.
 func recoverStatement(plan backup.Plan) (statement, error) {
 	if err := checkPlan(plan); err != nil {

@@ -118,8 +118,10 @@ type chunkRun struct {
 	// whole is of the stream. later is of the current segment when that is
 	// not the first one, whose sum is the stream's up to there.
 	whole, later hash.Hash
-	// offset is where the next part begins in the stream.
+	// offset is where the next part begins in the stream, and safe the front of
+	// those that the store has.
 	offset int64
+	safe   front
 }
 
 // consumeChunks reads r into part buffers and sends each from a goroutine of its
@@ -222,8 +224,36 @@ func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int
 		}
 		c.mu.Lock()
 		seg.object.Parts[p.number].SHA256 = sum
+		safe := c.safe.add(p.offset, int64(n))
 		c.mu.Unlock()
+		if c.options.Safe != nil && safe > 0 {
+			c.options.Safe(safe)
+		}
 	})
+}
+
+// front is the offset before which all parts have arrived, in whatever order
+// they come.
+type front struct {
+	offset int64
+	early  map[int64]int64 // size of the parts beyond it, by offset
+}
+
+// add takes in a part and returns the offset if it has grown, or 0.
+func (f *front) add(offset, size int64) int64 {
+	if f.early == nil {
+		f.early = make(map[int64]int64)
+	}
+	f.early[offset] = size
+	before := f.offset
+	for size, there := f.early[f.offset]; there; size, there = f.early[f.offset] {
+		delete(f.early, f.offset)
+		f.offset += size
+	}
+	if f.offset == before {
+		return 0
+	}
+	return f.offset
 }
 
 func (u *upload) acknowledge(n int64) {

@@ -2,6 +2,7 @@
 package apitest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -59,9 +60,18 @@ func (j *Jobs) StartBackup(_ context.Context, r job.BackupRequest, key string) (
 	return j.start(job.Record{Action: job.ActionBackup, Database: r.Database, Kind: r.Kind, Prefix: r.Prefix, IdempotencyKey: key}, fmt.Sprint(r))
 }
 
+// Recovery says that the newest backup can be restored.
+func (j *Jobs) Recovery(ctx context.Context, database string) (job.Recovery, error) {
+	m, err := j.Backup(ctx, database, job.Latest)
+	if err != nil {
+		return job.Recovery{}, err
+	}
+	return job.Recovery{Database: m.Database, Point: m.Catalog.StartedAt}, nil
+}
+
 // StartRestore accepts a restore.
 func (j *Jobs) StartRestore(ctx context.Context, r job.RestoreRequest, key string) (job.Record, error) {
-	if _, err := j.Backup(ctx, r.Database, r.Backup); err != nil {
+	if _, err := j.Backup(ctx, r.Database, cmp.Or(r.Backup, job.Latest)); err != nil {
 		return job.Record{}, err
 	}
 	return j.start(job.Record{Action: job.ActionRestore, Database: r.Database, IdempotencyKey: key}, fmt.Sprint(r))
