@@ -1,0 +1,139 @@
+package logship
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
+)
+
+// lookout is how often a Fleet looks for directories of further databases.
+const lookout = 30 * time.Second
+
+// Fleet ships the log backups of every database that has a directory below one
+// directory: SYSTEMDB, and DB_<tenant> (seen in real listings of HANA 2.0).
+type Fleet struct {
+	config  Config
+	files   spool.Config
+	parts   Parts
+	log     *zap.Logger
+	metrics *Metrics
+	spooled *spool.Metrics
+
+	running  sync.WaitGroup
+	mu       sync.Mutex
+	shippers map[string]*Shipper // by database
+}
+
+// NewFleet returns a Fleet that works with the parts but for Volume and Remove,
+// which it makes for each database from files.Directory. config.Database is not
+// used.
+func NewFleet(config Config, files spool.Config, parts Parts, log *zap.Logger, metrics *Metrics, spooled *spool.Metrics) *Fleet {
+	return &Fleet{
+		config: config, files: files, parts: parts, log: log, metrics: metrics, spooled: spooled,
+		shippers: make(map[string]*Shipper),
+	}
+}
+
+// Run ships until ctx ends, and returns when every shipper has.
+func (f *Fleet) Run(ctx context.Context) error {
+	defer f.running.Wait()
+	ticker := time.NewTicker(lookout)
+	defer ticker.Stop()
+	told := ""
+	for {
+		if problem := f.launch(ctx); problem != told {
+			told = problem
+			if problem != "" {
+				f.log.Error("log backups cannot be looked for", zap.String("problem", problem))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// launch starts a shipper for each directory that is new. It says what keeps it
+// from that.
+func (f *Fleet) launch(ctx context.Context) string {
+	entries, err := os.ReadDir(f.files.Directory)
+	if err != nil {
+		return err.Error()
+	}
+	var problems []string
+	for _, e := range entries {
+		database, ours := databaseOf(e.Name())
+		if !ours || !e.IsDir() {
+			continue
+		}
+		if err := f.start(ctx, database, f.files.Directory+"/"+e.Name()); err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	return strings.Join(problems, "; ")
+}
+
+// databaseOf gives the database whose log backups lie in a directory.
+func databaseOf(directory string) (string, bool) {
+	if directory == backup.SystemDB {
+		return backup.SystemDB, true
+	}
+	tenant, is := strings.CutPrefix(directory, "DB_")
+	name, err := backup.ParseDatabase(tenant)
+	return name, is && err == nil && name == tenant
+}
+
+func (f *Fleet) start(ctx context.Context, database, directory string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shippers[database] != nil {
+		return nil
+	}
+	config, parts := f.config, f.parts
+	config.Database = database
+	watcher := spool.NewWatcher(f.files, directory, f.log, f.spooled)
+	parts.Volume = watcher
+	parts.Remove = func(file spool.File) (bool, error) { return spool.Remove(f.files.Directory, directory, file) }
+	shipper, err := New(config, parts, f.log, f.metrics)
+	if err != nil {
+		return fmt.Errorf("ship logs of %s: %w", database, err)
+	}
+	f.shippers[database] = shipper
+	f.log.Info("shipping log and catalog backups", zap.String("database", database), zap.String("directory", directory))
+	f.running.Go(func() {
+		if err := shipper.Run(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("the shipping of log backups has ended", zap.String("database", database), zap.Error(err))
+		}
+		if err := watcher.Close(); err != nil {
+			f.log.Warn("a watched directory could not be closed", zap.String("directory", directory), zap.Error(err))
+		}
+	})
+	return nil
+}
+
+// Status tells how far each database is, sorted by name.
+func (f *Fleet) Status() []Status {
+	f.mu.Lock()
+	shippers := make([]*Shipper, 0, len(f.shippers))
+	for _, s := range f.shippers {
+		shippers = append(shippers, s)
+	}
+	f.mu.Unlock()
+	statuses := make([]Status, 0, len(shippers))
+	for _, s := range shippers {
+		statuses = append(statuses, s.Status())
+	}
+	slices.SortFunc(statuses, func(a, b Status) int { return strings.Compare(a.Database, b.Database) })
+	return statuses
+}
