@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -21,10 +22,13 @@ type Chain struct {
 	Complete *backup.Manifest
 	// Deltas are sorted by their order of use.
 	Deltas []*backup.Manifest
-	// Logs are sorted by volume and log position. Files that overlap or hold the
-	// same are all here: HANA chooses by its catalog. Without any, the recovery is
-	// one to a backup, not to a point in time.
+	// Logs are what HANA must read to get there, sorted by volume and log position.
+	// Of files that overlap or hold the same all are here: HANA chooses by its
+	// catalog. Without any, the recovery is one to a backup, not to a point in time.
 	Logs []backup.LogFile
+	// Further are what HANA may want to read as well, sorted alike, none of Logs:
+	// the next ones, and those of volumes that came after the data backup.
+	Further []backup.LogFile
 	// Catalog is nil when HANA does not need one: for a complete backup alone.
 	Catalog *backup.LogFile
 	// Reaches is the time of the state after the restore: everything that was
@@ -64,10 +68,9 @@ type Needs struct {
 	Objects int `json:"objects"`
 }
 
-// Staged are the files that must lie in a directory: log backups, then the
-// catalog.
+// Staged are the files that must lie in a directory: Logs, Further, the catalog.
 func (c *Chain) Staged() []backup.LogFile {
-	staged := append([]backup.LogFile(nil), c.Logs...)
+	staged := slices.Concat(c.Logs, c.Further)
 	if c.Catalog != nil {
 		staged = append(staged, *c.Catalog)
 	}

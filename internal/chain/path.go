@@ -102,18 +102,22 @@ func (p *path) faults(t time.Time) []string {
 
 // chain is for a t without faults.
 func (p *path) chain(t time.Time) Chain {
-	var logs []backup.LogFile
+	var logs, further []backup.LogFile
 	var doubts []string
 	for i := range p.replays {
 		r := &p.replays[i]
-		position, doubt := r.upTo(t)
-		logs = append(logs, r.files(position)...)
+		proof, end, doubt := r.upTo(t)
+		own := r.files(r.from, proof)
+		logs = append(logs, own...)
+		further = append(further, slices.DeleteFunc(r.files(proof, end), func(f backup.LogFile) bool {
+			return slices.ContainsFunc(own, func(o backup.LogFile) bool { return o.Name == f.Name })
+		})...)
 		if doubt {
 			doubts = append(doubts, fmt.Sprintf("commits shortly before %s may be lost, when HANA wrote its log late: %s",
 				stamp(t), r.stop(p.data.last)))
 		}
 	}
-	c := p.with(append(logs, p.added(t)...))
+	c := p.with(logs, append(further, p.added(t)...))
 	c.Notes = append(c.Notes, doubts...)
 	return c
 }
@@ -134,9 +138,9 @@ func (p *path) newest() Chain {
 	}
 	var logs []backup.LogFile
 	for i := range p.replays {
-		logs = append(logs, p.replays[i].files(p.replays[i].end)...)
+		logs = append(logs, p.replays[i].files(p.replays[i].from, p.replays[i].end)...)
 	}
-	c := p.with(append(logs, p.added(time.Time{})...))
+	c := p.with(logs, p.added(time.Time{}))
 	c.Reaches = p.latest()
 	c.Notes = append(c.Notes, p.unknown()...)
 	for i := range p.replays {
@@ -170,10 +174,10 @@ func (p *path) hopeful() bool {
 	return some
 }
 
-// with completes a chain of the data backup and logs, which are sorted here.
-func (p *path) with(logs []backup.LogFile) Chain {
-	c := Chain{Complete: p.data.complete, Deltas: p.data.deltas(), Logs: logs, Catalog: p.ledger.catalog}
-	slices.SortStableFunc(c.Logs, func(a, b backup.LogFile) int {
+// with completes a chain of the data backup and its log.
+func (p *path) with(logs, further []backup.LogFile) Chain {
+	c := Chain{Complete: p.data.complete, Deltas: p.data.deltas(), Logs: logs, Further: further, Catalog: p.ledger.catalog}
+	slices.SortStableFunc(c.Further, func(a, b backup.LogFile) int {
 		x, y := a.Parsed(), b.Parsed()
 		return cmp.Or(cmp.Compare(x.VolumeID, y.VolumeID), cmp.Compare(x.First, y.First),
 			cmp.Compare(x.Last, y.Last), cmp.Compare(x.BackupID, y.BackupID))
@@ -185,7 +189,7 @@ func (p *path) with(logs []backup.LogFile) Chain {
 				"all log backups since its start are used", r.volume.id, title(p.data.last)))
 		}
 	}
-	c.Notes = append(c.Notes, noteUnconfirmed(c.Logs)...)
+	c.Notes = append(c.Notes, noteUnconfirmed(slices.Concat(c.Logs, c.Further))...)
 	return c
 }
 

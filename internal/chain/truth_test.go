@@ -181,15 +181,16 @@ func (d *database) backup() {
 
 // lacks names a commit before until that the chain does not have.
 func (d *database) lacks(c chain.Chain, until time.Time) string {
+	staged := c.Staged()
 	for id, v := range d.volumes {
 		begun := c.Last().BackupID
 		for _, commit := range v.commits {
 			if commit.time < begun || commit.time >= until.UnixMilli() {
 				continue
 			}
-			if !has(c.Logs, id, commit.position) {
+			if !has(staged, id, commit.position) {
 				return fmt.Sprintf("the commit at position %d of volume %d, at %d, is neither in backup %d nor in %v",
-					commit.position, id, commit.time, begun, names(c.Logs))
+					commit.position, id, commit.time, begun, names(staged))
 			}
 		}
 	}

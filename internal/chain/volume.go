@@ -125,29 +125,30 @@ func (r *replay) mayUse(f *logFile) bool {
 // covers says whether everything up to t is there.
 func (r *replay) covers(t time.Time) bool { return !r.reach.Before(t) }
 
-// upTo returns the position up to which HANA is handed log for a t that is covered.
-// The file that proves t may have waited, so what follows is handed over as well,
-// up to a commit that is not before t; where HANA did not tell commits, one file
-// more. The answer is in doubt when that leads to log that is lost.
-func (r *replay) upTo(t time.Time) (position int64, doubt bool) {
+// upTo returns the first position that proves a t which is covered, and the one up
+// to which HANA is handed log: the file that proves t may have waited, so what
+// follows is handed over as well, up to a commit that is not before t; where HANA
+// did not tell commits, one file more. The answer is in doubt when that leads to
+// log that is lost.
+func (r *replay) upTo(t time.Time) (proof, further int64, doubt bool) {
 	proven := false
 	for _, m := range r.volume.proven(&r.scope, r.from) {
-		if m.position > r.end {
-			break
-		}
-		if proven && m.commit.IsZero() {
-			return m.position, false
-		}
-		proven = proven || !m.until.Before(t)
-		if !proven {
+		switch {
+		case m.position > r.end:
+			return proof, further, r.lost
+		case !proven && m.until.Before(t):
 			continue
+		case !proven:
+			proven, proof = true, m.position
+		case m.commit.IsZero():
+			return proof, m.position, false
 		}
-		position = m.position
+		further = m.position
 		if !m.commit.Before(t) {
-			return position, false
+			return proof, further, false
 		}
 	}
-	return position, r.lost
+	return proof, further, r.lost
 }
 
 // idle says that nothing is known of the volume since the data backup.
@@ -158,17 +159,15 @@ func (r *replay) idle() bool {
 	return i < 0
 }
 
-// files are those with log between from and position. When that is one place,
-// they are those that prove that nothing is needed.
-func (r *replay) files(position int64) []backup.LogFile {
+// files are those with log between two positions.
+func (r *replay) files(from, to int64) []backup.LogFile {
 	var files []backup.LogFile
-	for i := r.volume.firstTo(r.from); i < len(r.volume.byFirst); i++ {
+	for i := r.volume.firstTo(from); i < len(r.volume.byFirst); i++ {
 		f := &r.volume.byFirst[i]
-		if f.name.First >= position {
+		if f.name.First >= to {
 			break
 		}
-		needed := f.name.Last > r.from || position == r.from && f.name.Last == r.from
-		if needed && r.mayUse(f) {
+		if f.name.Last > from && r.mayUse(f) {
 			files = append(files, *f.LogFile)
 		}
 	}
