@@ -174,11 +174,11 @@ func TestPlan(t *testing.T) {
 			latest(),
 			outcome{Data: minutes(0), Logs: names([]backup.LogFile{log(2, 100, 800, 101)}), Catalog: catalog(110).Name, Reaches: at(101)},
 		},
-		"overlapping and repeated files are all handed over": {
+		"overlapping and repeated files are all handed over, each once": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
 				Logs: []backup.LogFile{
-					log(2, 200, 300, 30), log(2, 100, 200, 15), log(2, 150, 300, 31), log(2, 100, 200, 16), catalog(40),
+					log(2, 200, 300, 30), log(2, 100, 200, 15), log(2, 150, 300, 31), log(2, 100, 200, 16), catalog(40), log(2, 100, 200, 15),
 				},
 			},
 			until(30),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -37,8 +38,10 @@ func (v *volumeLog) add(f logFile) { v.byFirst = append(v.byFirst, f) }
 func (v *volumeLog) sort() {
 	slices.SortFunc(v.byFirst, func(a, b logFile) int {
 		return cmp.Or(cmp.Compare(a.name.First, b.name.First), cmp.Compare(a.name.Last, b.name.Last),
-			cmp.Compare(a.name.BackupID, b.name.BackupID))
+			cmp.Compare(a.name.BackupID, b.name.BackupID), strings.Compare(a.Name, b.Name), strings.Compare(a.absent, b.absent))
 	})
+	// after a restart of the daemon two indexes may name the same file
+	v.byFirst = slices.CompactFunc(v.byFirst, func(a, b logFile) bool { return a.Name == b.Name })
 	v.byLast = slices.Clone(v.byFirst)
 	slices.SortStableFunc(v.byLast, func(a, b logFile) int { return cmp.Compare(a.name.Last, b.name.Last) })
 	furthest := int64(0)
