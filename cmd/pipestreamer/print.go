@@ -98,7 +98,10 @@ func (a *app) printJob(r job.Record, note string) error {
 			add(historyTitle(i), eventText(&r.History[i]))
 		}
 	}
-	return a.table(rows)
+	if err := a.table(rows); err != nil || r.Probe == nil {
+		return err
+	}
+	return a.printProbe(r.Probe)
 }
 
 // streamTitle names a stream, by its file where several have the same id.

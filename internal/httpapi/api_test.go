@@ -154,6 +154,21 @@ func testManifest(database string, id int64) *backup.Manifest {
 	}
 }
 
+// testProbe is a report with every field.
+func testProbe() *job.ProbeReport {
+	size := int64(7)
+	return &job.ProbeReport{
+		MaxSize: 8, HANAVersion: "2.00", Recommendation: job.DoorSpool, Reason: "because",
+		Attempts: []job.ProbeAttempt{
+			{Door: job.DoorAuto, State: job.StateFailed, Error: "refused", NamesUnseen: "no inotify", Streams: []job.ProbeStream{}},
+			{Door: job.DoorSpool, State: job.StateSucceeded, BackupID: 1700000000000, FirstByteSeconds: 1, AnswerSeconds: 2, TotalSeconds: 3, Streams: []job.ProbeStream{{
+				StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", Extra: true, Opened: job.NameHidden, Renamed: true, Door: backup.DoorSpool,
+				Opens: 1, EmptyOpens: 1, DirectOpens: 1, Bypass: "a file", Bytes: 7, CatalogBytes: &size, Header: "other", DatabaseUUID: "u",
+			}}},
+		},
+	}
+}
+
 func TestDocumentAndRouterAgree(t *testing.T) {
 	a := newAPI(t)
 	if err := a.document.Validate(t.Context()); err != nil {
@@ -196,6 +211,13 @@ func TestJobs(t *testing.T) {
 		{name: "restore of nothing", method: "POST", path: "/v1/restores", body: `{"database":"HXE","backup":"1"}`, status: 404, want: "unknown_backup"},
 		{name: "verification", method: "POST", path: "/v1/verifications", body: `{"database":"SYSTEMDB","backup":"1700000000002","sample":2}`, status: 202, want: `"action":"verification"`},
 		{name: "list jobs, newest first", method: "GET", path: "/v1/jobs", status: 200, want: `{"jobs":[{"job_id":"job-3"`},
+		{name: "probe", method: "POST", path: "/v1/probes", body: `{"database":"PROBED","max_size":7}`, status: 202, want: `"probe":{"max_size":7}`},
+		{name: "probe of a busy database", method: "POST", path: "/v1/probes", body: `{"database":"PROBED"}`, status: 409, want: `"job_id":"job-4"`},
+		{name: "probe, wrong type", method: "POST", path: "/v1/probes", body: `{"database":"PROBED","max_size":"7"}`, status: 400, want: `"field":"max_size"`},
+		{
+			name: "probe that has ended", method: "GET", path: "/v1/jobs/job-4", status: 200, want: `"recommendation":"spool"`,
+			before: func() { a.jobs.Change("job-4", func(r *job.Record) { r.Probe = testProbe() }) },
+		},
 		{name: "list backups", method: "GET", path: "/v1/backups?database=HXE", status: 200, want: `{"backups":[{"backup_id":1700000000001,"sid":"HXE","database":"HXE","kind":"complete","prefix":"P","job_id":"j","started_at":"2026-01-02T03:04:05Z","finished_at":"2026-01-02T03:04:05Z","streams":1,"bytes":7},`},
 		{name: "list backups of none", method: "GET", path: "/v1/backups?database=NONE", status: 200, want: `{"backups":[]}`},
 		{name: "list with a bad name", method: "GET", path: "/v1/backups?database=%27", status: 400, want: `"field":"database"`},
@@ -204,8 +226,8 @@ func TestJobs(t *testing.T) {
 		{name: "store fails", method: "GET", path: "/v1/backups", before: func() { a.jobs.SetBackups(io.ErrUnexpectedEOF) }, status: 500, want: "unexpected EOF"},
 		{name: "store is slow", method: "GET", path: "/v1/backups", before: func() { a.jobs.SetBackups(context.DeadlineExceeded) }, status: 504, want: "timeout"},
 		{name: "not the primary", method: "POST", path: "/v1/restores", body: `{"database":"HXE","backup":"latest"}`, before: func() { a.jobs.SetBackups(backup.ErrNotPrimary) }, status: 422, want: "unprocessable"},
-		{name: "to be lost", method: "POST", path: "/v1/backups", body: `{"database":"LOSER"}`, status: 202, want: `"job_id":"job-4"`},
-		{name: "delta of a lost base", method: "POST", path: "/v1/backups", body: `{"database":"LOSER","kind":"differential"}`, before: func() { a.jobs.Finish("job-4", job.StateLost) }, status: 409, want: "base_lost"},
+		{name: "to be lost", method: "POST", path: "/v1/backups", body: `{"database":"LOSER"}`, status: 202, want: `"job_id":"job-5"`},
+		{name: "delta of a lost base", method: "POST", path: "/v1/backups", body: `{"database":"LOSER","kind":"differential"}`, before: func() { a.jobs.Finish("job-5", job.StateLost) }, status: 409, want: "base_lost"},
 		{name: "draining", method: "POST", path: "/v1/backups", body: `{"database":"NEW"}`, before: a.jobs.Drain, status: 503, want: "draining"},
 		{name: "unknown path", method: "GET", path: "/v2/jobs", status: 404, want: "unknown_path"},
 		{name: "wrong method", method: "PUT", path: "/v1/jobs/job-1", status: 405, want: "DELETE, GET, HEAD"},

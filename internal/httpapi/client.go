@@ -91,6 +91,11 @@ func (c *Client) StartVerification(ctx context.Context, r job.VerificationReques
 	return c.start(ctx, "/v1/verifications", r, idempotencyKey)
 }
 
+// StartProbe asks for a probe.
+func (c *Client) StartProbe(ctx context.Context, r job.ProbeRequest, idempotencyKey string) (job.Record, error) {
+	return c.start(ctx, "/v1/probes", r, idempotencyKey)
+}
+
 func (c *Client) start(ctx context.Context, path string, body any, key string) (job.Record, error) {
 	text, err := json.Marshal(body)
 	if err != nil {

@@ -55,6 +55,7 @@ func (s *Server) routes() map[string]handler {
 		"POST /v1/backups":         s.startBackup,
 		"POST /v1/restores":        s.startRestore,
 		"POST /v1/verifications":   s.startVerification,
+		"POST /v1/probes":          s.startProbe,
 		"GET /v1/jobs":             s.listJobs,
 		"GET /v1/jobs/{id}":        s.showJob,
 		"DELETE /v1/jobs/{id}":     s.cancelJob,
@@ -96,6 +97,16 @@ func (s *Server) startVerification(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	record, err := s.jobs.StartVerification(r.Context(), request, key)
+	return s.writeAccepted(w, record, err)
+}
+
+func (s *Server) startProbe(w http.ResponseWriter, r *http.Request) error {
+	var request job.ProbeRequest
+	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "max_size": &request.MaxSize})
+	if err != nil {
+		return err
+	}
+	record, err := s.jobs.StartProbe(r.Context(), request, key)
 	return s.writeAccepted(w, record, err)
 }
 

@@ -23,6 +23,7 @@ type Starter interface {
 	StartBackup(ctx context.Context, r job.BackupRequest, idempotencyKey string) (job.Record, error)
 	StartRestore(ctx context.Context, r job.RestoreRequest, idempotencyKey string) (job.Record, error)
 	StartVerification(ctx context.Context, r job.VerificationRequest, idempotencyKey string) (job.Record, error)
+	StartProbe(ctx context.Context, r job.ProbeRequest, idempotencyKey string) (job.Record, error)
 }
 
 // Registry knows the jobs.

@@ -198,7 +198,7 @@ func (r *backupRun) reportProbe(e evidence, v verdict) {
 		return
 	}
 	seen := r.watch.end(e.plan.Owns)
-	attempt := ProbeAttempt{Door: r.source.offers(), State: v.state, BackupID: r.job.snapshot().BackupID}
+	attempt := ProbeAttempt{Door: r.source.offers(), State: v.state, BackupID: r.job.snapshot().BackupID, Streams: []ProbeStream{}}
 	if v.cause != nil {
 		attempt.Error = v.cause.Error()
 	}

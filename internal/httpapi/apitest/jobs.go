@@ -85,6 +85,12 @@ func (j *Jobs) StartVerification(ctx context.Context, r job.VerificationRequest,
 	return j.start(job.Record{Action: job.ActionVerification, Database: r.Database, IdempotencyKey: key}, fmt.Sprint(r))
 }
 
+// StartProbe accepts a probe.
+func (j *Jobs) StartProbe(_ context.Context, r job.ProbeRequest, key string) (job.Record, error) {
+	report := &job.ProbeReport{MaxSize: r.MaxSize}
+	return j.start(job.Record{Action: job.ActionProbe, Database: r.Database, Probe: report, IdempotencyKey: key}, fmt.Sprint(r))
+}
+
 func (j *Jobs) start(record job.Record, request string) (job.Record, error) {
 	database, err := backup.ParseDatabase(record.Database)
 	if err != nil {
