@@ -18,7 +18,10 @@ import (
 func TestDeltaBackups(t *testing.T) {
 	for _, profile := range files.Profiles() {
 		t.Run(string(profile), func(t *testing.T) {
-			system := startSystem(t, func(c *Config) { c.Profile = profile })
+			system := startSystem(t, func(c *Config) {
+				c.Profile = profile
+				c.Databases[1].Volumes[0].Size = 100_000
+			})
 			db := connect(t, system, "SYSTEM", password, "HXE")
 			exec(t, db, "SIM SET 'delta-size' '300KiB'")
 			for i, kind := range []string{"", "INCREMENTAL", "INCREMENTAL", "DIFFERENTIAL", "INCREMENTAL"} {
