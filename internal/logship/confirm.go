@@ -40,12 +40,14 @@ type hanaPause struct {
 
 // longer lets more time pass before the next question.
 func (h *hanaPause) longer(now time.Time) {
+	h.away = false
 	h.pause = min(max(2*h.pause, firstAsk), longestAsk)
 	h.next = now.Add(h.pause)
 }
 
-// soon has the next question come early: there are new doubts.
+// soon has the next question come early: there may be new doubts.
 func (h *hanaPause) soon(now time.Time) {
+	h.away = false
 	h.pause, h.next = firstAsk, now.Add(firstAsk)
 }
 
@@ -64,22 +66,25 @@ func (s *Shipper) confirm(ctx context.Context) {
 		return
 	}
 	fresh := slices.ContainsFunc(open, func(it *item) bool { return !it.asked })
-	for {
-		if err := s.ask(ctx, open); err != nil {
-			s.hanaAway(ctx, err)
-			return
-		}
-		s.hana.away = false
-		if !mayBeLate(open) || ctx.Err() != nil {
-			break
-		}
-		sleep(ctx, askPause)
-	}
-	if fresh {
+	err := s.askPatiently(ctx, open)
+	switch {
+	case err != nil:
+		s.hanaAway(ctx, err)
+	case fresh:
 		s.hana.soon(time.Now())
-	} else {
+	default:
 		s.hana.longer(time.Now())
 	}
+}
+
+// askPatiently asks again while rows of young files are missing.
+func (s *Shipper) askPatiently(ctx context.Context, items []*item) error {
+	err := s.ask(ctx, items)
+	for err == nil && mayBeLate(items) && ctx.Err() == nil {
+		sleep(ctx, askPause)
+		err = s.ask(ctx, items)
+	}
+	return err
 }
 
 // mayBeLate reports whether a file is so young that its rows may come yet.
@@ -97,8 +102,8 @@ func (s *Shipper) hanaAway(ctx context.Context, err error) {
 	if !s.hana.away && ctx.Err() == nil {
 		s.log.Warn("HANA's catalog cannot be asked about log backups: they are shipped, but stay on the volume", zap.Error(err))
 	}
-	s.hana.away = true
 	s.hana.longer(time.Now())
+	s.hana.away = true
 }
 
 // ask asks about these items, in one question for those whose ids are close
@@ -199,7 +204,7 @@ func (it *item) judge(row catalogRow) {
 	case file.Size != it.record.Size:
 		it.doubt = fmt.Sprintf("HANA's catalog says %d bytes, the file has %d", file.Size, it.record.Size)
 	case n.Kind() == backup.KindCatalog && file.SourceType != backup.SourceCatalog:
-		it.doubt = fmt.Sprintf("HANA's catalog calls it a file of the type %s", file.SourceType)
+		it.doubt = "HANA's catalog calls it a file of the type " + file.SourceType
 	case n.Kind() == backup.KindLog && (file.VolumeID != n.VolumeID || differs(file.FirstLogPosition, n.First) || differs(file.LastLogPosition, n.Last)):
 		it.doubt = fmt.Sprintf("HANA's catalog says volume %d, positions %d to %d", file.VolumeID, file.FirstLogPosition, file.LastLogPosition)
 	default:

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +11,10 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
@@ -29,7 +25,7 @@ const (
 )
 
 // logName is the name of a log backup of 64 positions for each step.
-func logName(volume int, from, to int, id int64) string {
+func logName(volume, from, to int, id int64) string {
 	return backup.LogName{VolumeID: volume, First: int64(from) * 64, Last: int64(to) * 64, BackupID: id}.String()
 }
 
@@ -208,172 +204,6 @@ func (v *volume) remove(f spool.File) (bool, error) {
 	return true, nil
 }
 
-// memoryStore is a store in memory that can be made to fail.
-type memoryStore struct {
-	mu      sync.Mutex
-	objects map[string][]byte
-	calls   map[string]int
-	// fault, when set, is asked before each call.
-	fault func(call, key string) error
-	// unheard, when set, is asked after a commit whose answer may be lost.
-	unheard func(key string) error
-}
-
-var _ logship.Store = (*memoryStore)(nil)
-
-func newMemoryStore() *memoryStore {
-	return &memoryStore{objects: make(map[string][]byte), calls: make(map[string]int)}
-}
-
-func (s *memoryStore) call(name, key string) error {
-	s.mu.Lock()
-	s.calls[name]++
-	fault := s.fault
-	s.mu.Unlock()
-	if fault == nil {
-		return nil
-	}
-	return fault(name, key)
-}
-
-func (s *memoryStore) fail(fault func(call, key string) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = fault
-}
-
-func (s *memoryStore) get(key string) ([]byte, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	content, found := s.objects[key]
-	return content, found
-}
-
-func (s *memoryStore) put(key string, content []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.objects[key] = content
-}
-
-func (s *memoryStore) Begin(_ context.Context, key string, options backup.UploadOptions) (backup.Upload, error) {
-	if err := s.call("Begin", key); err != nil {
-		if options.Trouble != nil {
-			options.Trouble(err)
-		}
-		return nil, err
-	}
-	return &memoryUpload{store: s, key: key}, nil
-}
-
-func (s *memoryStore) Open(_ context.Context, key string, _, _ int64) (io.ReadCloser, error) {
-	if err := s.call("Open", key); err != nil {
-		return nil, err
-	}
-	content, found := s.get(key)
-	if !found {
-		return nil, backup.ErrNotFound
-	}
-	return io.NopCloser(bytes.NewReader(content)), nil
-}
-
-func (s *memoryStore) Stat(_ context.Context, key string) (backup.Object, error) {
-	if err := s.call("Stat", key); err != nil {
-		return backup.Object{}, err
-	}
-	content, found := s.get(key)
-	if !found {
-		return backup.Object{}, backup.ErrNotFound
-	}
-	return backup.Object{Key: key, Size: int64(len(content))}, nil
-}
-
-func (s *memoryStore) List(_ context.Context, prefix string) ([]backup.Object, error) {
-	if err := s.call("List", prefix); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var objects []backup.Object
-	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
-		if strings.HasPrefix(key, prefix) {
-			objects = append(objects, backup.Object{Key: key, Size: int64(len(s.objects[key]))})
-		}
-	}
-	return objects, nil
-}
-
-func (s *memoryStore) Remove(_ context.Context, key string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.objects, key)
-	return nil
-}
-
-func (s *memoryStore) OpenStream(_ context.Context, objects []backup.Object) (io.ReadCloser, error) {
-	var whole []byte
-	for _, o := range objects {
-		if err := s.call("OpenStream", o.Key); err != nil {
-			return nil, err
-		}
-		content, found := s.get(o.Key)
-		switch {
-		case !found:
-			return nil, backup.ErrNotFound
-		case hexSum(content) != o.SHA256:
-			return nil, backup.ErrCorrupt
-		}
-		whole = append(whole, content...)
-	}
-	return io.NopCloser(bytes.NewReader(whole)), nil
-}
-
-type memoryUpload struct {
-	store   *memoryStore
-	key     string
-	content []byte
-}
-
-func (u *memoryUpload) Consume(_ context.Context, r io.Reader) (backup.Stored, error) {
-	if err := u.store.call("Consume", u.key); err != nil {
-		return backup.Stored{}, err
-	}
-	var err error
-	if u.content, err = io.ReadAll(r); err != nil {
-		return backup.Stored{}, err
-	}
-	if len(u.content) == 0 {
-		return backup.Stored{}, backup.ErrEmptyStream
-	}
-	size, sum := int64(len(u.content)), hexSum(u.content)
-	return backup.Stored{
-		Bytes: size, SHA256: sum,
-		Objects: []backup.Object{{Key: u.key, Size: size, SHA256: sum, Parts: []backup.Part{{Size: size, SHA256: sum}}}},
-	}, nil
-}
-
-func (u *memoryUpload) Commit(context.Context) error {
-	if err := u.store.call("Commit", u.key); err != nil {
-		return err
-	}
-	u.store.mu.Lock()
-	defer u.store.mu.Unlock()
-	if _, taken := u.store.objects[u.key]; taken {
-		return fmt.Errorf("%s: %w", u.key, backup.ErrExists)
-	}
-	u.store.objects[u.key] = u.content
-	if u.store.unheard != nil {
-		return u.store.unheard(u.key)
-	}
-	return nil
-}
-
-func (*memoryUpload) Abort(context.Context) error { return nil }
-
-func hexSum(content []byte) string {
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:])
-}
-
 // hana is what HANA knows.
 type hana struct {
 	mu      sync.Mutex
@@ -387,11 +217,11 @@ type hana struct {
 var _ backup.Historian = (*hana)(nil)
 
 // knows adds the entry of a file, of a size, in a state.
-func (h *hana) knows(t testing.TB, name string, size int64, state string) {
-	t.Helper()
+func (h *hana) knows(tb testing.TB, name string, size int64, state string) {
+	tb.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.entries = append(h.entries, entryOf(t, name, size, state))
+	h.entries = append(h.entries, entryOf(tb, name, size, state))
 }
 
 func (h *hana) change(change func(*hana)) {
@@ -400,11 +230,11 @@ func (h *hana) change(change func(*hana)) {
 	change(h)
 }
 
-func entryOf(t testing.TB, name string, size int64, state string) backup.CatalogEntry {
-	t.Helper()
+func entryOf(tb testing.TB, name string, size int64, state string) backup.CatalogEntry {
+	tb.Helper()
 	n, err := backup.ParseLogName(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	source := backup.SourceVolume
 	if n.Kind() == backup.KindCatalog {
@@ -431,9 +261,9 @@ func (h *hana) Logs(ctx context.Context, of string, first, last int64) ([]backup
 		return nil, fmt.Errorf("asked for %s", of)
 	}
 	var found []backup.CatalogEntry
-	for _, e := range h.entries {
-		if e.BackupID >= first && e.BackupID <= last {
-			found = append(found, e)
+	for i := range h.entries {
+		if id := h.entries[i].BackupID; id >= first && id <= last {
+			found = append(found, h.entries[i])
 		}
 	}
 	return found, nil

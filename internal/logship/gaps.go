@@ -103,8 +103,8 @@ func (s *Shipper) askBase(ctx context.Context) {
 		return
 	}
 	base := make(map[int]int64)
-	for _, f := range entry.Files {
-		if f.SourceType == backup.SourceVolume {
+	for i := range entry.Files {
+		if f := &entry.Files[i]; f.SourceType == backup.SourceVolume {
 			base[f.VolumeID] = f.RedoLogPosition
 		}
 	}

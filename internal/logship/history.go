@@ -84,11 +84,6 @@ func (h *history) tail(volume int) (position int64, known bool) {
 	return runs[len(runs)-1].last, true
 }
 
-// holds reports whether the log between two positions is indexed.
-func (h *history) holds(volume int, first, last int64) bool {
-	return slices.ContainsFunc(h.volumes[volume], func(r run) bool { return r.first <= first && last <= r.last })
-}
-
 // gaps are those behind the positions of base, sorted.
 func (h *history) gaps(base map[int]int64) []Gap {
 	var gaps []Gap

@@ -131,17 +131,17 @@ type place struct {
 	content map[string]string
 }
 
-func newPlace(t testing.TB) *place {
-	t.Helper()
-	p := &place{t: t, dir: t.TempDir(), root: t.TempDir(), hana: &hana{}, content: make(map[string]string)}
+func newPlace(tb testing.TB) *place {
+	tb.Helper()
+	p := &place{t: tb, dir: tb.TempDir(), root: tb.TempDir(), hana: &hana{}, content: make(map[string]string)}
 	var err error
-	p.store, err = uploader.New(t.Context(), uploader.Config{Type: "local", Root: p.root}, zap.NewNop(), nil)
+	p.store, err = uploader.New(tb.Context(), uploader.Config{Type: "local", Root: p.root}, zap.NewNop(), nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := p.store.Close(context.Background()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return p
@@ -246,8 +246,8 @@ func (p *place) mustHaveAll() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for _, f := range files {
-		got = append(got, entry{f.Name, f.SHA256, f.Confirmed})
+	for i := range files {
+		got = append(got, entry{files[i].Name, files[i].SHA256, files[i].Confirmed})
 	}
 	byName := func(a, b entry) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortFunc(want, byName)

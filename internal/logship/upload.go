@@ -9,7 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,15 +39,15 @@ func (s *Shipper) upload(ctx context.Context) error {
 func (s *Shipper) inParallel(ctx context.Context, items []*item, do func(context.Context, *item) error) error {
 	var group errgroup.Group
 	group.SetLimit(s.config.Parallel)
-	var failed sync.Map
+	var failed atomic.Bool
 	for _, it := range items {
 		group.Go(func() error {
-			if _, stop := failed.Load(true); stop || ctx.Err() != nil {
-				return nil
+			if failed.Load() || ctx.Err() != nil {
+				return nil //nolint:nilerr // whoever ends ctx knows
 			}
 			err := do(ctx, it)
 			if err != nil {
-				failed.Store(true, true)
+				failed.Store(true)
 			}
 			return err
 		})
@@ -73,34 +73,10 @@ func (s *Shipper) bring(ctx context.Context, it *item) error {
 
 // send uploads a file. One that the key already holds is compared.
 func (s *Shipper) send(ctx context.Context, it *item) error {
-	file, err := s.parts.Volume.Open(it.file)
-	if err != nil {
-		s.unreadable(it, err)
-		return nil
-	}
-	key := backup.LogKey(s.config.SID, s.config.Database, it.file.Name)
-	upload, err := s.parts.Store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: it.file.Size, Trouble: s.maybeTroubled})
-	if err != nil {
-		return errors.Join(fmt.Errorf("upload %s: %w", it.file.Name, err), file.Close())
-	}
-	source := &sourceReader{reader: file}
-	stored, err := upload.Consume(ctx, source)
-	errFile := errors.Join(source.err, file.Close())
-	if err == nil && errFile == nil && stored.Bytes != it.file.Size {
-		errFile = fmt.Errorf("%d of its %d bytes were read", stored.Bytes, it.file.Size)
-	}
-	if err == nil && errFile == nil {
-		s.update(func() {
-			it.record.Size, it.record.SHA256, it.record.Objects = stored.Bytes, stored.SHA256, stored.Objects
-		})
-		err = upload.Commit(ctx)
-	}
-	if err != nil || errFile != nil {
-		s.abort(ctx, upload, key)
-	}
+	errFile, err := s.transfer(ctx, it)
 	switch {
-	case errFile != nil || errors.Is(err, backup.ErrEmptyStream):
-		s.unreadable(it, errors.Join(errFile, err))
+	case errFile != nil:
+		s.unreadable(it, errFile)
 		return nil
 	case errors.Is(err, backup.ErrExists):
 		return s.compare(ctx, it)
@@ -109,6 +85,39 @@ func (s *Shipper) send(ctx context.Context, it *item) error {
 	}
 	s.arrivedInStore(it)
 	return nil
+}
+
+// transfer uploads a file, all or nothing, and notes what it holds. errFile is
+// for what is wrong with the file, err is the store's.
+func (s *Shipper) transfer(ctx context.Context, it *item) (errFile, err error) {
+	file, errFile := s.parts.Volume.Open(it.file)
+	if errFile != nil {
+		return errFile, nil
+	}
+	key := backup.LogKey(s.config.SID, s.config.Database, it.file.Name)
+	upload, err := s.parts.Store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: it.file.Size, Trouble: s.maybeTroubled})
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	source := &sourceReader{reader: file}
+	stored, err := upload.Consume(ctx, source)
+	errFile = errors.Join(source.err, file.Close())
+	switch {
+	case errFile != nil:
+	case errors.Is(err, backup.ErrEmptyStream):
+		errFile = err
+	case err == nil && stored.Bytes != it.file.Size:
+		errFile = fmt.Errorf("%d of its %d bytes were read", stored.Bytes, it.file.Size)
+	case err == nil:
+		s.update(func() {
+			it.record.Size, it.record.SHA256, it.record.Objects = stored.Bytes, stored.SHA256, stored.Objects
+		})
+		err = upload.Commit(ctx)
+	}
+	if errFile != nil || err != nil {
+		s.abort(ctx, upload, key)
+	}
+	return errFile, err
 }
 
 // abort removes what an upload left. What stays is for a later sweep.

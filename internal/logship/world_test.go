@@ -1,6 +1,7 @@
 package logship_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -119,7 +120,7 @@ func (w *world) confirm(name string) {
 func (w *world) mustBeSafe(name string) {
 	w.t.Helper()
 	content, found := w.store.get(backup.LogKey(sid, database, name))
-	if !found || string(content) != string(w.content[name]) {
+	if !found || !bytes.Equal(content, w.content[name]) {
 		w.t.Errorf("%s is removed from the volume and not in the store", name)
 	}
 	w.store.mu.Lock()
@@ -184,8 +185,8 @@ func (w *world) history() map[string]backup.LogFile {
 		w.t.Fatal(err)
 	}
 	byName := make(map[string]backup.LogFile)
-	for _, f := range files {
-		byName[f.Name] = f
+	for i := range files {
+		byName[files[i].Name] = files[i]
 	}
 	return byName
 }
@@ -206,7 +207,7 @@ func (w *world) mustHaveIn(history map[string]backup.LogFile, name string, confi
 	if f.Confirmed != confirmed {
 		w.t.Errorf("%s: confirmed is %v in the index, expected %v", name, f.Confirmed, confirmed)
 	}
-	if content, _ := w.store.get(backup.LogKey(sid, database, name)); string(content) != string(w.content[name]) {
+	if content, _ := w.store.get(backup.LogKey(sid, database, name)); !bytes.Equal(content, w.content[name]) {
 		w.t.Errorf("%s: the store has %q", name, content)
 	}
 	if there := slices.Contains(w.volume.names(), name); there != onVolume {

@@ -1,0 +1,124 @@
+package logship_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+func TestStoreOutage(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.start()
+		w.log64(2, 0, 1)
+		w.after(time.Minute)
+		away := errors.New("connection refused")
+		w.store.fail(func(string, string) error { return away })
+		const told = "log backups stay on the volume, because the store fails"
+		var names []string
+		w.volume.free = 1000
+		began := time.Now()
+		for i := 1; i <= 25; i++ {
+			names = append(names, w.log64(2, i, i+1), w.catalog())
+			status := w.after(time.Minute)
+			if len(w.volume.names()) != len(names) || status.WaitingFiles != len(names) || !strings.Contains(status.StoreTrouble, away.Error()) {
+				t.Fatalf("after %d minutes: status %+v, volume %v", i, status, w)
+			}
+			if want := 1 + (i-1)/10; w.told(told) != want && w.told(told) != 1+i/10 {
+				t.Errorf("told %d times after %d minutes", w.told(told), i)
+			}
+		}
+		status := w.shipper.Status()
+		if status.Lasts == nil || *status.Lasts < 5*60 || *status.Lasts > 15*60 {
+			t.Errorf("the volume of 1000 free bytes lasts %v s, with two files of about 45 bytes each minute", status.Lasts)
+		}
+		if status.StoreTroubleSince.Sub(began) > time.Second || status.OldestWaiting.Sub(began) > time.Second {
+			t.Errorf("since %s, oldest %s, expected %s", status.StoreTroubleSince, status.OldestWaiting, began)
+		}
+		w.mustGauge("store_failing", 1)
+		w.mustGauge("waiting_files", 50)
+		for _, line := range w.log.FilterMessage(told).All()[1:] {
+			if line.ContextMap()["volume_lasts"] == "unknown" {
+				t.Errorf("how long the volume lasts was not told: %v", line.ContextMap())
+			}
+		}
+		w.store.fail(nil)
+		status = w.after(2 * time.Minute)
+		history := w.history()
+		for _, name := range names {
+			w.mustHaveIn(history, name, true, false)
+		}
+		w.mustBeInOrder()
+		if status.StoreTrouble != "" || len(status.Gaps) != 0 || w.told("the store takes log backups again") != 1 {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("store_failing", 0)
+	})
+}
+
+// A store that is away when the shipper starts, before it has read an index.
+func TestStoreAwayAtStart(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		name := w.log64(2, 0, 1)
+		w.store.fail(func(string, string) error { return errors.New("connection refused") })
+		w.start()
+		if status := w.after(time.Second); status.StoreTrouble == "" || status.WaitingFiles != 1 {
+			t.Errorf("status %+v", status)
+		}
+		w.store.fail(nil)
+		w.after(2 * time.Minute)
+		w.mustHave(name, true, false)
+	})
+}
+
+// A volume that cannot be read is told, and read again when it can.
+func TestVolumeTrouble(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.volume.fault = errors.New("stale file handle")
+		w.start()
+		status := w.after(10 * time.Minute)
+		if !strings.Contains(status.VolumeTrouble, "stale") || time.Since(status.VolumeTroubleSince) < 9*time.Minute {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("volume_failing", 1)
+		w.volume.mu.Lock()
+		w.volume.fault = nil
+		w.volume.mu.Unlock()
+		name := w.log64(2, 0, 1)
+		status = w.after(2 * time.Minute)
+		w.mustHave(name, true, false)
+		if status.VolumeTrouble != "" {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("volume_failing", 0)
+	})
+}
+
+func TestBroken(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.log64(2, 0, 1)
+		w.start()
+		w.after(time.Minute)
+		w.hana.change(func(h *hana) { h.broken = &backup.Break{At: time.Now(), Reason: "log mode overwrite"} })
+		status := w.after(11 * time.Minute)
+		if status.Broken == nil || status.Broken.Reason != "log mode overwrite" {
+			t.Errorf("status %+v", status)
+		}
+		w.mustGauge("history_broken", 1)
+		w.after(time.Hour)
+		if got := w.told("HANA has interrupted the log: no recovery goes past that moment until the next data backup"); got != 1 {
+			t.Errorf("told %d times", got)
+		}
+		w.log64(2, 5, 6)
+		if status := w.after(time.Minute); status.Broken != nil {
+			t.Errorf("the log goes on, and is called broken since %s", status.Broken.At)
+		}
+	})
+}
