@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,9 +132,10 @@ func TestFileTrouble(t *testing.T) {
 		t.Parallel()
 		play(t, logship.Config{}, func(w *world) {
 			name, next := w.log64(2, 0, 1), w.log64(3, 0, 1)
-			faulty := true
+			var faulty atomic.Bool
+			faulty.Store(true)
 			w.volume.opened = func(of string) error {
-				if of == name && faulty {
+				if of == name && faulty.Load() {
 					return errors.New("input/output error")
 				}
 				return nil
@@ -144,7 +146,7 @@ func TestFileTrouble(t *testing.T) {
 			if status.ProblemFiles != 1 || status.StoreTrouble != "" {
 				t.Errorf("status %+v", status)
 			}
-			faulty = false
+			faulty.Store(false)
 			status = w.after(2 * time.Minute)
 			w.mustHave(name, true, false)
 			if status.ProblemFiles != 0 {

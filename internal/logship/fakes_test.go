@@ -75,14 +75,20 @@ func (v *volume) rouse() {
 	v.wake = make(chan struct{})
 }
 
-// inOrder are the names by volume and position, those of the catalog last.
-func (v *volume) inOrder() []string {
-	names := slices.Collect(maps.Keys(v.files))
-	slices.SortFunc(names, func(a, b string) int {
-		x, y := v.parsed[a], v.parsed[b]
+// fresh are the files that were not given yet, by volume and position, those of
+// the catalog last.
+func (v *volume) fresh() []spool.File {
+	var files []spool.File
+	for name, f := range v.files {
+		if v.given[name] != f {
+			files = append(files, f)
+		}
+	}
+	slices.SortFunc(files, func(a, b spool.File) int {
+		x, y := v.parsed[a.Name], v.parsed[b.Name]
 		return cmp.Or(-cmp.Compare(x.Kind(), y.Kind()), cmp.Compare(x.VolumeID, y.VolumeID), cmp.Compare(x.First, y.First), cmp.Compare(x.BackupID, y.BackupID))
 	})
-	return names
+	return files[:min(len(files), 500)]
 }
 
 func (v *volume) unlink(name string) {
@@ -109,12 +115,9 @@ func (v *volume) restart() *volume {
 func (v *volume) Next(ctx context.Context) ([]spool.File, error) {
 	for {
 		v.mu.Lock()
-		var files []spool.File
-		for _, name := range v.inOrder() {
-			if v.given[name] != v.files[name] && len(files) < 500 {
-				v.given[name] = v.files[name]
-				files = append(files, v.files[name])
-			}
+		files := v.fresh()
+		for _, f := range files {
+			v.given[f.Name] = f
 		}
 		wake, fault := v.wake, v.fault
 		v.mu.Unlock()

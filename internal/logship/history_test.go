@@ -16,7 +16,7 @@ import (
 func TestHistoryAgainstEveryPosition(t *testing.T) {
 	t.Parallel()
 	const end = 40
-	for seed := range uint64(2000) {
+	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a history to repeat, no secret
 		h := newHistory()
 		var held [end + 1]bool // held[p]: the piece from p to p+1

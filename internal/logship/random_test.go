@@ -11,7 +11,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
-var schedules = flag.Int("logship.schedules", 25, "how many random schedules are played")
+var schedules = flag.Int("logship.schedules", 10, "how many random schedules are played")
 
 // Over random schedules of log backups, faults of the store and of HANA, files
 // that change, and processes that end, no file is ever missing from both the
@@ -29,9 +29,8 @@ func TestRandomSchedules(t *testing.T) {
 				w.after(time.Duration(r.upTo(90)) * time.Second)
 			}
 			w.store.fail(nil)
-			w.store.unheard = nil
+			w.store.lose(nil)
 			w.hana.change(func(h *hana) { h.err = nil })
-			w.volume.opened = nil
 			w.catalog()
 			status := w.after(30 * time.Minute)
 			history := w.history()
@@ -90,13 +89,11 @@ func (w *world) happen(r *dice, ends map[int]int) {
 		w.stop()
 		w.start()
 	case 9:
-		w.store.mu.Lock()
-		defer w.store.mu.Unlock()
-		w.store.unheard = func(string) error {
+		w.store.lose(func(string) error {
 			if r.upTo(3) == 0 {
 				return away
 			}
 			return nil
-		}
+		})
 	}
 }

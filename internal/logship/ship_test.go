@@ -133,6 +133,26 @@ func TestIndexSequences(t *testing.T) {
 	})
 }
 
+// A file that was indexed longer ago than is looked back at the start is known
+// all the same.
+func TestFileOfAnOldIndex(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{KeepFor: 100 * time.Hour}, func(w *world) {
+		w.start()
+		old := w.log64(2, 0, 1)
+		w.after(72 * time.Hour)
+		w.log64(2, 1, 2)
+		w.after(time.Minute)
+		w.stop()
+		w.start()
+		status := w.after(time.Minute)
+		w.mustHave(old, true, true)
+		if got := len(w.indexes()); got != 2 || status.KeptFiles != 2 {
+			t.Errorf("%d indexes, expected no other after the restart; status %+v", got, status)
+		}
+	})
+}
+
 // An index that cannot be read must not stop the shipping of what comes.
 func TestDamagedIndexAtStart(t *testing.T) {
 	t.Parallel()

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// lookInterval is between two looks at what has to be done later.
+	// lookInterval is between two looks at files that are not done with, and
+	// keptInterval when all that are left only have to become old.
 	lookInterval = time.Second
+	keptInterval = 15 * time.Second
 	// roundPause and longestRoundPause are between two rounds while the store
 	// is away.
 	roundPause        = time.Second
@@ -197,8 +199,15 @@ func (s *Shipper) step(ctx context.Context, recalled *bool) error {
 func (s *Shipper) rest(ctx context.Context) {
 	var look <-chan time.Time
 	s.mu.Lock()
+	interval := keptInterval
+	for _, it := range s.items {
+		if !it.shipped() || !it.record.Confirmed {
+			interval = lookInterval
+			break
+		}
+	}
 	if len(s.items) > 0 {
-		timer := time.NewTimer(lookInterval)
+		timer := time.NewTimer(interval)
 		defer timer.Stop()
 		look = timer.C
 	}

@@ -50,6 +50,12 @@ func (s *memoryStore) fail(fault func(call, key string) error) {
 	s.fault = fault
 }
 
+func (s *memoryStore) lose(unheard func(key string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unheard = unheard
+}
+
 func (s *memoryStore) get(key string) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ type world struct {
 	shipper  *logship.Shipper
 	log      *observer.ObservedLogs
 	stop     func()
+	mu       sync.Mutex
 	// content is of every file that was ever written.
 	content map[string][]byte
 	// named are the files that the indexes of these keys name.
@@ -90,11 +92,20 @@ func (w *world) id() int64 {
 // write has HANA write a file that its catalog does not know yet.
 func (w *world) write(name string) {
 	content := []byte("content of " + name)
+	w.mu.Lock()
 	w.content[name] = content
+	w.mu.Unlock()
 	w.volume.write(name, content)
 }
 
-// log has HANA back up a piece of the log of a volume.
+// written is what HANA has written.
+func (w *world) written(name string) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.content[name]
+}
+
+// log64 has HANA back up a piece of the log of a volume.
 func (w *world) log64(volume, from, to int) string {
 	name := logName(volume, from, to, w.id())
 	w.confirm(name)
@@ -120,7 +131,7 @@ func (w *world) confirm(name string) {
 func (w *world) mustBeSafe(name string) {
 	w.t.Helper()
 	content, found := w.store.get(backup.LogKey(sid, database, name))
-	if !found || !bytes.Equal(content, w.content[name]) {
+	if !found || !bytes.Equal(content, w.written(name)) {
 		w.t.Errorf("%s is removed from the volume and not in the store", name)
 	}
 	w.store.mu.Lock()
@@ -207,7 +218,7 @@ func (w *world) mustHaveIn(history map[string]backup.LogFile, name string, confi
 	if f.Confirmed != confirmed {
 		w.t.Errorf("%s: confirmed is %v in the index, expected %v", name, f.Confirmed, confirmed)
 	}
-	if content, _ := w.store.get(backup.LogKey(sid, database, name)); !bytes.Equal(content, w.content[name]) {
+	if content, _ := w.store.get(backup.LogKey(sid, database, name)); !bytes.Equal(content, w.written(name)) {
 		w.t.Errorf("%s: the store has %q", name, content)
 	}
 	if there := slices.Contains(w.volume.names(), name); there != onVolume {
