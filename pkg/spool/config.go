@@ -8,9 +8,6 @@ import (
 )
 
 const (
-	// door names this front door in reports.
-	door = "spool"
-
 	defaultRescan = 10 * time.Second
 	// remoteRescan is for file systems on which changes may come without events.
 	remoteRescan    = time.Second

@@ -207,6 +207,16 @@ func TestLogsNotFinishedInBetween(t *testing.T) {
 		act  func(t *testing.T, w *Watcher, dir string)
 		want int
 	}{
+		"read by us, and wanted again": {func(t *testing.T, w *Watcher, dir string) {
+			t.Helper()
+			if got := w.batch(); len(got) != 1 {
+				t.Fatalf("got %v", got)
+			}
+			_, err := os.ReadFile(dir + "/" + name)
+			must(t, err)
+			must(t, w.catchUp())
+			w.files[name].yielded = false // as Again does
+		}, 1},
 		"nothing": {func(*testing.T, *Watcher, string) {}, 1},
 		"opened again since": {func(t *testing.T, _ *Watcher, dir string) {
 			t.Helper()

@@ -163,7 +163,7 @@ func (s *Source) take(plan backup.Plan) error {
 
 func (s *Source) add(id backup.StreamID) *sourceStream {
 	st := &sourceStream{
-		report:   backup.StreamReport{StreamID: id, Door: door},
+		report:   backup.StreamReport{StreamID: id, Door: backup.DoorSpool},
 		appeared: make(chan struct{}), ready: make(chan struct{}),
 	}
 	s.streams = append(s.streams, st)

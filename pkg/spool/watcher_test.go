@@ -230,6 +230,10 @@ func TestYieldedOnce(t *testing.T) {
 		t.Error("the new file was removed for the old one")
 	}
 	none(t, w)
+	must(t, os.Remove(filepath.Join(dir, oneLog)))
+	if n, bytes, oldest := w.Waiting(); n != 0 || bytes != 0 || !oldest.IsZero() {
+		t.Errorf("waiting: %d, %d, %v", n, bytes, oldest)
+	}
 }
 
 func read(t *testing.T, w *spool.Watcher, f spool.File, want []byte) {
