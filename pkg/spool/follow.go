@@ -290,8 +290,6 @@ func (f *follower) conclude(finished File) error {
 	}
 	e.Name = finished.Name
 	switch {
-	case !e.same(finished):
-		f.distrust("another file has its name")
 	case e.Size != finished.Size, f.freed() == 0 && !e.is(finished):
 		f.distrust("it was written again after it was finished")
 	default:

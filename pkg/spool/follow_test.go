@@ -135,9 +135,86 @@ func TestFollowSmallFiles(t *testing.T) {
 	t.Parallel()
 	g := begin(t, lag, lag/2)
 	end := g.stuck()
+	if n := descriptors(t, hiddenPath(g.p, 0)); n != 1 {
+		t.Errorf("it is open %d times, want HANA's alone", n)
+	}
 	g.write(lag/2, lag)
 	g.finish()
 	g.whole(end)
+}
+
+// descriptors counts the open ones of this process that lead to path.
+func descriptors(t *testing.T, path string) (n int) {
+	t.Helper()
+	for _, fd := range names(t, "/proc/self/fd") {
+		if to, err := os.Readlink("/proc/self/fd/" + fd); err == nil && to == path {
+			n++
+		}
+	}
+	return n
+}
+
+// TestFollowAClosedFile opens it between HANA's close and rename, and knows of
+// the close all the same.
+func TestFollowAClosedFile(t *testing.T) {
+	t.Parallel()
+	s, p := prepared(t, 1, follow)
+	data := pattern(mib)
+	must(t, direct(hiddenPath(p, 0), data))
+	eventually(t, "the file", func() bool { return s.Report()[0].Path != "" })
+	r, err := s.Open(t.Context(), stream(0))
+	must(t, err)
+	g := &growing{t: t, s: s, p: p, r: r, data: data}
+	g.read(mib - lag)
+	must(t, os.Rename(hiddenPath(p, 0), finalPath(p, 0)))
+	g.whole(async(func() outcome { data, err := io.ReadAll(r); return outcome{data, err} }))
+	must(t, r.Close())
+}
+
+// TestFollowedAndWrittenAgain has HANA come back to a file that it has finished.
+func TestFollowedAndWrittenAgain(t *testing.T) {
+	t.Parallel()
+	again := func(g *growing, at int64) {
+		g.t.Helper()
+		f, err := os.OpenFile(finalPath(g.p, 0), os.O_WRONLY, 0)
+		must(g.t, err)
+		_, err = f.WriteAt([]byte("HANA again"), at)
+		must(g.t, errors.Join(err, f.Close()))
+	}
+	for name, c := range map[string]struct {
+		freed bool
+		read  int // before it is written again
+		at    int64
+		want  error
+		text  string
+	}{
+		"where it was read":              {false, mib - lag, 300 * kib, backup.ErrCorrupt, "changed after they were read"},
+		"at its end, something freed":    {true, mib - lag, 2 * mib, spool.ErrChanged, "bytes of it were freed"},
+		"at its end, almost all read":    {false, 2*mib - 10, 2 * mib, spool.ErrChanged, "it had 2097152 bytes and has 2097162"},
+		"in its middle, almost all read": {false, 2*mib - 10, mib, spool.ErrChanged, "it was written again"},
+		"its head, almost all read":      {false, 2*mib - 10, 100, backup.ErrCorrupt, "the first 65536 bytes changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := begin(t, 2*mib, mib, punch)
+			g.read(mib - lag)
+			if c.freed {
+				g.r.(spool.Acknowledger).Acknowledge(mib)
+				g.write(mib, mib+100*kib)
+				g.read(mib + 100*kib - lag)
+				g.write(mib+100*kib, 2*mib)
+			} else {
+				g.write(mib, 2*mib)
+			}
+			g.finish()
+			eventually(t, "the end of HANA", func() bool { return len(g.s.Files()) == 1 })
+			if len(g.got) < c.read {
+				g.read(c.read)
+			}
+			again(g, c.at)
+			g.fails(async(func() outcome { data, err := io.ReadAll(g.r); return outcome{data, err} }), c.want, c.text)
+		})
+	}
 }
 
 // TestFollowAFinishedFile reads what nobody writes any more.
