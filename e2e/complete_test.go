@@ -43,6 +43,9 @@ func TestComplete(t *testing.T) {
 		{threeVolumes, hanasim.Plain, openS3, "s3"},
 		{threeVolumes, hanasim.DirectFallback, openS3, "s3"},
 		{threeVolumes, hanasim.Dotname, openLocal, "local"},
+		{threeVolumes, hanasim.Replace, openS3, "s3"},
+		{threeVolumes, hanasim.Direct, openS3, "s3"},
+		{threeVolumes, hanasim.Offset, openS3, "s3"},
 		{manyVolumes, hanasim.Dotname, openS3, "s3"},
 		{manyVolumes, hanasim.DirectFallback, openLocal, "local"},
 	} {

@@ -24,6 +24,8 @@ type hana struct {
 
 	t      *testing.T
 	system *sql.DB
+	// logs is where log and catalog backups are written.
+	logs string
 }
 
 // volumes makes volumes with ids from 2 on, as HANA numbers those of a tenant.
@@ -67,7 +69,7 @@ func startHANA(t *testing.T, config hanasim.Config) *hana {
 			t.Errorf("close the connection to HANA: %v", err)
 		}
 	})
-	return &hana{System: system, t: t, system: db}
+	return &hana{System: system, t: t, system: db, logs: config.LogDir}
 }
 
 // set changes a setting of the simulator.
