@@ -3,6 +3,7 @@ package e2e
 import (
 	"database/sql"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/SAP/go-hdb/driver"
@@ -160,4 +161,21 @@ func (h *hana) statement(format string, args ...any) {
 	if _, err := h.system.ExecContext(h.t.Context(), text); err != nil {
 		h.t.Fatalf("%s: %v", text, err)
 	}
+}
+
+// logSums gives what HANA has written of the log, by file name, without the
+// backups of the catalog.
+func (h *hana) logSums(database string) map[string]string {
+	h.t.Helper()
+	sums := make(map[string]string)
+	h.query(`SELECT PATH, SHA256 FROM SIM.FILES WHERE DATABASE_NAME = ? AND VOLUME_ID > 0 AND PATH LIKE '%/log_backup_%'`,
+		func(scan func(...any) error) error {
+			var path, sum string
+			if err := scan(&path, &sum); err != nil {
+				return err
+			}
+			sums[filepath.Base(path)] = sum
+			return nil
+		}, database)
+	return sums
 }
