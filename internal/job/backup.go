@@ -73,6 +73,7 @@ type backupRun struct {
 	log    *zap.Logger
 	plan   backup.Plan
 	base   *backup.Manifest // of a delta
+	broken *backup.Break    // nil when HANA knows of none
 	source *entrance
 	flow   *flow
 
@@ -156,6 +157,9 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	plan.JobID, plan.Prefix, plan.Directory = record.comment(), record.Prefix, r.config.Directory
 	r.plan = plan
 	if err := r.checkProbeSize(record); err != nil {
+		return err
+	}
+	if err := r.findBreak(ctx); err != nil {
 		return err
 	}
 	if err := r.findBase(ctx); err != nil {

@@ -36,18 +36,29 @@ func (r *backupRun) findBase(ctx context.Context) *Error {
 			"HANA would build on backup %d of %s, and the store's backup of that id is of %s: it is of another database or of an earlier life of this one",
 			entry.BackupID, entry.StartedAt.UTC().Format(timeForm), base.Catalog.StartedAt.UTC().Format(timeForm)))
 	}
-	broken, err := r.parts.Historian.Broken(ctx, r.plan.Database)
-	switch {
-	case errors.Is(err, backup.ErrNotFound):
-	case err != nil:
-		return newError(StagePlan, CodePlan, causeOf(ctx, err))
-	case broken.At.After(base.Catalog.StartedAt):
+	if b := r.broken; b != nil && b.At.After(base.Catalog.StartedAt) {
 		return newError(StagePlan, CodeBaseForeign, fmt.Errorf(
 			"the history of the database was broken at %s, after backup %d on which a delta would build: %s %s",
-			broken.At.UTC().Format(timeForm), entry.BackupID, broken.Reason, broken.Message))
+			b.At.UTC().Format(timeForm), entry.BackupID, b.Reason, b.Message))
 	}
 	r.base = base
 	r.job.update(func(record *Record) { record.BaseID = base.BackupID })
+	return nil
+}
+
+// findBreak notes the newest interruption of the log. Restores read it from the
+// manifest, when HANA cannot be asked any more.
+func (r *backupRun) findBreak(ctx context.Context) *Error {
+	if r.parts.Historian == nil {
+		return nil
+	}
+	broken, err := r.parts.Historian.Broken(ctx, r.plan.Database)
+	switch {
+	case err == nil:
+		r.broken = &broken
+	case !errors.Is(err, backup.ErrNotFound):
+		return newError(StagePlan, CodePlan, causeOf(ctx, err))
+	}
 	return nil
 }
 

@@ -104,6 +104,9 @@ func (a archive) plan(ctx context.Context, source string, point chain.Target) (c
 	for _, note := range notes {
 		c.Notes = append(c.Notes, note.Error())
 	}
+	for _, id := range c.Skipped {
+		c.Notes = append(c.Notes, fmt.Sprintf("backup %d is newer and cannot be used; HANA, which finds it in its catalog, may ask for it and fail", id))
+	}
 	return c, a.readChosen(ctx, &c)
 }
 
@@ -170,6 +173,11 @@ func (a archive) history(ctx context.Context, database string) (h chain.History,
 	}
 	if h.Logs, err = logship.ReadIndexes(ctx, a.store, a.sid, database, time.Time{}); err != nil {
 		return h, nil, err
+	}
+	for _, m := range h.Backups {
+		if b := m.Broken; b != nil && !slices.ContainsFunc(h.Breaks, func(other backup.Break) bool { return other.At.Equal(b.At) }) {
+			h.Breaks = append(h.Breaks, *b)
+		}
 	}
 	h.Missing, err = a.missing(ctx, database, &h)
 	return h, notes, err

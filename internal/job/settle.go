@@ -211,7 +211,7 @@ func (r *backupRun) manifest(e evidence) *backup.Manifest {
 	m := &backup.Manifest{
 		Version: backup.ManifestVersion, Tool: r.config.Tool, JobID: r.plan.JobID,
 		SID: r.plan.SID, Database: r.plan.Database, Kind: r.plan.Kind, BackupID: e.entry.BackupID,
-		Warnings:  r.job.snapshot().Warnings,
+		Warnings: r.job.snapshot().Warnings, Broken: r.broken,
 		Directory: r.plan.Directory, Prefix: r.plan.Prefix, HANAVersion: r.plan.HANAVersion,
 		StartedAt: r.job.snapshot().StartedAt, FinishedAt: time.Now().UTC(), Catalog: *e.entry,
 	}

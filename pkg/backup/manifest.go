@@ -45,6 +45,9 @@ type Manifest struct {
 	// DatabaseUUID is what HANA calls the database in the headers of its files.
 	// After a recovery from another database's backup it is another one.
 	DatabaseUUID string `json:"database_uuid,omitempty"`
+	// Broken is the newest interruption of the log that HANA knew of when the
+	// backup began: no recovery can pass it.
+	Broken *Break `json:"broken,omitempty"`
 	// Warnings say what this HANA did otherwise than expected.
 	Warnings    []string  `json:"warnings,omitempty"`
 	HANAVersion string    `json:"hana_version"`

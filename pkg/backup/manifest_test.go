@@ -49,6 +49,7 @@ func exampleDelta() *backup.Manifest {
 	m.Version, m.Kind, m.BaseID, m.BackupID = 2, backup.KindIncremental, 1795230245000, 1795233845000
 	m.DatabaseUUID, m.Warnings = "5b4a7e5c-0000-4000-8000-000000000001", []string{"HANA wrote stream 2_1 past its pipe"}
 	m.Streams[0].Path = "/backup/pipes/COMPLETE_HXE_databackup_incremental_1795230245000_1795233845000_2_1"
+	m.Broken = &backup.Break{At: m.StartedAt.Add(-time.Hour), Reason: "recovery"}
 	m.Streams[0].Door = backup.DoorSpool
 	m.Catalog.EntryType, m.Catalog.BackupID = "incremental data backup", m.BackupID
 	m.Catalog.Files[0].Path, m.Catalog.Files[0].RedoLogPosition = m.Streams[0].Path, 4096
