@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -98,10 +99,7 @@ func (a *app) printJob(r job.Record, note string) error {
 			add(historyTitle(i), eventText(&r.History[i]))
 		}
 	}
-	if err := a.table(rows); err != nil || r.Probe == nil {
-		return err
-	}
-	return a.printProbe(r.Probe)
+	return errors.Join(a.table(rows), a.printProbe(r.Probe))
 }
 
 // streamTitle names a stream, by its file where several have the same id.

@@ -53,8 +53,11 @@ func (f *sizeFlag) Set(text string) error {
 // Type implements pflag.Value.
 func (f *sizeFlag) Type() string { return "size" }
 
-// printProbe writes what a probe has seen.
+// printProbe writes what a probe has seen; of a job that is none, nothing.
 func (a *app) printProbe(p *job.ProbeReport) error {
+	if p == nil {
+		return nil
+	}
 	for i := range p.Attempts {
 		if err := a.printAttempt(i, &p.Attempts[i]); err != nil {
 			return err
@@ -123,7 +126,7 @@ func probeRow(s *job.ProbeStream) []string {
 		header = s.Header
 	}
 	return []string{
-		s.StreamID.String(), s.Service, opened, through, strconv.Itoa(s.DirectOpens), strconv.Itoa(s.EmptyOpens),
+		s.String(), s.Service, opened, through, strconv.Itoa(s.DirectOpens), strconv.Itoa(s.EmptyOpens),
 		map[bool]string{true: "yes", false: "no"}[s.Renamed], strconv.FormatInt(s.Bytes, 10), catalog, header,
 	}
 }
