@@ -142,6 +142,25 @@ func TestGaps(t *testing.T) {
 			w.mustHave(failed, false, true)
 		})
 	})
+	t.Run("the second try of a failed backup is waited for", func(t *testing.T) {
+		t.Parallel()
+		play(t, logship.Config{}, func(w *world) {
+			w.start()
+			w.log64(2, 0, 1)
+			w.after(time.Second)
+			failed := logName(2, 1, 2, w.id())
+			w.hana.knows(t, failed, int64(len("content of "+failed)), backup.CatalogFailed)
+			w.write(failed)
+			w.hana.knows(t, logName(2, 1, 2, w.id()), 0, backup.CatalogRunning)
+			third := w.log64(2, 2, 3)
+			w.after(30 * time.Second)
+			if _, indexed := w.history()[third]; indexed {
+				t.Error("a failed backup was taken for what is missing")
+			}
+			w.after(time.Minute)
+			w.mustHave(third, true, false)
+		})
+	})
 	t.Run("a duplicate and an overlap are none", func(t *testing.T) {
 		t.Parallel()
 		play(t, logship.Config{}, func(w *world) {

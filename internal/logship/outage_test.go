@@ -2,6 +2,7 @@ package logship_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,52 @@ func TestStoreOutage(t *testing.T) {
 		}
 		w.mustGauge("store_failing", 0)
 	})
+}
+
+// A file stays as long as any step after its upload fails, and an index never
+// overtakes an earlier file of the volume.
+func TestStepsThatFail(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, call, in string
+		indexed        bool
+	}{
+		{name: "the upload of the first file", call: "Commit", in: "_64_128."},
+		{name: "the index", call: "Commit", in: "/logindex/"},
+		{name: "the second look at the index", call: "Open", in: "/logindex/", indexed: true},
+		{name: "the second look at the first file", call: "OpenStream", in: "_64_128.", indexed: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			play(t, logship.Config{}, func(w *world) {
+				first := w.log64(2, 1, 2)
+				w.store.fail(func(call, key string) error {
+					if call == test.call && strings.Contains(key, test.in) {
+						return errors.New("503")
+					}
+					return nil
+				})
+				w.log64(2, 2, 3)
+				w.start()
+				status := w.after(time.Hour)
+				if indexed := len(w.indexes()) > 0; indexed != test.indexed || status.StoreTrouble == "" {
+					t.Errorf("%d indexes, status %+v", len(w.indexes()), status)
+				}
+				if !slices.Contains(w.volume.names(), first) {
+					t.Errorf("%s was removed", first)
+				}
+				w.store.fail(nil)
+				status = w.after(5 * time.Minute)
+				w.mustHave(first, true, false)
+				if len(w.volume.names()) != 0 || len(status.Gaps) != 0 {
+					t.Errorf("status %+v, volume %v", status, w)
+				}
+				if !test.indexed {
+					w.mustBeInOrder()
+				}
+			})
+		})
+	}
 }
 
 // A store that is away when the shipper starts, before it has read an index.

@@ -112,6 +112,9 @@ func TestIndexSequences(t *testing.T) {
 			if got := len(w.indexes()); got != 5 {
 				t.Errorf("%d indexes, expected 5", got)
 			}
+			if got := w.told("log backups stay on the volume, because the store fails"); got != 0 {
+				t.Errorf("a taken sequence was told as an outage %d times", got)
+			}
 		})
 	})
 	t.Run("they grow although the clock went back", func(t *testing.T) {
