@@ -37,6 +37,7 @@ func (s *Shipper) checkItem(ctx context.Context, it *item) error {
 		defer s.mu.Unlock()
 		delete(s.known, it.file.Name)
 		it.stored, it.indexed, it.told = false, false, false
+		it.notBefore = time.Now().Add(firstPause)
 	case errors.Is(err, backup.ErrCorrupt):
 		s.conflict(it, fmt.Errorf("what the store holds is not what was sent: the log backup stays on the volume: %w", err))
 	default:

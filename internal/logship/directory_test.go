@@ -1,15 +1,13 @@
 package logship_test
 
 import (
-	"time"
-
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // parts are those of a process that may be killed, and its watcher.
 func (p *place) parts(k *killer) (logship.Parts, *spool.Watcher) {
-	watcher := spool.NewWatcher(spool.Config{Directory: p.dir, Rescan: 20 * time.Millisecond}, p.dir, nil, nil)
+	watcher := spool.NewWatcher(spool.Config{Directory: p.dir, Rescan: p.rescan}, p.dir, nil, nil)
 	return logship.Parts{
 		Volume: watcher, Store: &mortalStore{Store: p.store, killer: k}, Historian: p.hana,
 		Remove: func(f spool.File) (removed bool, err error) {

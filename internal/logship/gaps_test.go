@@ -148,11 +148,13 @@ func TestGaps(t *testing.T) {
 			w.start()
 			w.log64(2, 0, 1)
 			w.after(time.Second)
+			w.stop() // so that both come at once
 			failed := logName(2, 1, 2, w.id())
 			w.hana.knows(t, failed, int64(len("content of "+failed)), backup.CatalogFailed)
 			w.write(failed)
 			w.hana.knows(t, logName(2, 1, 2, w.id()), 0, backup.CatalogRunning)
 			third := w.log64(2, 2, 3)
+			w.start()
 			w.after(30 * time.Second)
 			if _, indexed := w.history()[third]; indexed {
 				t.Error("a failed backup was taken for what is missing")

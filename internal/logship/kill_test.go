@@ -129,11 +129,15 @@ type place struct {
 	store   *uploader.Store
 	hana    *hana
 	content map[string]string
+	// poll is how often a run looks whether it is done.
+	poll time.Duration
+	// rescan is how often the watcher looks at files that were there before it.
+	rescan time.Duration
 }
 
 func newPlace(tb testing.TB) *place {
 	tb.Helper()
-	p := &place{t: tb, dir: tb.TempDir(), root: tb.TempDir(), hana: &hana{}, content: make(map[string]string)}
+	p := &place{t: tb, dir: tb.TempDir(), root: tb.TempDir(), hana: &hana{}, poll: time.Millisecond, rescan: 20 * time.Millisecond, content: make(map[string]string)}
 	var err error
 	p.store, err = uploader.New(tb.Context(), uploader.Config{Type: "local", Root: p.root}, zap.NewNop(), nil)
 	if err != nil {
@@ -184,12 +188,12 @@ func (p *place) run(k *killer, done func() bool) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	for deadline := time.Now().Add(20 * time.Second); !done() && ctx.Err() == nil; {
+	for deadline := time.Now().Add(time.Minute); !done() && ctx.Err() == nil; {
 		if time.Now().After(deadline) {
 			p.t.Errorf("not done: %+v", s.Status())
 			break
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(p.poll)
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -198,25 +198,34 @@ func (s *Shipper) step(ctx context.Context, recalled *bool) error {
 // rest waits for another file, or until it is time to look at the others.
 func (s *Shipper) rest(ctx context.Context) {
 	var look <-chan time.Time
-	s.mu.Lock()
-	interval := keptInterval
-	for _, it := range s.items {
-		if !it.shipped() || !it.record.Confirmed {
-			interval = lookInterval
-			break
-		}
-	}
-	if len(s.items) > 0 {
+	if interval, wait := s.nextLook(); wait {
 		timer := time.NewTimer(interval)
 		defer timer.Stop()
 		look = timer.C
 	}
-	s.mu.Unlock()
 	select {
 	case <-s.arrived:
 	case <-look:
 	case <-ctx.Done():
 	}
+}
+
+// nextLook is when to look at the files on the volume again, if there are any:
+// at once when a round had to leave some.
+func (s *Shipper) nextLook() (interval time.Duration, wait bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	interval = keptInterval
+	now := time.Now()
+	for _, it := range s.items {
+		if !it.stored && !it.notBefore.After(now) {
+			return 0, true
+		}
+		if !it.shipped() || !it.record.Confirmed {
+			interval = lookInterval
+		}
+	}
+	return interval, len(s.items) > 0
 }
 
 // round brings every file as far as it comes. The error is the store's.
