@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	hdb "github.com/SAP/go-hdb/driver"
 	"github.com/google/go-cmp/cmp"
@@ -17,6 +20,8 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/internal/doctor"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/uploader"
 )
 
 // patient is a machine whose HANA is the simulator, which has shown what
@@ -148,16 +153,65 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("no hint %s of %s", grant, check)
 		}
 	}
-	for _, dir := range []string{"backup", "state", "store"} {
-		entries, err := os.ReadDir(filepath.Join(p.dir, dir))
+	if diff := cmp.Diff([]string{"state/doors.json"}, p.files(t, "backup", "state", "store")); diff != "" {
+		t.Errorf("files that are there (-want +got):\n%s", diff)
+	}
+}
+
+// files lists what is in some directories of the machine, pipes included.
+func (p patient) files(t *testing.T, dirs ...string) (found []string) {
+	t.Helper()
+	for _, dir := range dirs {
+		err := filepath.WalkDir(filepath.Join(p.dir, dir), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				found = append(found, strings.TrimPrefix(path, p.dir+"/"))
+			}
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range entries {
-			if e.Name() != "doors.json" && e.Name() != "HXE" && e.Name() != ".pipestreamer" {
-				t.Errorf("left behind in %s: %s", dir, e.Name())
-			}
+	}
+	return found
+}
+
+// skewed is a store whose clock is ahead of ours, or that gives no times.
+type skewed struct {
+	backup.Store
+
+	ahead   time.Duration
+	noTimes bool
+}
+
+func (s skewed) Stat(ctx context.Context, key string) (backup.Object, error) {
+	o, err := s.Store.Stat(ctx, key)
+	if o.ModTime = o.ModTime.Add(s.ahead); s.noTimes {
+		o.ModTime = time.Time{}
+	}
+	return o, err
+}
+
+func TestStoreClock(t *testing.T) {
+	store, err := uploader.New(t.Context(), uploader.Config{Type: "local", Root: t.TempDir()}, zap.NewNop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := store.Close(context.Background()); err != nil {
+			t.Error(err)
 		}
+	}()
+	for _, want := range []time.Duration{0, time.Hour, -time.Hour} {
+		ahead, within, err := storeClock(t.Context(), skewed{Store: store, ahead: want}, "HXE/doctor/x")
+		if off := (ahead - want).Abs(); err != nil || off > within+time.Second || within <= 0 {
+			t.Errorf("%s ahead: %s within %s, %v", want, ahead, within, err)
+		}
+	}
+	if _, _, err := storeClock(t.Context(), skewed{Store: store, noTimes: true}, "HXE/doctor/x"); err == nil {
+		t.Error("a store without times has a clock")
+	}
+	if left, err := store.List(t.Context(), "HXE/"); err != nil || len(left) > 0 {
+		t.Errorf("left in the store: %v, %v", left, err)
 	}
 }
 
