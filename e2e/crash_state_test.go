@@ -182,6 +182,7 @@ func TestStateVolumeFullMidway(t *testing.T) {
 			client := v.client()
 			running := v.begin("backup", "--database", "HXE")
 			v.streaming(client, v.awaitJob(client), mebibyte)
+			eventually(t, "HANA stands still", func() bool { return v.hana.Stalled() > 0 })
 			c.spoil(v)
 			v.hana.set("resume", "")
 			record := running().expect(t, 0).record(t)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
+		door     string // auto when empty
 		settings [][2]string
 		state    job.State
 		code     string
@@ -49,7 +51,7 @@ func TestFaults(t *testing.T) {
 			state:    job.StateLost, code: job.CodeHeader, stream: "2_1",
 		},
 		{
-			name:     "a file that nobody planned",
+			name: "a file that nobody planned", door: "fifo",
 			settings: [][2]string{{"fail", "extra:7:100000"}},
 			state:    job.StateFailed, code: job.CodeIntrusion, words: "_databackup_7_1", left: []string{"_7_1"},
 		},
@@ -59,12 +61,12 @@ func TestFaults(t *testing.T) {
 			state:    job.StateFailed, code: job.CodeHANA, words: "447",
 		},
 		{
-			name:     "O_DIRECT without a way back",
+			name: "O_DIRECT without a way back", door: "fifo",
 			settings: [][2]string{{"profile", string(hanasim.Direct)}},
 			state:    job.StateFailed, code: job.CodeDirect, stream: "any", words: "O_DIRECT",
 		},
 		{
-			name:     "pipes are replaced by files",
+			name: "pipes are replaced by files", door: "fifo",
 			settings: [][2]string{{"profile", string(hanasim.Replace)}, {"write-size", "64KiB"}, {"delay-write", "20ms"}},
 			state:    job.StateFailed, code: job.CodeIntrusion, words: "_databackup_", left: []string{"_0_1", "_3_1", "_4_1"},
 		},
@@ -73,7 +75,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, hanasim.Config{
 				Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(threeVolumes...)}}, Profile: hanasim.Dotname,
-			}, openS3(t), map[string]any{"timeouts": map[string]any{"end": "1s", "answer": "5s"}})
+			}, openS3(t), map[string]any{"door": cmp.Or(test.door, "auto"), "timeouts": map[string]any{"end": "1s", "answer": "5s"}})
 			for _, setting := range test.settings {
 				w.hana.set(setting[0], setting[1])
 			}
