@@ -115,7 +115,7 @@ func (w *world) expectCatalog(record job.Record, manifest *backup.Manifest) {
 		w.t.Errorf("catalog files (-HANA +manifest):\n%s", diff)
 	}
 	var fromCatalog, fromStreams []backup.CatalogFile
-	for _, file := range row.Files {
+	for _, file := range row.Files { //nolint:gocritic // it is changed below
 		if file.SourceType != backup.SourceCatalog {
 			file.SourceType = ""
 			fromCatalog = append(fromCatalog, file)

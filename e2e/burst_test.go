@@ -48,7 +48,7 @@ func TestLogBurst(t *testing.T) {
 	for i := range burstKills {
 		enough := len(before) + files*i/burstKills
 		eventually(t, "the daemon goes on", func() bool { return len(p.logsInStore()) >= enough })
-		time.Sleep(time.Duration(random.Int64N(int64(200*time.Millisecond)))) // the point of the test
+		time.Sleep(time.Duration(random.Int64N(int64(200 * time.Millisecond)))) // the point of the test
 		p.daemon.signal(syscall.SIGKILL)
 		p.daemon.wait()
 		p.startDaemon()

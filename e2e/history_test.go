@@ -162,8 +162,8 @@ func TestHistory(t *testing.T) {
 		p.expectNoPipes()
 	}
 	p.stopDaemon()
-	t.Run("on another host", func(t *testing.T) { elsewhere(t, d, p.moments[2]) }) //nolint:tparallel // it needs what came before
-	t.Run("by hand", func(t *testing.T) { byHand(t, p, p.moments[4]) })            //nolint:tparallel // it needs what came before
+	elsewhere(t, d, p.moments[2])
+	byHand(t, p, p.moments[4])
 }
 
 // elsewhere restores on a host that has nothing but the bucket.

@@ -73,21 +73,7 @@ func (a *app) printJob(r job.Record, note string) error {
 	}
 	add("command", r.Command)
 	add("note", note)
-	if r.Error != nil {
-		add("cause", r.Error.Error())
-		add("code", codeText(r.Error))
-	}
-	add("that means", lostText(&r))
-	if r.Error != nil {
-		add("what to do", r.Error.Hint)
-	}
-	add("attention", attentionText(&r))
-	for _, warning := range r.Warnings {
-		add("warning", warning)
-	}
-	for _, consequence := range r.Consequences {
-		add("followed by", consequence)
-	}
+	addCause(add, &r)
 	for i := range r.Streams {
 		add(streamTitle(&r.Streams[i]), streamText(&r.Streams[i], r.Error))
 	}
@@ -102,6 +88,25 @@ func (a *app) printJob(r job.Record, note string) error {
 	return errors.Join(a.table(rows), a.printProbe(r.Probe))
 }
 
+// addCause tells why a job did not succeed, and what else there is to know.
+func addCause(add func(name, value string), r *job.Record) {
+	if r.Error != nil {
+		add("cause", r.Error.Error())
+		add("code", codeText(r.Error))
+	}
+	add("that means", lostText(r))
+	if r.Error != nil {
+		add("what to do", r.Error.Hint)
+	}
+	add("attention", attentionText(r))
+	for _, warning := range r.Warnings {
+		add("warning", warning)
+	}
+	for _, consequence := range r.Consequences {
+		add("followed by", consequence)
+	}
+}
+
 // streamTitle names a stream, by its file where several have the same id.
 func streamTitle(s *job.Progress) string {
 	if s.File != "" {
@@ -112,28 +117,28 @@ func streamTitle(s *job.Progress) string {
 
 // planText says what a restore uses.
 func planText(p *job.RestorePlan) string {
-	text := fmt.Sprintf("complete backup %d", p.Complete)
-	for _, id := range p.Deltas {
-		text += fmt.Sprintf(", delta %d", id)
+	backups := "complete backup " + strconv.FormatInt(p.Complete, 10)
+	if len(p.Deltas) > 0 {
+		backups += fmt.Sprintf(", deltas %v", p.Deltas)
 	}
-	text += fmt.Sprintf(" (%s in %s)", byteText(p.Needs.DataBytes), countText(p.Needs.DataFiles, "file"))
+	lines := []string{fmt.Sprintf("%s (%s in %s)", backups, byteText(p.Needs.DataBytes), countText(p.Needs.DataFiles, "file"))}
 	if p.Logs > 0 {
-		text += fmt.Sprintf("\n%s, from %s\nto %s", countText(p.Logs, "log backup"), p.FirstLog, p.LastLog)
+		lines = append(lines, countText(p.Logs, "log backup")+", from "+p.FirstLog, "to "+p.LastLog)
 	}
 	if p.Catalog != "" {
-		text += "\ncatalog " + p.Catalog
+		lines = append(lines, "catalog "+p.Catalog)
 	}
 	if p.Needs.StagedFiles > 0 {
-		text += fmt.Sprintf("\n%s have to lie in backupDirectory before HANA begins", byteText(p.Needs.StagedBytes))
+		lines = append(lines, byteText(p.Needs.StagedBytes)+" have to lie in backupDirectory before HANA begins")
 	}
 	if !p.Until.IsZero() {
-		text += "\nasked for " + timeText(p.Until)
+		lines = append(lines, "asked for "+timeText(p.Until))
 	}
-	text += "\nreaches " + timeText(p.Reaches)
+	lines = append(lines, "reaches "+timeText(p.Reaches))
 	for _, note := range p.Notes {
-		text += "\nnote: " + note
+		lines = append(lines, "note: "+note)
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 // backupIDText also gives the id as HANA's backup.log writes it.

@@ -107,7 +107,7 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.plug(p); err != nil {
+	if err := d.plug(p); err != nil { //nolint:contextcheck // the conductor has a life of its own, which Drain ends
 		return errors.Join(err, doors.close())
 	}
 	if err := checkDirectory(d.cfg.BackupDirectory); err != nil {

@@ -73,7 +73,7 @@ type Store struct {
 	Options         map[string]string `key:"options" doc:"Options of the rclone remote by their rclone names."`
 	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value. Those of S3 credentials (access_key_id, secret_access_key, session_token) are read again when the store refuses them; others when the daemon starts."`
 	Crypt           Crypt             `key:"crypt"`
-	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one."`
+	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one; with logs.directory 8 more for each database."`
 	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
 	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`

@@ -126,18 +126,21 @@ func TestDeltasAreRefused(t *testing.T) {
 	}{
 		{"without a complete backup", func(*testing.T, whole) {}, CodeBaseMissing},
 		{"with one of another tool", func(t *testing.T, w whole) {
+			t.Helper()
 			record := w.mustBackUp(t, backup.KindComplete)
 			if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
 				t.Fatal(err)
 			}
 		}, CodeBaseMissing},
 		{"with an object missing", func(t *testing.T, w whole) {
+			t.Helper()
 			record := w.mustBackUp(t, backup.KindComplete)
 			if err := w.parts.Store.Remove(t.Context(), backup.StreamKey("HXE", "HXE", record.Prefix, backup.StreamID{VolumeID: 3, PartID: 1})); err != nil {
 				t.Fatal(err)
 			}
 		}, CodeBaseMissing},
 		{"after a recovery", func(t *testing.T, w whole) {
+			t.Helper()
 			w.mustBackUp(t, backup.KindComplete)
 			w.expectRestored(t, RestoreRequest{Database: "HXE", Backup: Latest})
 		}, CodeBaseForeign},

@@ -107,7 +107,8 @@ func (a archive) plan(ctx context.Context, source string, point chain.Target) (c
 	for _, id := range c.Skipped {
 		c.Notes = append(c.Notes, fmt.Sprintf("backup %d is newer and cannot be used; HANA, which finds it in its catalog, may ask for it and fail", id))
 	}
-	return c, a.readChosen(ctx, &c)
+	problem := a.readChosen(ctx, &c)
+	return c, problem
 }
 
 // Recovery is to which points a database can be restored.

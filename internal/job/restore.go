@@ -408,5 +408,5 @@ func (r *restoreRun) readers() (opens int, missing bool) {
 // recover SYSTEMDB with a statement (SAP HANA administration guide: SQL clients
 // cannot recover SYSTEMDB).
 func RecoverCommand(statement string) string {
-	return fmt.Sprintf(`HDBSettings.sh recoverSys.py --command="%s" --wait`, statement)
+	return `HDBSettings.sh recoverSys.py --command="` + statement + `" --wait`
 }

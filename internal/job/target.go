@@ -36,11 +36,8 @@ func (r *RestoreRequest) parse() (source, target string, point chain.Target, err
 	return source, target, point, err
 }
 
-// untilForms are how a point in time may be written; one without a zone is UTC,
-// as HANA's own backup catalog and RECOVER have it.
-var untilForms = []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05"}
-
-// parseUntil reads a point in time, [Latest] or a backup id.
+// parseUntil reads a point in time, [Latest] or a backup id. A time without a zone
+// is UTC, as HANA's own backup catalog and RECOVER have it.
 func parseUntil(text string) (chain.Target, error) {
 	if text == Latest {
 		return chain.Target{Latest: true}, nil
@@ -49,7 +46,7 @@ func parseUntil(text string) (chain.Target, error) {
 		id, err := parseBackupID(text)
 		return chain.Target{BackupID: id}, err
 	}
-	for _, form := range untilForms {
+	for _, form := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05"} {
 		t, err := time.Parse(form, text)
 		if err != nil {
 			continue

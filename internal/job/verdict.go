@@ -242,7 +242,8 @@ func fileMismatches(e evidence) []*Error {
 		found = append(found, newError(StageSettle, CodeStream,
 			fmt.Errorf("%d streams were seen, %d were planned", len(e.streams), len(e.plan.Streams))))
 	}
-	for _, file := range e.entry.Files {
+	for i := range e.entry.Files {
+		file := &e.entry.Files[i]
 		if file.SourceType == backup.SourceCatalog {
 			continue
 		}

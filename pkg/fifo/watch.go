@@ -166,7 +166,7 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 		return "", err
 	}
 	for name, e := range map[string]entry{st.hidden: hidden, st.final: final} {
-		if s.cfg.Rescue && e.isRegular() && st.current == nil && !st.refusing {
+		if s.mayBypass(st) && e.isRegular() {
 			s.bypass(st, name)
 			return "", nil
 		}
@@ -177,16 +177,26 @@ func (s *Source) examine(st *sourceStream) (string, error) {
 	if st.refusing {
 		return "", s.rearm(st)
 	}
-	if st.current != nil || s.cfg.Rescue {
-		return "", nil // HANA may rename the spare, or is about to make a file
+	return s.removed(st, hidden, final), nil
+}
+
+// mayBypass says whether a file of HANA at a name of st is somebody else's to
+// take.
+func (s *Source) mayBypass(st *sourceStream) bool {
+	return s.cfg.Rescue && st.current == nil && !st.refusing
+}
+
+// removed says which of its pipes HANA cannot find any more.
+func (s *Source) removed(st *sourceStream, hidden, final entry) string {
+	switch {
+	case st.current != nil, s.cfg.Rescue: // HANA may rename the spare, or is about to make a file
+		return ""
+	case !final.exists:
+		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.final)
+	case !hidden.exists && !final.is(st.atHidden.id):
+		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.hidden)
 	}
-	if !final.exists {
-		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.final), nil
-	}
-	if !hidden.exists && !final.is(st.atHidden.id) {
-		return fmt.Sprintf("%s/%s was removed before HANA used it", s.dir.path, st.hidden), nil
-	}
-	return "", nil
+	return ""
 }
 
 // bypass records that HANA writes a file instead of the pipe of st.

@@ -10,7 +10,9 @@ import (
 const (
 	defaultRescan = 10 * time.Second
 	// remoteRescan is for file systems on which changes may come without events.
-	remoteRescan    = time.Second
+	remoteRescan = time.Second
+	// firstRescan is between the first two looks at a directory.
+	firstRescan     = time.Second
 	defaultBatch    = 500
 	defaultUnknown  = time.Hour
 	defaultLag      = 64 << 20

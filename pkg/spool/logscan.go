@@ -20,6 +20,9 @@ func (w *Watcher) catchUp() error {
 	now := time.Now()
 	if !now.Before(w.nextScan) {
 		w.nextScan = now.Add(w.rescan)
+		if w.fresh { // what stands there now waits for the second look
+			w.fresh, w.nextScan = false, now.Add(min(w.rescan, firstRescan))
+		}
 		if err := w.scan(true); err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ type Watcher struct {
 	rescan   time.Duration
 	nextScan time.Time
 	files    map[string]*logFile
+	fresh    bool              // before the first scan of a directory
 	trails   map[string]*trail // by final name
 	strange  map[string]bool   // names that were counted or reported
 }
@@ -164,7 +165,7 @@ func (w *Watcher) begin() (err error) {
 	if w.events, err = w.dir.subscribe(); err != nil {
 		return err
 	}
-	w.nextScan = time.Time{} // now
+	w.nextScan, w.fresh = time.Time{}, true // now
 	if w.opened {
 		return nil
 	}
