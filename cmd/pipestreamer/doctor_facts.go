@@ -43,9 +43,9 @@ func collect(ctx context.Context, cfg *config.Config, databases []string) *docto
 
 func doctorSettings(c *config.Config) doctor.Settings {
 	return doctor.Settings{
-		SID: c.HANA.SID, Host: c.HANA.Host, User: c.HANA.User, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
-		Directory: c.BackupDirectory, LogDirectory: c.Logs.Directory, Door: c.Door, SpoolOwner: c.Spool.Owner,
-		DeleteLost: c.OnLost == config.OnLostDelete, StateDirectory: c.StateDirectory, MemoryBudget: int64(c.MemoryBudget),
+		SID: c.HANA.SID, Host: c.HANA.Host, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
+		LogDirectory: c.Logs.Directory, Door: c.Door, SpoolOwner: c.Spool.Owner,
+		DeleteLost: c.OnLost == config.OnLostDelete, MemoryBudget: int64(c.MemoryBudget),
 	}
 }
 

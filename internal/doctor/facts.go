@@ -29,11 +29,10 @@ type Facts struct {
 
 // Settings are those of the configuration that matter here.
 type Settings struct {
-	SID, Host, User string
+	SID, Host string
 	// TLS says that the connection to HANA has it, Insecure that no certificate is
 	// checked.
 	TLS, Insecure bool
-	Directory     string
 	// LogDirectory is where log backups are shipped from, empty for none.
 	LogDirectory string
 	// Door is auto, fifo or spool.
@@ -41,9 +40,8 @@ type Settings struct {
 	// SpoolOwner is HANA's user id, or -1.
 	SpoolOwner int
 	// DeleteLost removes a lost backup from HANA's catalog.
-	DeleteLost     bool
-	StateDirectory string
-	MemoryBudget   int64
+	DeleteLost   bool
+	MemoryBudget int64
 }
 
 // Store is what the store says.

@@ -38,8 +38,8 @@ func sound() *Facts {
 	}
 	return &Facts{
 		Settings: Settings{
-			SID: "HXE", Host: "localhost", User: "PS", Directory: "/backup/data", LogDirectory: "/backup/log", Door: "auto", SpoolOwner: -1,
-			StateDirectory: "/state", MemoryBudget: 512 << 20,
+			SID: "HXE", Host: "localhost", LogDirectory: "/backup/log", Door: "auto", SpoolOwner: -1,
+			MemoryBudget: 512 << 20,
 		},
 		Databases: []string{"SYSTEMDB", "HXE"}, HANA: []hdbtrigger.Inspection{inspection("SYSTEMDB"), inspection("HXE")},
 		Directory: host.Directory{
