@@ -12,7 +12,10 @@ const (
 	// remoteRescan is for file systems on which changes may come without events.
 	remoteRescan = time.Second
 	// firstRescan is between the first two looks at a directory.
-	firstRescan     = time.Second
+	firstRescan = quietTime
+	// quietTime is how long a file has to stay as it is that no event tells to be
+	// finished. Nobody knows for how long HANA may pause while it writes.
+	quietTime       = 5 * time.Second
 	defaultBatch    = 500
 	defaultUnknown  = time.Hour
 	defaultLag      = 64 << 20
@@ -51,7 +54,9 @@ type Config struct {
 	// Kubernetes with an fsGroup do, HANA's user has to be named.
 	Owners []uint32
 	// Rescan is how often the directory is looked at without an event, by
-	// default every 10 s, or every 1 s on a network file system.
+	// default every 10 s, or every 1 s on a network file system. When no event
+	// tells that a file is finished, it counts as such after two looks at which it
+	// was the same, which by default are at least 5 s apart.
 	Rescan time.Duration
 	// BatchFiles is the most that Watcher.Next returns, by default 500.
 	BatchFiles int
@@ -122,6 +127,14 @@ func (c Config) rescan(d *directory) (time.Duration, error) {
 	default:
 		return defaultRescan, nil
 	}
+}
+
+// quiet is how long a file has to stay as it is, at two looks or more.
+func (c Config) quiet() time.Duration {
+	if c.Rescan > 0 {
+		return 0
+	}
+	return quietTime
 }
 
 // showsHoles reports whether SEEK_HOLE (lseek(2)) tells what is written on a file

@@ -17,15 +17,15 @@ var errLost = errors.New("the directory was removed, moved or unmounted")
 // catchUp takes in everything that has happened up to now, and scans if it is
 // time to. A file counts as finished only if no event came after the look at it.
 func (w *Watcher) catchUp() error {
-	now := time.Now()
-	if !now.Before(w.nextScan) {
-		w.nextScan = now.Add(w.rescan)
-		if w.fresh { // what stands there now waits for the second look
-			w.fresh, w.nextScan = false, now.Add(min(w.rescan, firstRescan))
-		}
+	if !time.Now().Before(w.nextScan) {
 		if err := w.scan(true); err != nil {
 			return err
 		}
+		pause := w.rescan
+		if w.fresh { // what stands there now waits for the second look
+			w.fresh, pause = false, min(w.rescan, firstRescan)
+		}
+		w.nextScan = time.Now().Add(pause)
 	}
 	for {
 		events, err := w.events.read()
@@ -142,7 +142,7 @@ func (w *Watcher) examine(name string, timed bool) error {
 		w.trails[name] = t
 	}
 	if timed {
-		t.scanned(e.File)
+		t.scanned(e.File, w.cfg.quiet())
 	}
 	if !f.yielded { // our own reading of a yielded file is an event too
 		f.finished = t.finished(e.File)

@@ -265,7 +265,7 @@ func (s *Source) appear(st *sourceStream, p pair) {
 func (s *Source) progress(st *sourceStream, p pair, timed bool) {
 	t := s.trail(st.name)
 	if timed && p.final.exists {
-		t.scanned(p.final.File)
+		t.scanned(p.final.File, s.cfg.quiet())
 	}
 	st.ripe = false
 	switch {

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,9 +13,11 @@ type trail struct {
 	// closed says that a writer closed it and nobody has opened it since. Events
 	// tell that; they do not tell a reader's opening from a writer's.
 	closed bool
-	// last is the file at its final name at the last scan; quiet says that it was
-	// the same at the scan before. They need no events.
+	// last is the file at its final name at the last scan, since when it was first
+	// seen so; quiet says that it was so at the scan before, and for long enough.
+	// They need no events.
 	last  File
+	since time.Time
 	quiet bool
 }
 
@@ -32,10 +35,15 @@ func (t *trail) note(mask uint32) {
 	}
 }
 
-// scanned takes in what a scan found at the final name.
-func (t *trail) scanned(f File) {
-	t.quiet = f.is(t.last)
-	t.last = f
+// scanned takes in what a scan found at the final name. The file has to stay so
+// for a time before it is quiet.
+func (t *trail) scanned(f File, quiet time.Duration) {
+	now := time.Now()
+	same := f.is(t.last)
+	if !same {
+		t.last, t.since = f, now
+	}
+	t.quiet = same && now.Sub(t.since) >= quiet
 }
 
 // finished reports whether the file, now at its final name, is as HANA leaves
