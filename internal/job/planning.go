@@ -166,15 +166,17 @@ func (a archive) readChosen(ctx context.Context, c *chain.Chain) *Error {
 	return nil
 }
 
-// history reads what the store knows of a database. A manifest that cannot be
-// read is left out and told: others may do.
+// history reads what the store knows of a database. A manifest or log index that
+// cannot be read is left out and told: others may do.
 func (a archive) history(ctx context.Context, database string) (h chain.History, notes []error, err error) {
 	if h.Backups, notes, err = a.manifests(ctx, database); err != nil {
 		return h, nil, err
 	}
-	if h.Logs, err = logship.ReadIndexes(ctx, a.store, a.sid, database, time.Time{}); err != nil {
+	var damaged []error
+	if h.Logs, damaged, err = logship.ReadIndexes(ctx, a.store, a.sid, database, time.Time{}); err != nil {
 		return h, nil, err
 	}
+	notes = append(notes, damaged...)
 	for _, m := range h.Backups {
 		if b := m.Broken; b != nil && !slices.ContainsFunc(h.Breaks, func(other backup.Break) bool { return other.At.Equal(b.At) }) {
 			h.Breaks = append(h.Breaks, *b)

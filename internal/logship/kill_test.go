@@ -214,7 +214,7 @@ func (p *place) empty() bool {
 // store and in an index.
 func (p *place) mustBeSomewhere(at string) {
 	p.t.Helper()
-	files, err := logship.ReadIndexes(context.Background(), p.store, sid, database, time.Time{})
+	files, _, err := logship.ReadIndexes(context.Background(), p.store, sid, database, time.Time{})
 	if err != nil {
 		p.t.Error(err)
 	}
@@ -246,7 +246,7 @@ func (p *place) mustHaveAll() {
 		want = append(want, entry{name, hexSum([]byte(content)), true})
 		keys = append(keys, backup.LogKey(sid, database, name))
 	}
-	files, err := logship.ReadIndexes(p.t.Context(), p.store, sid, database, time.Time{})
+	files, _, err := logship.ReadIndexes(p.t.Context(), p.store, sid, database, time.Time{})
 	if err != nil {
 		p.t.Fatal(err)
 	}

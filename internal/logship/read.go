@@ -32,13 +32,15 @@ const (
 // name which were written at since or later, and up to an hour before, because
 // clocks differ; a zero since means all. The newest entry of each name counts.
 // They are sorted by volume, log position and backup id, those of the catalog
-// last. An index that is damaged, missing or of another database is an error
-// that names its key: what it said is not known, and a restore would stop early
-// without a word.
-func ReadIndexes(ctx context.Context, store backup.Store, sid, database string, since time.Time) ([]backup.LogFile, error) {
+// last. For an index that is damaged, missing or of another database, damaged has
+// an error that names its key: what only it said is not known, and is missing in
+// the log. The last error is the store's.
+func ReadIndexes(
+	ctx context.Context, store backup.Store, sid, database string, since time.Time,
+) (files []backup.LogFile, damaged []error, err error) {
 	sequences, err := listIndexes(ctx, store, sid, database)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !since.IsZero() {
 		from := since.Add(-skew).UnixMilli()
@@ -46,14 +48,11 @@ func ReadIndexes(ctx context.Context, store backup.Store, sid, database string, 
 	}
 	indexes, damaged, err := readIndexes(ctx, store, sid, database, sequences)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(damaged) > 0 {
-		return nil, damaged[0]
-	}
-	files := slices.Collect(maps.Values(newestEntries(indexes)))
+	files = slices.Collect(maps.Values(newestEntries(indexes)))
 	sortFiles(files)
-	return files, nil
+	return files, damaged, nil
 }
 
 // listIndexes returns the sequences of the indexes, sorted. What has another

@@ -71,7 +71,7 @@ func TestReadIndexes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := logship.ReadIndexes(t.Context(), s, sid, database, test.since)
+			got, _, err := logship.ReadIndexes(t.Context(), s, sid, database, test.since)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,8 @@ func TestReadIndexes(t *testing.T) {
 	}
 }
 
-func TestReadIndexesRefuses(t *testing.T) {
+// What one damaged index said is missing, and told; the others count.
+func TestReadIndexesDamaged(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(s *memoryStore, key string) string{
 		"a damaged one": func(s *memoryStore, key string) string {
@@ -115,9 +116,20 @@ func TestReadIndexesRefuses(t *testing.T) {
 			putIndex(t, s, 1, file("log_backup_2_0_0_64.1000"))
 			key := putIndex(t, s, 2, file("log_backup_2_0_64_128.1001"))
 			want := spoil(s, key)
-			files, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{})
-			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), key) || files != nil {
-				t.Errorf("got %d files and %v, expected %q with the key %s", len(files), err, want, key)
+			putIndex(t, s, 3, file("log_backup_2_0_128_192.1002"))
+			files, damaged, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for i := range files {
+				names = append(names, files[i].Name)
+			}
+			if diff := cmp.Diff([]string{"log_backup_2_0_0_64.1000", "log_backup_2_0_128_192.1002"}, names); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			if len(damaged) != 1 || !strings.Contains(damaged[0].Error(), want) || !strings.Contains(damaged[0].Error(), key) {
+				t.Errorf("damaged: %v, expected %q with the key %s", damaged, want, key)
 			}
 		})
 	}
@@ -137,7 +149,7 @@ func TestReadIndexesAsksAgain(t *testing.T) {
 		}
 		return nil
 	})
-	if files, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{}); err != nil || len(files) != 1 {
+	if files, _, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{}); err != nil || len(files) != 1 {
 		t.Errorf("got %d files and %v", len(files), err)
 	}
 	s.fail(func(call, _ string) error {
@@ -146,7 +158,7 @@ func TestReadIndexesAsksAgain(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{}); !errors.Is(err, fault) {
+	if _, _, err := logship.ReadIndexes(t.Context(), s, sid, database, time.Time{}); !errors.Is(err, fault) {
 		t.Errorf("got %v, expected %v", err, fault)
 	}
 }

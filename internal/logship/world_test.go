@@ -191,7 +191,7 @@ func (w *world) mustBeInOrder() {
 // history is what a restore would read.
 func (w *world) history() map[string]backup.LogFile {
 	w.t.Helper()
-	files, err := logship.ReadIndexes(w.t.Context(), w.store, sid, database, time.Time{})
+	files, _, err := logship.ReadIndexes(w.t.Context(), w.store, sid, database, time.Time{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
