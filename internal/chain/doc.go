@@ -15,6 +15,9 @@
 //     without any later log proves nothing, though it may have been idle.
 //   - Without the position at which the replay begins, every log backup since the
 //     start of the data backup is needed.
+//   - A log backup that HANA's catalog never confirmed counts as lost: it may be cut
+//     off, or of a backup that failed. So does one that began more than a day before
+//     the complete backup: a tenant of the same name may have had another life.
 //   - HANA can use what the backup of the catalog knows: what has a smaller backup
 //     id than it. A complete backup alone needs none.
 //   - An interruption of the log ends what began before it, and the log on one side

@@ -11,8 +11,6 @@ import (
 
 func TestNotes(t *testing.T) {
 	t.Parallel()
-	unconfirmed := log(2, 100, 200, 15)
-	unconfirmed.Confirmed = false
 	for name, test := range map[string]struct {
 		history chain.History
 		target  chain.Target
@@ -24,10 +22,10 @@ func TestNotes(t *testing.T) {
 			until(15),
 			[]string{"volume 2: HANA did not say from which log position complete backup 1767312000000 has to be replayed: all log backups since its start are used"},
 		},
-		"a log backup that was never confirmed": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{unconfirmed, catalog(16)}},
+		"a catalog that was never confirmed": {
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 100})}, Logs: []backup.LogFile{log(2, 100, 200, 15), unconfirmed(catalog(22))}},
 			until(15),
-			[]string{"1 of 1 log backups were never confirmed by HANA's catalog"},
+			[]string{"the newest backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA"},
 		},
 		"log that the catalog does not know": {
 			without(week(), catalog(91)), latest(),

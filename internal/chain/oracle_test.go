@@ -37,7 +37,7 @@ func newOracle(h chain.History) oracle {
 		o.files = append(o.files, f)
 	}
 	for i := range o.files {
-		o.files[i].usable = o.files[i].there && o.known(o.files[i].BackupID)
+		o.files[i].usable = o.files[i].there && o.files[i].Confirmed && o.known(o.files[i].BackupID)
 	}
 	return o
 }
@@ -116,6 +116,9 @@ func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may fu
 		if f.VolumeID != volume || f.catalog || !o.together(first.Catalog.StartedAt, time.UnixMilli(f.BackupID)) {
 			continue
 		}
+		if f.BackupID+(24*time.Hour).Milliseconds() < first.BackupID {
+			continue // of an earlier life
+		}
 		if f.BackupID >= m.BackupID {
 			newer = append(newer, f)
 		}
@@ -135,11 +138,21 @@ func (o oracle) claims(m, first *backup.Manifest, volume int, from int64, may fu
 	}
 	var claims []time.Time
 	for _, f := range newer {
-		if end := f.Last; end >= from && holds(usable, from, end) {
+		if end := f.Last; end >= from && provedBy(newer, end) && holds(usable, from, end) {
 			claims = append(claims, claim(newer, from, end))
 		}
 	}
 	return claims
+}
+
+// provedBy says whether a file that HANA confirmed ends there.
+func provedBy(files []*oracleFile, end int64) bool {
+	for _, f := range files {
+		if f.Last == end && f.Confirmed {
+			return true
+		}
+	}
+	return false
 }
 
 // holds says whether files have every position from first up to last.

@@ -32,7 +32,7 @@ func (l *ledger) newPath(d *dataChain) *path {
 	if d.fault != "" {
 		return p
 	}
-	p.scope = scope{era: l.eraOf(startOf(d.complete)), since: d.last.BackupID, catalog: l.catalogID}
+	p.scope = scope{era: l.eraOf(startOf(d.complete)), since: d.last.BackupID, oldest: d.complete.BackupID - slack, catalog: l.catalogID}
 	positions := redoPositions(d.last)
 	for _, id := range slices.Sorted(maps.Keys(positions)) {
 		v := l.volumes[id]
@@ -189,7 +189,6 @@ func (p *path) with(logs, further []backup.LogFile) Chain {
 				"all log backups since its start are used", r.volume.id, title(p.data.last)))
 		}
 	}
-	c.Notes = append(c.Notes, noteUnconfirmed(slices.Concat(c.Logs, c.Further))...)
 	return c
 }
 

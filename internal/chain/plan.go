@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // Plan finds what a restore of target needs. It begins with the newest data backup
@@ -148,17 +146,7 @@ func (c *Chain) noteCatalog(id int64) {
 		c.Notes = append(c.Notes, fmt.Sprintf("the newest backup of the catalog began at %s, before %s ended: it may not know it",
 			stamp(begun), title(last)))
 	}
-}
-
-func noteUnconfirmed(files []backup.LogFile) []string {
-	n := 0
-	for i := range files {
-		if !files[i].Confirmed {
-			n++
-		}
+	if c.Catalog != nil && !c.Catalog.Confirmed {
+		c.Notes = append(c.Notes, fmt.Sprintf("the newest backup of the catalog, %s, was never confirmed by HANA", c.Catalog.Name))
 	}
-	if n == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("%d of %d log backups were never confirmed by HANA's catalog", n, len(files))}
 }

@@ -12,12 +12,15 @@ type mark struct {
 	covered time.Time
 	// commit is the newest that is known to be before the position.
 	commit time.Time
+	// proves says that one of them is confirmed by HANA's catalog.
+	proves bool
 	// until is up to when everything is proven to be before the position.
 	until time.Time
 }
 
 // proven returns the marks from a position on that the log backups of a scope make,
-// sorted, until the next call. Files count that are known and not there.
+// sorted, until the next call. Files count that are known and not there; those that
+// HANA never confirmed prove nothing, but raise doubts.
 //
 // A log backup says that it has what was committed before it began. That is not
 // so when HANA could not write for a while: closed segments wait in a queue (SAP,
@@ -33,7 +36,9 @@ func (v *volumeLog) proven(s *scope, from int64) []mark {
 		if i+1 < len(v.marks) && v.marks[i+1].commit.After(m.commit) {
 			commit = v.marks[i+1].commit
 		}
-		m.until = m.covered
+		if m.proves {
+			m.until = m.covered
+		}
 		if before(written, m.until) || before(commit, m.until) {
 			m.until = earlier(m.commit, m.until)
 		}
@@ -59,9 +64,10 @@ func (v *volumeLog) mark(s *scope, from int64) {
 		if n := len(v.marks); n > 0 && v.marks[n-1].position == f.name.Last {
 			v.marks[n-1].covered = earlier(v.marks[n-1].covered, f.covered)
 			v.marks[n-1].commit = commit
+			v.marks[n-1].proves = v.marks[n-1].proves || f.Confirmed
 			continue
 		}
-		v.marks = append(v.marks, mark{position: f.name.Last, covered: f.covered, commit: commit})
+		v.marks = append(v.marks, mark{position: f.name.Last, covered: f.covered, commit: commit, proves: f.Confirmed})
 	}
 }
 

@@ -3,6 +3,7 @@ package chain_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/chain"
@@ -21,6 +22,12 @@ func randomHistory(r *rand.Rand) chain.History {
 	for v := 2; v < 2+volumes+r.IntN(2); v++ {
 		h.Logs = append(h.Logs, randomLog(r, v)...)
 	}
+	named := make(map[string]bool) // indexes say one thing of a name
+	h.Logs = slices.DeleteFunc(h.Logs, func(f backup.LogFile) bool {
+		again := named[f.Name]
+		named[f.Name] = true
+		return again
+	})
 	for range r.IntN(5) {
 		h.Logs = append(h.Logs, logFile(backup.LogName{BackupID: 1 + r.Int64N(span+10)}))
 	}
@@ -106,6 +113,7 @@ func randomLog(r *rand.Rand, volume int) []backup.LogFile {
 		if r.IntN(3) == 0 {
 			f.LastCommit = time.UnixMilli(max(1, end-r.Int64N(4)))
 		}
+		f.Confirmed = r.IntN(20) > 0
 		if r.IntN(16) > 0 {
 			files = append(files, f)
 		}

@@ -59,6 +59,12 @@ func log(volume int, first, last int64, start int) backup.LogFile {
 	return f
 }
 
+// unconfirmed is f as HANA's catalog never confirmed it.
+func unconfirmed(f backup.LogFile) backup.LogFile {
+	f.Confirmed = false
+	return f
+}
+
 func catalog(start int) backup.LogFile { return logFile(backup.LogName{BackupID: id(start)}) }
 
 func logFile(name backup.LogName) backup.LogFile {

@@ -153,6 +153,9 @@ func (r *replay) stop(m *backup.Manifest) string {
 	case missing != nil && missing.absent != "":
 		return fmt.Sprintf("volume %d: %s (log positions %d to %d) is not in the store, its object %s is missing; the log before it reaches %s",
 			r.volume.id, missing.Name, missing.name.First, missing.name.Last, missing.absent, r.until(m))
+	case missing != nil && !missing.Confirmed:
+		return fmt.Sprintf("volume %d: %s (log positions %d to %d) was never confirmed by HANA's catalog and may be cut off; the log before it reaches %s",
+			r.volume.id, missing.Name, missing.name.First, missing.name.Last, r.until(m))
 	case missing != nil:
 		return fmt.Sprintf("volume %d: the newest backup of the catalog, of id %d, is too old to know %s; the log before it reaches %s",
 			r.volume.id, r.scope.catalog, missing.Name, r.until(m))
@@ -175,7 +178,7 @@ func (r *replay) around() (last, missing, next *logFile) {
 		case !r.scope.of(f) || r.assumed && !r.scope.newer(f):
 		case f.name.Last == r.end && r.mayUse(f):
 			last = f
-		case f.name.First <= r.end && f.name.Last > r.end && (missing == nil || missing.absent == ""):
+		case f.name.First <= r.end && f.name.Last > r.end && (missing == nil || !missing.lost()):
 			missing = f
 		case f.name.First > r.end:
 			return last, missing, f
@@ -187,7 +190,7 @@ func (r *replay) around() (last, missing, next *logFile) {
 // cut says that there is log behind the end which something lost keeps away.
 func (r *replay) cut() bool {
 	_, missing, next := r.around()
-	return missing != nil && missing.absent != "" || missing == nil && next != nil
+	return missing != nil && missing.lost() || missing == nil && next != nil
 }
 
 // until is how far the log before the end reaches.

@@ -69,6 +69,13 @@ func TestUnreachable(t *testing.T) {
 				"its object HXE/HXE/log/log_backup_2_0_200_300.1767313800000 is missing; the log before it reaches 2026-01-02T00:15:00Z; " +
 				"the nearest point that can be restored is 2026-01-02T00:15:00Z",
 		},
+		"a log backup that HANA never confirmed": {
+			one(log(2, 100, 200, 15), unconfirmed(log(2, 200, 300, 30)), log(2, 300, 400, 45)), until(30),
+			"the point 2026-01-02T00:30:00Z cannot be restored: " +
+				"volume 2: log_backup_2_0_200_300.1767313800000 (log positions 200 to 300) was never confirmed by HANA's catalog and may be cut off; " +
+				"the log before it reaches 2026-01-02T00:15:00Z; " +
+				"the nearest point that can be restored is 2026-01-02T00:15:00Z",
+		},
 		"no log of one volume": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100, 3: 7})},

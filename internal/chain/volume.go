@@ -22,6 +22,9 @@ type logFile struct {
 	absent string
 }
 
+// lost says that f is known, and that its content cannot be counted on.
+func (f *logFile) lost() bool { return f.absent != "" || !f.Confirmed }
+
 // volumeLog is all known log of one volume.
 type volumeLog struct {
 	id      int
@@ -61,19 +64,29 @@ type scope struct {
 	era int
 	// since is the backup id of the data backup.
 	since int64
+	// oldest is the backup id before which no log belongs to the data backup.
+	oldest int64
 	// catalog is the backup id of the catalog that HANA will go by.
 	catalog int64
 }
 
-// of says whether f is of the same history as the data backup.
-func (s *scope) of(f *logFile) bool { return f.era == s.era }
+// slack in milliseconds is by how much a log backup may have begun before the
+// complete backup whose replay needs it. A day is far more than a segment of the
+// log stays open (log_backup_timeout_s is 15 minutes unless set otherwise).
+const slack = 24 * 60 * 60 * 1000
+
+// of says whether f is of the same history as the data backup. One from long
+// before it is not: when a tenant was dropped and made anew under its name, the
+// log of its old life has positions like that of the new one.
+func (s *scope) of(f *logFile) bool { return f.era == s.era && f.name.BackupID >= s.oldest }
 
 // newer says whether f was begun after the data backup, in the same history.
 func (s *scope) newer(f *logFile) bool { return f.name.BackupID >= s.since && s.of(f) }
 
-// usable says whether HANA can be handed f.
+// usable says whether HANA can be handed f. What its catalog never confirmed may
+// be cut off, or of a backup that failed.
 func (s *scope) usable(f *logFile) bool {
-	return f.absent == "" && f.name.BackupID <= s.catalog && s.of(f)
+	return !f.lost() && f.name.BackupID <= s.catalog && s.of(f)
 }
 
 // replay is how far the log of one volume leads.

@@ -63,6 +63,8 @@ type Gap struct {
 	To   time.Time `json:"to"`
 	// Missing are the files in it of which only the objects are missing.
 	Missing []string `json:"missing,omitempty"`
+	// Unconfirmed are those that HANA's catalog never confirmed.
+	Unconfirmed []string `json:"unconfirmed,omitempty"`
 }
 
 // Gaps are the gaps in the log, sorted by volume and position. Where an
@@ -102,7 +104,7 @@ func gapsBetween(files []logFile, oldest int64) []Gap {
 	var missing []logFile
 	for i := range files {
 		f := &files[i]
-		if f.absent != "" {
+		if f.lost() {
 			missing = append(missing, *f)
 			continue
 		}
@@ -122,8 +124,13 @@ func gapBetween(after, before *logFile, missing []logFile) Gap {
 		AfterFile: after.Name, BeforeFile: before.Name, From: after.covered, To: before.covered,
 	}
 	for i := range missing {
-		if missing[i].name.Last > g.After && missing[i].name.First < g.Before {
-			g.Missing = append(g.Missing, missing[i].Name)
+		f := &missing[i]
+		switch {
+		case f.name.Last <= g.After || f.name.First >= g.Before:
+		case f.absent != "":
+			g.Missing = append(g.Missing, f.Name)
+		default:
+			g.Unconfirmed = append(g.Unconfirmed, f.Name)
 		}
 	}
 	return g

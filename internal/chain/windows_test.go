@@ -63,6 +63,13 @@ func TestGaps(t *testing.T) {
 		"none":                     {week(), nil},
 		"a file that nobody knows": {chain.History{Backups: []*backup.Manifest{from}, Logs: []backup.LogFile{behind, before}}, []chain.Gap{gap}},
 		"a missing object":         {without(week(), lost), []chain.Gap{missing}},
+		"a file that HANA never confirmed": {
+			chain.History{Logs: []backup.LogFile{behind, unconfirmed(lost), before}},
+			[]chain.Gap{{
+				VolumeID: gap.VolumeID, After: gap.After, Before: gap.Before, AfterFile: gap.AfterFile, BeforeFile: gap.BeforeFile,
+				From: gap.From, To: gap.To, Unconfirmed: []string{lost.Name},
+			}},
+		},
 		"several missing objects": {
 			without(chain.History{Logs: []backup.LogFile{behind, lost, wide, before}}, lost, wide), []chain.Gap{all},
 		},
