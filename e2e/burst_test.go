@@ -49,6 +49,7 @@ func TestLogBurst(t *testing.T) {
 		enough := len(before) + files*i/burstKills
 		eventually(t, "the daemon goes on", func() bool { return len(p.logsInStore()) >= enough })
 		time.Sleep(time.Duration(random.Int64N(int64(200 * time.Millisecond)))) // the point of the test
+		t.Logf("kill %d after %s with %d files in the store", i, time.Since(start).Round(time.Millisecond), len(p.logsInStore())-len(before))
 		p.daemon.signal(syscall.SIGKILL)
 		p.daemon.wait()
 		p.startDaemon()

@@ -283,6 +283,11 @@ func waysOfWriting() []faultRow {
 		{
 			fault: "O_DIRECT only", where: inHANA,
 			arrange: setting("profile", string(hanasim.Direct)), lift: setting("profile", string(hanasim.Dotname)),
+			outcomes: everyPhase(absorbed(), atPlan),
+		},
+		{
+			fault: "O_DIRECT only (`door: fifo`)", where: inHANA, config: pipesOnly(),
+			arrange: setting("profile", string(hanasim.Direct)), lift: setting("profile", string(hanasim.Dotname)),
 			outcomes: everyPhase(failed(job.CodeDirect, "O_DIRECT"), atPlan),
 		},
 	}
@@ -319,17 +324,32 @@ func openings() []faultRow {
 func strayFiles() []faultRow {
 	return []faultRow{
 		{
-			fault: "a volume that no view shows", where: inHANA,
-			arrange:  fault("extra:7:100000"),
-			outcomes: everyPhase(outcome{state: job.StateFailed, code: job.CodeIntrusion, words: "_databackup_7_1", files: []string{"_7_1"}}, atPlan),
+			fault: "a volume that no view shows", where: inHANA, arrange: fault("extra:7:100000"),
+			outcomes: everyPhase(absorbed(), atPlan),
 		},
 		{
 			fault: "HANA is configured to write files of several parts", where: inHANA,
 			arrange: setting("chunk-size", "8MiB"), lift: setting("chunk-size", "0"),
-			outcomes: everyPhase(failed(job.CodePlan, "data_backup_max_chunk_size"), atPlan),
+			outcomes: everyPhase(absorbed(), atPlan),
 		},
 		{
 			fault: "files replace the pipes", where: inHANA,
+			arrange:  setting("profile", string(hanasim.Replace), "write-size", "64KiB", "delay-write", "20ms"),
+			lift:     setting("profile", string(hanasim.Dotname), "delay-write", "0s"),
+			outcomes: everyPhase(absorbed(), atPlan),
+		},
+		{
+			fault: "a volume that no view shows (`door: fifo`)", where: inHANA, config: pipesOnly(),
+			arrange:  fault("extra:7:100000"),
+			outcomes: everyPhase(outcome{state: job.StateFailed, code: job.CodeIntrusion, words: "_databackup_7_1", files: []string{"_7_1"}}, atPlan),
+		},
+		{
+			fault: "HANA is configured to write files of several parts (`door: fifo`)", where: inHANA, config: pipesOnly(),
+			arrange: setting("chunk-size", "8MiB"), lift: setting("chunk-size", "0"),
+			outcomes: everyPhase(failed(job.CodePlan, "data_backup_max_chunk_size"), atPlan),
+		},
+		{
+			fault: "files replace the pipes (`door: fifo`)", where: inHANA, config: pipesOnly(),
 			arrange:  setting("profile", string(hanasim.Replace), "write-size", "64KiB", "delay-write", "20ms"),
 			lift:     setting("profile", string(hanasim.Dotname)),
 			outcomes: everyPhase(outcome{state: job.StateFailed, code: job.CodeIntrusion, words: "_databackup_", files: []string{"_0_1", "_2_1", "_3_1"}}, atPlan),
