@@ -92,6 +92,7 @@ func (d *daemon) plug(p *parts) (err error) {
 			return fifo.NewSource(shape, d.log, pipeMetrics)
 		},
 		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+		Volume:   spool.NewVolume(files),
 		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {

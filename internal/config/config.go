@@ -44,7 +44,7 @@ type Spool struct {
 	KeepFor time.Duration `key:"keepFor" default:"0s" doc:"How long the files of a data backup stay on the volume after the store has them, proven. What the store does not have is never removed."`
 	Owner   int           `key:"owner" default:"-1" doc:"Numeric user id of HANA's <sid>adm. Only its files are taken. With -1 those of the daemon's own user and of the directory's owner are; on a volume that belongs to root, as with an fsGroup in Kubernetes, it has to be set unless the daemon runs as the same user as HANA."`
 	Follow  bool          `key:"follow" default:"false" doc:"Upload a file while HANA still writes it, instead of when it is finished."`
-	Punch   bool          `key:"punch" default:"false" doc:"With spool.follow: free the blocks of a file that the store has while HANA writes it, so that a backup larger than the volume's free space passes through. The daemon must be allowed to write HANA's files. What is freed cannot be read again: if the upload fails afterwards, the backup does."`
+	Punch   bool          `key:"punch" default:"false" doc:"With spool.follow: free the blocks of a file that the store has while HANA writes it, so that a backup larger than the volume's free space passes through. The daemon must be allowed to write HANA's files. What is freed cannot be read again: if the upload fails afterwards, the backup does. Nothing slows HANA down: a store that is slower than HANA for long lets the volume fill all the same."`
 }
 
 // Logs says which log and catalog backups are shipped.

@@ -103,7 +103,7 @@ func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 	if err := c.doors.learn(DoorKnowledge{Refused: true, Job: record.ID, At: time.Now().UTC()}); err != nil {
 		c.log.Warn("the next backup will try pipes again", zap.Error(err))
 	}
-	j.warn("this HANA opens its files with O_DIRECT, which pipes refuse: the backup was made through files on the volume, as later ones will be")
+	j.warn("this HANA opens its files with O_DIRECT, which pipes refuse: this backup and later ones go through files on the volume")
 	j.note(SideDaemon, "tries once more, with files: %s", v.cause.Message)
 	j.update(func(record *Record) { record.Attempt, record.Stage = 2, StagePlan })
 	second := c.attempt(ctx, j)
@@ -172,6 +172,9 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 		return err
 	}
 	r.source = r.entranceFor(record)
+	if err := r.checkRoom(); err != nil {
+		return err
+	}
 	if err := r.arm(ctx, r.job, r.source, plan); err != nil {
 		return err
 	}

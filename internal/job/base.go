@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -56,8 +58,11 @@ func (r *backupRun) findBreak(ctx context.Context) *Error {
 	switch {
 	case err == nil:
 		r.broken = &broken
-	case !errors.Is(err, backup.ErrNotFound):
+	case errors.Is(err, backup.ErrNotFound):
+	case isDelta(r.plan.Kind):
 		return newError(StagePlan, CodePlan, causeOf(ctx, err))
+	default: // a complete backup does not depend on it
+		r.log.Warn("HANA does not tell whether the log was interrupted", zap.Error(err))
 	}
 	return nil
 }

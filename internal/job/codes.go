@@ -44,6 +44,7 @@ const (
 	CodeUnread           = "stream_unread"
 	CodePointMissed      = "point_missed"
 	CodePointUnreachable = "point_unreachable"
+	CodeRoom             = "no_room"
 	CodeStaging          = "staging_failed"
 	CodeBaseMissing      = "base_missing"
 	CodeBaseForeign      = "base_foreign"
@@ -97,6 +98,7 @@ func Codes() []CodeInfo {
 		{CodeBaseForeign, "The delta and the backup on which it should build are not of the same history of the database.", "The database was recovered, its log was interrupted (log_mode overwrite), or another tool made a backup meanwhile.", "Make a complete backup."},
 		{CodePointMissed, "HANA has recovered, but not to the point that was asked for.", "It did not find, or did not take, a log backup; a recovery then stops early without an error (SAP KBA 3006027).", "Do not use the database; look at its backup.log for the log position that was reached, and restore again."},
 		{CodePointUnreachable, "The point cannot be reached with what the store has.", "A backup, a log backup or an object is missing, or the point lies outside of the history.", "Choose a point that the message names, or look for the missing objects."},
+		{CodeRoom, "The volume has no room for the files of the backup.", "This backup comes through files (a delta, a HANA that refuses pipes, or door: spool), and the volume was made for pipes.", "Make the volume of backupDirectory larger than the estimate plus a twentieth, or let files be freed while HANA writes them (spool.follow, spool.punch)."},
 		{CodeStaging, "Log and catalog backups could not be laid out for HANA, or not be removed afterwards.", "The volume of backupDirectory is full or read-only.", "Make room in backupDirectory: a restore needs the size of its log backups there."},
 		{CodeFindings, "The verification found differences.", "See the findings.", "With an error among them, treat this backup as unusable and make a new one; look at warnings."},
 		{CodeState, "The daemon cannot write its own state.", "The volume of stateDirectory is full or read-only.", "Make room in stateDirectory."},

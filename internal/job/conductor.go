@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
 // Config shapes a Conductor.
@@ -109,9 +110,27 @@ type Parts struct {
 	// leaves files that HANA writes to the spool.
 	NewSource func(rescue bool) Source
 	NewSink   func() Sink
+	// Volume looks after the files of the spool; it comes with NewSpool.
+	Volume Volume
 	// NewSpool makes the door for files that HANA names itself; without it
 	// backups come through pipes only.
 	NewSpool func() Spool
+}
+
+// Volume is the volume of Config.Directory with the files that HANA has left on
+// it; a spool.Volume is one.
+type Volume interface {
+	// List gives the files whose names match, finished or not.
+	List(match func(name string) bool) ([]spool.File, error)
+	// Remove removes a file if it is still as it was, and says whether it was.
+	Remove(f spool.File) (removed bool, err error)
+	// PutBack gives files their names back that an earlier process was about to
+	// remove.
+	PutBack() error
+	// Room is how many bytes of a backup it has room for.
+	Room() (bytes int64, err error)
+	// Punches says whether blocks of files are freed while HANA writes them.
+	Punches() bool
 }
 
 // Conductor runs jobs: at most one for each database at a time. It is safe for
@@ -162,6 +181,11 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, doors: doors, life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
 		reserving: make(chan struct{}, 1),
+	}
+	if parts.Volume != nil {
+		if err := parts.Volume.PutBack(); err != nil {
+			c.log.Error("files that were about to be removed cannot get their names back", zap.Error(err))
+		}
 	}
 	if err := c.takeOver(); err != nil {
 		end(nil)
@@ -288,7 +312,7 @@ func (c *Conductor) admit(j *live) {
 // forgettable says whether nothing depends any more on the record of a job.
 func (c *Conductor) forgettable(id string) bool {
 	r := c.jobs[id].snapshot()
-	return r.State.Terminal() && c.lost[r.Database] != id
+	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0
 }
 
 // run does the work and closes the books, whatever happened.

@@ -295,3 +295,54 @@ func TestUnreachablePoint(t *testing.T) {
 		t.Errorf("HANA was touched:\n%s", diff)
 	}
 }
+
+func TestRestoreRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	for field, request := range map[string]RestoreRequest{
+		"database":    {Database: "a b", Until: Latest},
+		"backup":      {Database: "HXE"},
+		"until":       {Database: "HXE", Until: "0001-01-01T00:00:00Z"},
+		"until ":      {Database: "HXE", Until: "2026-01-31 10:00:00.5"},
+		"until  ":     {Database: "HXE", Until: "yesterday"},
+		"until   ":    {Database: "HXE", Until: Latest, Backup: Latest},
+		"to_database": {Database: "SYSTEMDB", Until: Latest, ToDatabase: "HXE"},
+	} {
+		_, _, _, err := request.parse()
+		if e, is := errors.AsType[*FieldError](err); !is || e.Field != strings.TrimSpace(field) {
+			t.Errorf("%+v gave %v, expected a word about %s", request, err, field)
+		}
+	}
+}
+
+// A backup through files for which the volume has no room is refused before HANA
+// is told.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, throughDoor(DoorSpool, hanasim.Dotname))
+	w.parts.Volume = fullVolume{w.parts.Volume}
+	record := w.backupOf(t, "HXE")
+	if record.State != StateFailed || record.Error.Code != CodeRoom || record.Error.Hint == "" {
+		t.Errorf("%s because of %+v", record.State, record.Error)
+	}
+}
+
+type fullVolume struct{ Volume }
+
+func (fullVolume) Room() (int64, error) { return 1000, nil }
+
+// A spool backup that was killed after its manifest was written still gives its
+// files back; one killed before names them.
+func TestFilesOfAnInterruptedBackup(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(_ *hanasim.Config, _ *Parts, c *Config) { c.Door, c.KeepFor = DoorSpool, time.Hour })
+	record := w.mustBackUp(t, backup.KindComplete)
+	w.Close()
+	record.State, record.Stage, record.Spooled, record.FinishedAt = StateRunning, StageStream, nil, time.Time{}
+	if err := w.journal.save(entry{Record: record, Request: "backup"}); err != nil {
+		t.Fatal(err)
+	}
+	next := w.again(t)
+	if after := await(t, next, record.ID); after.State != StateSucceeded || len(after.Spooled) != 3 {
+		t.Errorf("%s with %v on the volume", after.State, after.Spooled)
+	}
+}

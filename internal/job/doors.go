@@ -60,6 +60,9 @@ func KnownDoors(stateDirectory string) (map[string]DoorKnowledge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what is known of HANA from %s (it may be removed): %w", doorsFile(stateDirectory), err)
 	}
+	if known == nil { // the file says null
+		known = make(map[string]DoorKnowledge)
+	}
 	return known, nil
 }
 
@@ -70,11 +73,21 @@ func (d *doors) see(version string) {
 	d.version = version
 }
 
-// refuses says whether this HANA is known not to use pipes.
+// refuses says whether this HANA is known not to use pipes. As long as none has
+// told its version, it is taken for the one that was seen last.
 func (d *doors) refuses() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.known[d.version].Refused
+	if d.version != "" {
+		return d.known[d.version].Refused
+	}
+	var last DoorKnowledge
+	for _, k := range d.known {
+		if k.At.After(last.At) {
+			last = k
+		}
+	}
+	return last.Refused
 }
 
 // learn remembers what job has seen of the version that answers.

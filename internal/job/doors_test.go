@@ -179,7 +179,7 @@ func TestFilesAreKept(t *testing.T) {
 	if record.State != StateSucceeded || len(record.Spooled) != 3 {
 		t.Fatalf("%s with %v because of %v", record.State, record.Spooled, record.Error)
 	}
-	w.tidyOnce(time.Now())
+	w.tidyOnce(t.Context(), time.Now())
 	files := names(t, w.pipes)
 	if len(files) != 3 {
 		t.Fatalf("before its time the directory has %v", files)
@@ -190,7 +190,7 @@ func TestFilesAreKept(t *testing.T) {
 	}
 	w.Close()
 	w.Conductor = w.again(t)
-	w.tidyOnce(time.Now().Add(2 * time.Hour))
+	w.tidyOnce(t.Context(), time.Now().Add(2*time.Hour))
 	if diff := cmp.Diff(files[:1], names(t, w.pipes)); diff != "" {
 		t.Errorf("files after their time (-want +got):\n%s", diff)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -189,12 +191,18 @@ func (e *entrance) written() map[backup.StreamID]int64 {
 	return sizes
 }
 
-// spooled gives the files from which streams came.
+// spooled gives the files from which streams came, to their last byte.
 func (e *entrance) spooled() []spool.File {
 	if e.files == nil {
 		return nil
 	}
-	return e.files.Files()
+	read := make(map[string]bool)
+	for _, r := range e.report() { //nolint:gocritic // a map's values are copies
+		if r.Door == backup.DoorSpool && r.Complete == 1 {
+			read[path.Base(r.Path)] = true
+		}
+	}
+	return slices.DeleteFunc(e.files.Files(), func(f spool.File) bool { return !read[f.Name] })
 }
 
 // close lets go of whatever HANA may be blocked on and removes the pipes; files

@@ -74,7 +74,7 @@ func recoveryOf(c *chain.Chain, point chain.Target, target string) backup.Recove
 // plan decides from the store alone what a restore uses: nothing but the bucket
 // may be left of the system that made the backups.
 func (a archive) plan(ctx context.Context, source string, point chain.Target) (chain.Chain, *Error) {
-	if point == (chain.Target{}) { // the newest data backup
+	if point.BackupID == newestBackup {
 		newest, err := ReadManifest(ctx, a.store, a.sid, source, Latest)
 		if err != nil {
 			return chain.Chain{}, newError(StagePlan, CodeManifest, causeOf(ctx, err))

@@ -106,7 +106,11 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 		r.job.warn("this HANA opens its files with O_DIRECT, which pipes refuse: the data was laid out as files on the volume")
 		r.job.note(SideDaemon, "tries once more, with files: %s", failures[0].Message)
 		r.files, r.failures, r.outlet, r.shelf = true, nil, nil, nil
-		failures = r.attempt(ctx)
+		if second := r.attempt(ctx); len(second) == 0 {
+			failures = nil
+		} else {
+			failures = append(second, failures...)
+		}
 	}
 	return verdictOf(failures...)
 }

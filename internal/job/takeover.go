@@ -42,15 +42,29 @@ func (c *Conductor) takeOver() error {
 		v := verdictOf(interruption(e.Record.Stage))
 		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
 		v.consequences = c.pipesGone(e, swept, err)
-		if err := spool.RemoveShelf(c.config.Directory, e.Record.ID); err != nil && e.Record.Action == ActionRestore {
-			v.consequences = append(v.consequences, newError(StageClean, CodeStaging, err).Error())
-		}
+		v.consequences = append(v.consequences, c.leaveShelf(e)...)
 		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {
 			return err
 		}
 		c.remember(e)
+	}
+	return nil
+}
+
+// leaveShelf removes what an interrupted restore has laid out for HANA, unless
+// HANA may still be recovering from it: it would stop early without a word.
+func (c *Conductor) leaveShelf(e *entry) []string {
+	if e.Record.Action != ActionRestore {
+		return nil
+	}
+	if e.Record.TenantStopped {
+		return []string{"HANA may still be recovering from what was laid out in " + spool.ShelfPath(c.config.Directory, e.Record.ID) +
+			", if anything: which point it reaches is not known. Remove that directory afterwards"}
+	}
+	if err := spool.RemoveShelf(c.config.Directory, e.Record.ID); err != nil {
+		return []string{newError(StageClean, CodeStaging, err).Error()}
 	}
 	return nil
 }
@@ -142,10 +156,14 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	case manifest != nil:
 		j.update(func(record *Record) {
 			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
+			record.Spooled = c.spooledOf(manifest)
 		})
 		return verdict{state: StateSucceeded}
 	}
 	v := judge(e)
+	if c.parts.Volume != nil {
+		v.consequences = append(v.consequences, c.describeFiles(plan, v)...)
+	}
 	if left != nil {
 		v.consequences = append(v.consequences, newError(StageClean, CodeUnsure, left).Error())
 	} else if v.state == StateLost {

@@ -30,11 +30,16 @@ func (r *RestoreRequest) parse() (source, target string, point chain.Target, err
 		err = &FieldError{Field: "until", Err: errors.New("expected either a backup or a point in time, not both")}
 	case r.Until != "":
 		point, err = parseUntil(r.Until)
+	case r.Backup == Latest:
+		point.BackupID = newestBackup
 	default:
 		point.BackupID, err = parseBackupID(r.Backup)
 	}
 	return source, target, point, err
 }
+
+// newestBackup stands for the id of the newest data backup.
+const newestBackup = -1
 
 // parseUntil reads a point in time, [Latest] or a backup id. A time without a zone
 // is UTC, as HANA's own backup catalog and RECOVER have it.
@@ -51,7 +56,7 @@ func parseUntil(text string) (chain.Target, error) {
 		if err != nil {
 			continue
 		}
-		if t.Nanosecond() != 0 {
+		if t.Nanosecond() != 0 || t.Year() < 1970 || t.Year() > 9999 {
 			break
 		}
 		return chain.Target{Until: t.UTC()}, nil

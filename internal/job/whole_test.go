@@ -60,6 +60,7 @@ func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) who
 	parts.Store = openStore(t, w.bucket, log)
 	change(&sim, &parts, &config)
 	if config.Door != "" {
+		parts.Volume = spool.NewVolume(spool.Config{Directory: w.pipes})
 		parts.NewSpool = func() Spool {
 			return spool.NewSource(spool.Config{Directory: w.pipes, Rescan: time.Second}, log, spool.NewMetrics(nil))
 		}

@@ -19,9 +19,9 @@ import (
 const (
 	// shelfPrefix begins the names of the directories that a Shelf makes.
 	shelfPrefix = "restore-"
-	// shelfReserve is left free in the file system, as a part of it: HANA writes
-	// there, too.
-	shelfReserve = 20 // a twentieth
+	// reservePart is left free in the file system, a twentieth of it: HANA
+	// writes there, too.
+	reservePart = 20
 )
 
 // ErrSpace means that a file system has no room for what was asked for.
@@ -72,13 +72,12 @@ func NewShelf(directory, jobID string, bytes int64) (*Shelf, error) {
 }
 
 func (s *Shelf) make(bytes int64) error {
-	fs, err := s.parent.statfs()
+	room, err := s.parent.room()
 	if err != nil {
 		return err
 	}
-	free, reserve := int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize/shelfReserve //nolint:gosec // sizes of file systems fit
-	if bytes > free-reserve {
-		return fmt.Errorf("%w: %d bytes have to be laid out, %d are free, of which %d are to stay so", ErrSpace, bytes, free, reserve)
+	if bytes > room {
+		return fmt.Errorf("%w: %d bytes have to be laid out, there is room for %d", ErrSpace, bytes, max(room, 0))
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(s.parent.fd, &st); err != nil {
@@ -88,8 +87,11 @@ func (s *Shelf) make(bytes int64) error {
 		return err
 	}
 	s.dir, err = openDirectory(s.parent.path, s.parent.path+"/"+s.name, nil)
-	if err == nil {
-		err = unix.Fchmod(s.dir.fd, st.Mode&0o2770|0o750) // mkdir(2) obeys the umask
+	if err == nil && st.Gid != uint32(os.Getegid()) { //nolint:gosec // the kernel's group ids have 32 bits
+		err = unix.Fchown(s.dir.fd, -1, int(st.Gid))
+	}
+	if err == nil { // mkdir(2) obeys the umask; the files get the directory's group
+		err = unix.Fchmod(s.dir.fd, st.Mode&0o770|unix.S_ISGID|0o750)
 	}
 	if err != nil {
 		return errors.Join(err, unix.Unlinkat(s.parent.fd, s.name, unix.AT_REMOVEDIR))
@@ -215,6 +217,9 @@ func (s *Shelf) Close() error {
 	errs = append(errs, s.dir.close(), s.parent.removeShelf(s.name), s.parent.close())
 	return errors.Join(errs...)
 }
+
+// ShelfPath is where the Shelf of a job lies.
+func ShelfPath(directory, jobID string) string { return path.Join(directory, shelfPrefix+jobID) }
 
 // RemoveShelf removes what a Shelf of an earlier process has left in directory.
 // Nothing there is not an error.
