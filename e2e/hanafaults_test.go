@@ -324,10 +324,6 @@ func openings() []faultRow {
 func strayFiles() []faultRow {
 	return []faultRow{
 		{
-			fault: "a volume that no view shows", where: inHANA, arrange: fault("extra:7:100000"),
-			outcomes: everyPhase(absorbed(), atPlan),
-		},
-		{
 			fault: "HANA is configured to write files of several parts", where: inHANA,
 			arrange: setting("chunk-size", "8MiB"), lift: setting("chunk-size", "0"),
 			outcomes: everyPhase(absorbed(), atPlan),

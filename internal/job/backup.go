@@ -327,6 +327,9 @@ func (r *backupRun) gather(ctx, streaming context.Context) evidence {
 			record.Streams[i].Path, record.Streams[i].Door = report.Path, report.Door
 		}
 	})
+	if e.entry != nil {
+		r.nameLate(e.entry, &e.plan)
+	}
 	for _, t := range r.transfers() {
 		e.streams = append(e.streams, t.evidence(reports[t.stream.StreamID]))
 	}

@@ -71,3 +71,19 @@ func (r *backupRun) learnNames(reports map[backup.StreamID]backup.StreamReport) 
 	}
 	r.plan.Streams = streams
 }
+
+// nameLate takes the service of a stream that nobody expected from HANA's catalog.
+func (r *backupRun) nameLate(entry *backup.CatalogEntry, plan *backup.Plan) {
+	files := make(map[string]*backup.CatalogFile, len(entry.Files))
+	for i := range entry.Files {
+		files[entry.Files[i].Path] = &entry.Files[i]
+	}
+	for i, t := range r.transfers() {
+		file := files[plan.Directory+"/"+plan.FileName(t.stream.StreamID)]
+		if !t.late || file == nil {
+			continue
+		}
+		t.stream.Service, t.stream.Host = file.Service, file.Host
+		plan.Streams[i].Service, plan.Streams[i].Host = file.Service, file.Host
+	}
+}
