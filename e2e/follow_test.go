@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+)
+
+// TestFollow has a backup pass through a file system that is a quarter of its
+// size: it is uploaded while HANA writes it, and freed behind the store. HANA
+// writes no faster than the store takes, for nothing holds it back.
+// E2E_FOLLOW_MIB asks for a larger one, through an eighth of it.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		missing(t, "needs root, to mount a tmpfs")
+	}
+	size, room := int64(768), int64(192)
+	if text := os.Getenv("E2E_FOLLOW_MIB"); text != "" {
+		var err error
+		if size, err = strconv.ParseInt(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		room = size / 8
+	}
+	w := &world{t: t, depot: openS3(t), backups: directory(t), hana: startHANA(t, hanasim.Config{
+		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(size * mebibyte)}}, Profile: hanasim.Dotname,
+	})}
+	w.log.showOnFailure(t, "the daemon")
+	if err := unix.Mount("tmpfs", w.backups, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0770", room)); err != nil {
+		t.Fatalf("mount %s: %v", w.backups, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(w.backups, 0); err != nil {
+			t.Errorf("unmount %s: %v", w.backups, err)
+		}
+	})
+	w.configure(map[string]any{"door": "spool", "spool": map[string]any{"follow": true, "punch": true}})
+	w.startDaemon()
+	w.hana.set("delay-write", "30ms") // for each MiB
+	start := time.Now()
+	record := w.backUp("HXE")
+	t.Logf("%d MiB through %d MiB in %s", size, room, time.Since(start).Round(time.Millisecond))
+	w.expectAgreement(record)
+	w.stopDaemon()
+
+	// There is no room for files, so it comes back through pipes.
+	w.hana.set("delay-write", "0s")
+	w.configure(nil)
+	w.startDaemon()
+	w.destroyAndRestore(record)
+	w.stopDaemon()
+}
