@@ -114,6 +114,14 @@ POINTS ?= 200
 crash: tools ## kill -9 the daemon at 200 seeded moments of a backup (POINTS)
 	@E2E_CRASH_POINTS=$(POINTS) $(GO) test -count=1 -timeout 60m -run '^TestCrashSweep$$' -v ./e2e
 
+.PHONY: burst
+burst: tools ## 5,000 log backups while the daemon is killed ten times
+	@E2E_BURST_FILES=5000 $(GO) test -count=1 -timeout 60m -run '^TestLogBurst$$' -v ./e2e
+
+.PHONY: follow
+follow: tools ## a 4 GiB backup through a 512 MiB file system (as root)
+	@E2E_FOLLOW_MIB=4096 $(GO) test -count=1 -timeout 60m -run '^TestFollow$$' -v ./e2e
+
 .PHONY: demo
 demo: build ## back up, destroy and restore a simulated tenant, with an S3 server, and compare
 	@$(GO) run ./e2e/demo -bin bin
