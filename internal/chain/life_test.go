@@ -30,7 +30,9 @@ func TestLogOfAnEarlierLife(t *testing.T) {
 				Logs:    []backup.LogFile{log(2, 100, 200, 15), log(2, 200, 300, test.begun), log(2, 300, 400, 45), log(2, 400, 500, 55), catalog(60)},
 			}
 			if test.want == nil {
-				unreachable(t, h, until(40))
+				if got := unreachable(t, h, until(40)).Nearest; !got.Equal(at(15)) {
+					t.Errorf("the nearest point is %v, expected %v", got, at(15))
+				}
 			} else if diff := cmp.Diff(test.want, names(plan(t, h, until(40)).Logs)); diff != "" {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}
@@ -54,7 +56,9 @@ func TestFailedLogBackup(t *testing.T) {
 	for name, h := range map[string]chain.History{
 		"not made again yet": history(), "with later log": history(log(2, 300, 400, 45)),
 	} {
-		unreachable(t, h, until(25))
+		if got := unreachable(t, h, until(25)).Nearest; !got.Equal(at(15)) {
+			t.Errorf("%s: the nearest point is %v, expected %v", name, got, at(15))
+		}
 		if got := chain.RecoveryPoint(h); !got.Equal(at(15)) {
 			t.Errorf("%s: the recovery point is %v, expected %v", name, got, at(15))
 		}

@@ -99,6 +99,7 @@ func (s *Shipper) clear() {
 			continue
 		}
 		s.drop(it)
+		s.update(func() { delete(s.unproven, it.file.Name) })
 		if !removed {
 			s.log.Warn("a log backup on the volume is not the file any more that was shipped, and was left", zap.String("file", it.file.Name))
 			s.parts.Volume.Again(it.file.Name)

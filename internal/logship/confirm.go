@@ -52,7 +52,7 @@ func (h *hanaPause) soon(now time.Time) {
 }
 
 // confirm asks HANA's catalog about the files in the store that it has not
-// confirmed: at once about new ones, now and then about the others, but not
+// confirmed, and about those of which the store may hold less: at once about new ones, now and then about the others, but not
 // about backups that it calls failed. Without an answer they stay as they are.
 func (s *Shipper) confirm(ctx context.Context) {
 	due := !time.Now().Before(s.hana.next)
@@ -60,7 +60,8 @@ func (s *Shipper) confirm(ctx context.Context) {
 		return
 	}
 	open := s.list(func(it *item) bool {
-		return it.stored && !it.record.Confirmed && !it.rejected && (due || !it.asked)
+		_, outdated := s.outdated(it)
+		return (it.stored || outdated) && !it.record.Confirmed && !it.rejected && (due || !it.asked)
 	})
 	if len(open) == 0 {
 		return
@@ -132,6 +133,9 @@ func (s *Shipper) ask(ctx context.Context, items []*item) error {
 	defer s.mu.Unlock()
 	for _, it := range items {
 		it.judge(rows[it.file.Name])
+		if it.conflict != "" && it.record.Confirmed {
+			it.notBefore = time.Time{} // see replace
+		}
 	}
 	return nil
 }

@@ -22,15 +22,21 @@
 //
 // Everything else is a state, told by [Shipper.Status], by a metric and in the
 // log: a store or a HANA that is away, a file that changes or vanishes, an
-// object of other content (a conflict: it is never overwritten, and the file is
-// never removed), a gap. None of them stops the other files.
+// object of other content (a conflict: it is not overwritten, and the file is not
+// removed), a gap. None of them stops the other files.
+//
+// A file that HANA's catalog did not confirm may be cut off, because HANA paused
+// while it wrote, or be of a backup that failed. It is no proof: neither the
+// recovery point nor a gap's end rests on it. When the catalog confirms the file
+// on the volume with another size than what was stored before, that is replaced;
+// what was confirmed once, or what no index names, never is.
 //
 // # Indexes
 //
 // What no index names is not part of a history. An index lists the files that
 // arrived together; within a volume no file is indexed before an earlier one
 // that stands on disk. A later index may list a name again, because HANA
-// confirmed the file since, or because a crash came between the index and the
+// confirmed or finished the file since, or because a crash came between the index and the
 // removal. Readers take the entry of the newest index, by sequence. Sequences
 // are the time of writing in milliseconds, moved on where that is taken.
 //
@@ -53,6 +59,6 @@
 //
 // HANA itself was never at hand. Names and positions are from real listings;
 // that BACKUP_SIZE of the catalog is the size of the file, to the byte, is an
-// assumption: where it does not hold, no file is ever removed, and the status
-// says why.
+// assumption: where it does not hold, no file is ever removed or counts for a
+// recovery point, and the status says why.
 package logship

@@ -75,27 +75,38 @@ func TestGaps(t *testing.T) {
 			}
 		})
 	})
-	for name, spoil := range map[string]func(*hana){
-		"a backup that runs for ever is waited for a moment": func(h *hana) {
+	for name, test := range map[string]struct {
+		spoil func(*hana)
+		// gaps are known after the wait: those before confirmed files.
+		gaps int
+	}{
+		"a backup that runs for ever is waited for a moment": {func(h *hana) {
 			h.entries = append(h.entries, backup.CatalogEntry{BackupID: time.Now().UnixMilli(), State: backup.CatalogRunning})
-		},
-		"a HANA that cannot say is waited for a moment": func(h *hana) { h.err = errors.New("refused") },
+		}, 1},
+		"a HANA that cannot say is waited for a moment": {func(h *hana) { h.err = errors.New("refused") }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			play(t, logship.Config{}, func(w *world) {
 				w.start()
-				w.log64(2, 0, 1)
+				first := w.log64(2, 0, 1)
 				w.after(time.Second)
 				third := w.log64(2, 2, 3)
-				w.hana.change(spoil)
+				w.hana.change(test.spoil)
 				w.after(50 * time.Second)
 				if _, indexed := w.history()[third]; indexed {
 					t.Error("it was not waited for")
 				}
 				status := w.after(20 * time.Second)
-				if _, indexed := w.history()[third]; !indexed || len(status.Gaps) != 1 {
+				if _, indexed := w.history()[third]; !indexed || len(status.Gaps) != test.gaps {
 					t.Errorf("it is waited for longer; status %+v", status)
+				}
+				if want := entryOf(t, first, 0, "").StartedAt; !status.RecoveryPoint.Equal(want) {
+					t.Errorf("the recovery point is %v, expected %v", status.RecoveryPoint, want)
+				}
+				w.hana.change(func(h *hana) { h.err = nil })
+				if status := w.after(10 * time.Minute); len(status.Gaps) != 1 {
+					t.Errorf("gaps %+v", status.Gaps)
 				}
 			})
 		})
@@ -132,9 +143,18 @@ func TestGaps(t *testing.T) {
 			w.hana.knows(t, failed, int64(len("content of "+failed)), backup.CatalogFailed)
 			w.write(failed)
 			w.log64(2, 2, 3)
-			if status := w.after(2 * time.Minute); len(status.Gaps) != 1 {
-				t.Errorf("gaps %+v", status.Gaps)
+			before := w.after(2 * time.Minute)
+			if len(before.Gaps) != 1 {
+				t.Errorf("gaps %+v", before.Gaps)
 			}
+			w.stop() // and what HANA has called failed is forgotten
+			w.hana.change(func(h *hana) { h.err = errors.New("refused") })
+			w.start()
+			after := w.after(time.Minute)
+			if diff := cmp.Diff(before.Gaps, after.Gaps); diff != "" || !after.RecoveryPoint.Equal(before.RecoveryPoint) {
+				t.Errorf("recovery point %s then %s, gaps (-before +after):\n%s", before.RecoveryPoint, after.RecoveryPoint, diff)
+			}
+			w.hana.change(func(h *hana) { h.err = nil })
 			w.log64(2, 1, 2)
 			if status := w.after(time.Minute); len(status.Gaps) != 0 {
 				t.Errorf("gaps %+v", status.Gaps)

@@ -9,7 +9,8 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-// Gap is a piece of a volume's log that no indexed file holds.
+// Gap is a piece of a volume's log that no indexed file holds which HANA's catalog
+// has confirmed.
 type Gap struct {
 	VolumeID int `json:"volume_id"`
 	// After and Before are the log positions around it; AfterFile ends with the
@@ -28,22 +29,29 @@ type run struct {
 	until time.Time
 }
 
-// history is the log that the indexes name.
+// history is the log that the indexes name. Files that HANA's catalog did not
+// confirm may be cut off or of a failed backup: they prove nothing.
 type history struct {
-	// volumes hold the runs of each volume by position. There is one more than
-	// there are gaps.
+	// volumes hold the runs of each volume by position, of confirmed files. There
+	// is one more than there are gaps.
 	volumes map[int][]run
+	// tails are where the files of each volume end, confirmed or not.
+	tails map[int]int64
 	// catalog is the time of the newest backup of the catalog.
 	catalog time.Time
 }
 
-func newHistory() *history { return &history{volumes: make(map[int][]run)} }
+func newHistory() *history { return &history{volumes: make(map[int][]run), tails: make(map[int]int64)} }
 
 // add takes in an indexed file. Files may overlap, come in any order and twice.
 func (h *history) add(f *backup.LogFile) {
 	n := f.Parsed()
 	if n.Kind() == backup.KindCatalog {
 		h.catalog = later(h.catalog, f.CoveredUntil())
+		return
+	}
+	h.tails[n.VolumeID] = max(h.tails[n.VolumeID], n.Last)
+	if !f.Confirmed {
 		return
 	}
 	added := run{first: n.First, last: n.Last, firstFile: f.Name, lastFile: f.Name, until: f.CoveredUntil()}
@@ -75,13 +83,11 @@ func merge(a, b run) run {
 	return m
 }
 
-// tail is the last position of a volume, if there is one.
+// tail is the last position of a volume, if there is one. It is for the order of
+// the indexes.
 func (h *history) tail(volume int) (position int64, known bool) {
-	runs := h.volumes[volume]
-	if len(runs) == 0 {
-		return 0, false
-	}
-	return runs[len(runs)-1].last, true
+	position, known = h.tails[volume]
+	return position, known
 }
 
 // gaps are those behind the positions of base, sorted.
@@ -118,9 +124,12 @@ func (h *history) reached(base map[int]int64) map[int]run {
 }
 
 // recoveryPoint is the time up to which the log of every volume is without a
-// gap behind base; zero when nothing is indexed.
+// gap behind base; zero when nothing is indexed, or nothing of a volume confirmed.
 func (h *history) recoveryPoint(base map[int]int64) time.Time {
 	var point time.Time
+	if len(h.volumes) < len(h.tails) {
+		return point
+	}
 	for _, r := range h.reached(base) {
 		if point.IsZero() || r.until.Before(point) {
 			point = r.until
@@ -129,7 +138,7 @@ func (h *history) recoveryPoint(base map[int]int64) time.Time {
 	return point
 }
 
-// newest is the time up to which the newest file of any volume reaches.
+// newest is the time up to which the newest confirmed file of any volume reaches.
 func (h *history) newest() time.Time {
 	var newest time.Time
 	for _, runs := range h.volumes {

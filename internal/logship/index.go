@@ -25,6 +25,9 @@ func (s *Shipper) index(ctx context.Context) error {
 		s.mu.Lock()
 		for _, it := range batch {
 			it.indexed, it.told, it.heldSince = true, it.record.Confirmed, time.Time{}
+			if it.record.Confirmed {
+				delete(s.unproven, it.file.Name)
+			}
 			if !it.rejected {
 				s.history.add(&it.record)
 			}

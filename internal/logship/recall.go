@@ -53,6 +53,9 @@ func (s *Shipper) recallFrom(ctx context.Context, sequence int64) error {
 		s.history.add(&f)
 		if _, newer := s.known[name]; !newer {
 			s.known[name] = f
+			if !f.Confirmed {
+				s.unproven[name] = f
+			}
 		}
 	}
 	s.tellGaps()

@@ -46,8 +46,11 @@ type Shipper struct {
 	// items are the files that stand on the volume, by name.
 	items map[string]*item
 	// known are the files that indexes of earlier processes name.
-	known   map[string]backup.LogFile
-	history *history
+	known map[string]backup.LogFile
+	// unproven are those in the store that HANA's catalog did not confirm, as far
+	// as an index names them or this process has stored them.
+	unproven map[string]backup.LogFile
+	history  *history
 	// base is where HANA's newest data backup begins to replay the log, by
 	// volume; it is asked for when there are gaps.
 	base map[int]int64
@@ -75,7 +78,8 @@ func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shippe
 		log:     log.With(zap.String("sid", config.SID), zap.String("database", config.Database)),
 		arrived: make(chan struct{}, 1),
 		items:   make(map[string]*item), known: make(map[string]backup.LogFile),
-		history: newHistory(), told: make(map[Gap]bool),
+		unproven: make(map[string]backup.LogFile),
+		history:  newHistory(), told: make(map[Gap]bool),
 	}
 	metrics.begin(config.Database)
 	return s, nil

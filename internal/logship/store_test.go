@@ -117,6 +117,9 @@ func (s *memoryStore) List(_ context.Context, prefix string) ([]backup.Object, e
 }
 
 func (s *memoryStore) Remove(_ context.Context, key string) error {
+	if err := s.call("Remove", key); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, key)

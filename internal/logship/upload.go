@@ -59,8 +59,11 @@ func (s *Shipper) inParallel(ctx context.Context, items []*item, do func(context
 func (s *Shipper) bring(ctx context.Context, it *item) error {
 	s.mu.Lock()
 	known, indexed := s.known[it.file.Name]
+	old, outdated := s.outdated(it)
 	s.mu.Unlock()
 	switch {
+	case outdated && it.record.Confirmed:
+		return s.replace(ctx, it, old)
 	case indexed:
 		s.recognise(it, known)
 		return nil
@@ -131,7 +134,12 @@ func (s *Shipper) abort(ctx context.Context, upload backup.Upload, key string) {
 
 func (s *Shipper) arrivedInStore(it *item) {
 	s.helped()
-	s.update(func() { it.stored, it.problem, it.conflict, it.tries = true, "", "", 0 })
+	s.update(func() {
+		it.stored, it.problem, it.conflict, it.tries = true, "", "", 0
+		if !it.record.Confirmed {
+			s.unproven[it.file.Name] = it.record
+		}
+	})
 }
 
 // compare looks whether the object at a file's key is that file: an upload was
