@@ -59,11 +59,17 @@ func (a *app) listCommand() *cobra.Command {
 	return cmd
 }
 
-// printLogs writes how far the log backups are, when any are shipped.
+// printLogs writes how far the log backups are, when any are shipped, and what
+// keeps them from being found.
 func (a *app) printLogs(ctx context.Context, client *httpapi.Client, database string) error {
-	logs, err := client.Logs(ctx)
+	logs, trouble, err := client.LogsTrouble(ctx)
 	if err != nil {
 		return a.unreachable(ctx, err)
+	}
+	if trouble != "" {
+		if err := a.println("\nLog backups cannot be found: " + trouble); err != nil {
+			return err
+		}
 	}
 	rows := logRows(logs, database)
 	if len(rows) == 1 {

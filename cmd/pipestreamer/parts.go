@@ -110,6 +110,14 @@ func (p *parts) logs() []logship.Status {
 	return p.fleet.Status()
 }
 
+// logsTrouble says what keeps log backups from being found.
+func (p *parts) logsTrouble() string {
+	if p.fleet == nil {
+		return ""
+	}
+	return p.fleet.Trouble()
+}
+
 // ready asks HANA and the store.
 func (p *parts) ready(ctx context.Context) error {
 	if err := p.conductor.Ready(ctx); err != nil {

@@ -39,7 +39,8 @@ type jobList struct {
 }
 
 type logList struct {
-	Logs []logship.Status `json:"logs"`
+	Logs    []logship.Status `json:"logs"`
+	Trouble string           `json:"trouble,omitempty"`
 }
 
 type backupList struct {
@@ -191,7 +192,7 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listLogs(w http.ResponseWriter, _ *http.Request) error {
-	list := logList{Logs: s.options.Logs()}
+	list := logList{Logs: s.options.Logs(), Trouble: s.options.LogsTrouble()}
 	if list.Logs == nil {
 		list.Logs = []logship.Status{}
 	}

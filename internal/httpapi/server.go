@@ -31,6 +31,9 @@ type Options struct {
 	// Logs tells how far the shipping of log backups is, by database. nil means
 	// that none are shipped.
 	Logs func() []logship.Status
+	// LogsTrouble says what keeps log backups from being found, empty when nothing
+	// does. nil means that none are looked for.
+	LogsTrouble func() string
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -53,6 +56,9 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	}
 	if options.Logs == nil {
 		options.Logs = func() []logship.Status { return nil }
+	}
+	if options.LogsTrouble == nil {
+		options.LogsTrouble = func() string { return "" }
 	}
 	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
 	for pattern, handle := range s.routes() {

@@ -31,6 +31,7 @@ type Fleet struct {
 	running  sync.WaitGroup
 	mu       sync.Mutex
 	shippers map[string]*Shipper // by database
+	trouble  string
 }
 
 // NewFleet returns a Fleet that works with the parts but for Volume and Remove,
@@ -48,20 +49,35 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer f.running.Wait()
 	ticker := time.NewTicker(lookout)
 	defer ticker.Stop()
-	told := ""
 	for {
-		if problem := f.launch(ctx); problem != told {
-			told = problem
-			if problem != "" {
-				f.log.Error("log backups cannot be looked for", zap.String("problem", problem))
-			}
-		}
+		f.look(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
 	}
+}
+
+// look finds databases, and notes what keeps it from that.
+func (f *Fleet) look(ctx context.Context) {
+	trouble := f.launch(ctx)
+	f.mu.Lock()
+	before := f.trouble
+	f.trouble = trouble
+	f.mu.Unlock()
+	f.metrics.lookout(trouble == "")
+	if trouble != "" && trouble != before {
+		f.log.Error("log backups cannot be looked for", zap.String("problem", trouble))
+	}
+}
+
+// Trouble says what keeps the log backups of some or all databases from being
+// found, empty when nothing does. No [Status] tells that.
+func (f *Fleet) Trouble() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trouble
 }
 
 // launch starts a shipper for each directory that is new. It says what keeps it
@@ -71,15 +87,20 @@ func (f *Fleet) launch(ctx context.Context) string {
 	if err != nil {
 		return err.Error()
 	}
+	found := false
 	var problems []string
 	for _, e := range entries {
 		database, ours := databaseOf(e.Name())
 		if !ours || !e.IsDir() {
 			continue
 		}
+		found = true
 		if err := f.start(ctx, database, f.files.Directory+"/"+e.Name()); err != nil {
 			problems = append(problems, err.Error())
 		}
+	}
+	if !found {
+		return fmt.Sprintf("%s has no directory of a database: expected %s or DB_<tenant>", f.files.Directory, backup.SystemDB)
 	}
 	return strings.Join(problems, "; ")
 }

@@ -13,6 +13,7 @@ type Metrics struct {
 	files, bytes *prometheus.CounterVec
 	gauges       map[string]*prometheus.GaugeVec
 	covered      *prometheus.GaugeVec
+	directory    prometheus.Gauge
 }
 
 // The names of gauges that have no value while it is not known, and of the
@@ -47,6 +48,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Namespace: "pipestreamer", Subsystem: "logs", Name: "volume_covered_timestamp_seconds",
 			Help: "Time up to which the log of a volume is in the store without a gap, at least.",
 		}, []string{"database", "volume"}),
+		directory: factory.NewGauge(prometheus.GaugeOpts{
+			Namespace: "pipestreamer", Subsystem: "logs", Name: "directory_failing",
+			Help: "1 while the directory of the log backups cannot be read or has none of a database, else 0.",
+		}),
 	}
 	for name, help := range map[string]string{
 		gaugePoint:       "Time up to which the log of all volumes is in the store without a gap, at least; no value before the first log backup.",
@@ -74,6 +79,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) begin(database string) {
 	m.files.WithLabelValues(database)
 	m.bytes.WithLabelValues(database)
+}
+
+// lookout notes whether databases can be found.
+func (m *Metrics) lookout(good bool) {
+	failing := 1.0
+	if good {
+		failing = 0
+	}
+	m.directory.Set(failing)
 }
 
 func (m *Metrics) shipped(database string, bytes int64) {

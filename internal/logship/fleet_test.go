@@ -1,0 +1,64 @@
+package logship_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/spool"
+)
+
+// Where no log backups can be found, nobody says that all is well.
+func TestFleetTrouble(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	root := filepath.Join(t.TempDir(), "log")
+	core, log := observer.New(zapcore.ErrorLevel)
+	w := world{t: t, registry: prometheus.NewRegistry()}
+	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: root},
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}}, zap.New(core), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
+	defer fleet.Wait()
+	defer cancel()
+	w.mustGauge("directory_failing", 0)
+	for i, step := range []struct {
+		directory string
+		trouble   string
+		databases int
+	}{
+		{"", "no such file", 0},
+		{root, "no directory of a database", 0},
+		{root + "/DB_lower", "no directory of a database", 0},
+		{root + "/SYSTEMDB", "", 1},
+		{root + "/DB_PRD", "", 2},
+	} {
+		if step.directory != "" {
+			if err := os.Mkdir(step.directory, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fleet.Look(ctx)
+		got := fleet.Trouble()
+		if !strings.Contains(got, step.trouble) || (got == "") != (step.trouble == "") {
+			t.Errorf("step %d: trouble %q, expected %q", i, got, step.trouble)
+		}
+		if n := len(fleet.Status()); n != step.databases {
+			t.Errorf("step %d: %d databases, expected %d", i, n, step.databases)
+		}
+		want := 1.0
+		if step.trouble == "" {
+			want = 0
+		}
+		w.mustGauge("directory_failing", want)
+	}
+	if got := log.FilterMessage("log backups cannot be looked for").Len(); got != 2 {
+		t.Errorf("told %d times, expected each trouble once", got)
+	}
+}
