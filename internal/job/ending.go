@@ -1,0 +1,36 @@
+package job
+
+import (
+	"go.uber.org/zap"
+)
+
+// logEnd writes the one line that a job leaves in the log.
+func (c *Conductor) logEnd(r Record) {
+	var bytes int64
+	var waits Waits
+	for i := range r.Streams {
+		bytes += r.Streams[i].Bytes
+		waits = waits.plus(r.Streams[i].Waits)
+	}
+	fields := []zap.Field{
+		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
+		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
+		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)),
+		zap.String("backup_log_id", BackupLogID(r.BackupID)),
+		zap.Int64("bytes", bytes), zap.Duration("duration", r.FinishedAt.Sub(r.StartedAt)),
+		zap.Float64("hana_seconds", waits.HANASeconds), zap.Float64("store_seconds", waits.StoreSeconds), zap.Float64("own_seconds", waits.OwnSeconds),
+	}
+	if r.Error != nil {
+		fields = append(fields, zap.String("code", r.Error.Code), zap.String("stage", string(r.Error.Stage)),
+			zap.String("stream", r.Error.Stream), zap.Int("hana_code", r.Error.HANACode), zap.Ints("hana_inner", r.Error.HANAInner),
+			zap.String("cause", r.Error.Message), zap.String("hint", r.Error.Hint), zap.Strings("consequences", r.Consequences))
+	}
+	switch r.State {
+	case StateLost:
+		c.log.Error("backup lost: HANA's catalog has it, the store does not", fields...)
+	case StateFailed:
+		c.log.Error("job failed", fields...)
+	default:
+		c.log.Info("job ended", fields...)
+	}
+}
