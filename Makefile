@@ -116,7 +116,7 @@ crash: tools ## kill -9 the daemon at 200 seeded moments of a backup (POINTS)
 
 .PHONY: burst
 burst: tools ## 5,000 log backups while the daemon is killed ten times
-	@E2E_BURST_FILES=5000 $(GO) test -count=1 -timeout 60m -run '^TestLogBurst$$' -v ./e2e
+	@E2E_BURST_FILES=5000 E2E_BURST_KILLS=10 $(GO) test -count=1 -timeout 60m -run '^TestLogBurst$$' -v ./e2e
 
 .PHONY: follow
 follow: tools ## a 4 GiB backup through a 512 MiB file system (as root)

@@ -14,10 +14,10 @@ import (
 )
 
 // The log backups of TestLogBurst, and how often the daemon is killed meanwhile.
-// E2E_BURST_FILES asks for more.
+// E2E_BURST_FILES and E2E_BURST_KILLS ask for more.
 const (
-	burstFiles = 600
-	burstKills = 10
+	burstFiles = 400
+	burstKills = 5
 )
 
 // TestLogBurst lets thousands of log backups arrive while the daemon is killed
@@ -25,13 +25,7 @@ const (
 // none lost, and the volume is empty.
 func TestLogBurst(t *testing.T) {
 	t.Parallel()
-	files := burstFiles
-	if text := os.Getenv("E2E_BURST_FILES"); text != "" {
-		var err error
-		if files, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	files, kills := numberOr(t, "E2E_BURST_FILES", burstFiles), numberOr(t, "E2E_BURST_KILLS", burstKills)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // not for secrets
@@ -45,8 +39,8 @@ func TestLogBurst(t *testing.T) {
 	if err := p.hana.LogBurst(t.Context(), "HXE", files/2); err != nil { // each of two volumes writes one
 		t.Fatal(err)
 	}
-	for i := range burstKills {
-		enough := len(before) + files*i/burstKills
+	for i := range kills {
+		enough := len(before) + files*i/kills
 		eventually(t, "the daemon goes on", func() bool { return len(p.logsInStore()) >= enough })
 		time.Sleep(time.Duration(random.Int64N(int64(200 * time.Millisecond)))) // the point of the test
 		t.Logf("kill %d after %s with %d files in the store", i, time.Since(start).Round(time.Millisecond), len(p.logsInStore())-len(before))
@@ -64,6 +58,20 @@ func TestLogBurst(t *testing.T) {
 	}
 	p.expectIndexed()
 	p.stopDaemon()
+}
+
+// numberOr gives the number in an environment variable, or n.
+func numberOr(t *testing.T, name string, n int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return n
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // logsInStore lists the keys of the log backups in the store, without those of

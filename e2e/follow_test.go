@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -21,14 +20,8 @@ func TestFollow(t *testing.T) {
 	if os.Getuid() != 0 {
 		missing(t, "needs root, to mount a tmpfs")
 	}
-	size, room := int64(768), int64(192)
-	if text := os.Getenv("E2E_FOLLOW_MIB"); text != "" {
-		var err error
-		if size, err = strconv.ParseInt(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-		room = size / 8
-	}
+	size := int64(numberOr(t, "E2E_FOLLOW_MIB", 768))
+	room := max(size/8, 192)
 	w := &world{t: t, depot: openS3(t), backups: directory(t), hana: startHANA(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(size * mebibyte)}}, Profile: hanasim.Dotname,
 	})}
