@@ -29,7 +29,7 @@ func (a *app) backupCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&request.Database, "database", "", "SYSTEMDB or a tenant")
-	cmd.Flags().StringVar(&kind, "kind", string(backup.KindComplete), "kind of backup")
+	cmd.Flags().StringVar(&kind, "kind", string(backup.KindComplete), "complete, differential or incremental")
 	cmd.Flags().StringVar(&request.Prefix, "prefix", "", "prefix of the files' names; by default made from database and time")
 	flags.add(cmd)
 	require(cmd, "database")

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -42,8 +43,13 @@ func collect(ctx context.Context, cfg *config.Config, databases []string) *docto
 }
 
 func doctorSettings(c *config.Config) doctor.Settings {
+	var logs error
+	if c.Logs.Directory != "" {
+		_, logs = os.ReadDir(c.Logs.Directory)
+	}
 	return doctor.Settings{
-		SID: c.HANA.SID, Host: c.HANA.Host, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
+		LogDirectoryError: logs,
+		SID:               c.HANA.SID, Host: c.HANA.Host, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
 		LogDirectory: c.Logs.Directory, Door: c.Door, SpoolOwner: c.Spool.Owner,
 		DeleteLost: c.OnLost == config.OnLostDelete, MemoryBudget: int64(c.MemoryBudget),
 	}

@@ -124,6 +124,9 @@ func TestDoctor(t *testing.T) {
 	fresh := []string{"warning complete-backup SYSTEMDB", "warning log-backup-path SYSTEMDB", "warning catalog-backup-path SYSTEMDB", "warning state-directory", "warning door"}
 	expect("a new system", 0, nil, fresh...)
 
+	if err := os.Mkdir(p.dir+"/logs", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	p.configure(t, "logs: {directory: "+p.dir+"/logs}\nonLost: delete-catalog-entry\ndoor: fifo\n")
 	p.write(t, "state/doors.json", `{"`+hanasim.Version+`": {"refused": true, "job_id": "j", "at": "2026-01-02T03:04:05Z"}}`)
 	expect("logs are shipped, and pipes are known to be refused", 3, both, "warning complete-backup SYSTEMDB", "warning complete-backup HXE", "error door")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -42,6 +43,9 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 	}
 	files := writtenFiles(&plan, dir, statement)
 	if !request.DryRun {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
 		if err := a.writeChain(ctx, store, &plan, dir); err != nil {
 			return err
 		}
@@ -53,7 +57,7 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 func (a *app) writeChain(ctx context.Context, store backup.StreamOpener, plan *chain.Chain, dir string) error {
 	last := plan.Last()
 	record := job.Record{
-		ID: "none (without the daemon)", Action: job.ActionRestore, State: job.StateRunning, Stage: job.StageStream,
+		ID: "without the daemon", Action: job.ActionRestore, State: job.StateRunning, Stage: job.StageStream,
 		SID: last.SID, Database: last.Database, Kind: last.Kind, BackupID: last.BackupID, Prefix: last.Prefix, StartedAt: time.Now().UTC(),
 	}
 	at := make(map[string]int)
@@ -122,7 +126,7 @@ func (a *app) printFiles(w written) error {
 	for _, note := range w.Notes {
 		a.tell("note: " + note)
 	}
-	a.tell("These files reach " + timeText(w.Reaches) + ". HANA recovers from them with:")
+	a.tell("These files reach " + timeText(w.Reaches) + ". HANA recovers from them with the following; a time in the future means all that is there.")
 	a.tell(w.Statement)
 	return nil
 }

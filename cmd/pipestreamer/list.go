@@ -137,7 +137,10 @@ func (a *app) listRecovery(ctx context.Context, client *httpapi.Client, database
 		for _, w := range r.Windows {
 			rows = append(rows, []string{timeText(w.From), timeText(w.To)})
 		}
-		if err := a.tableOf("times in between backups to which a restore can come", database, rows); err != nil {
+		if len(rows) == 1 {
+			a.tell(database + " cannot be restored to a point in time: the store has no log backups that go on from a complete backup (logs.directory). " +
+				"Single backups: pipestreamer list --database " + database)
+		} else if err := a.table(rows); err != nil {
 			return err
 		}
 		for i := range r.Gaps {

@@ -227,7 +227,7 @@ func jobConfig(c *config.Config) job.Config {
 	return job.Config{
 		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
 		OpenTimeout: t.Open, StallTimeout: t.Stall, IdleTimeout: t.Idle, AnswerTimeout: t.Answer, EndTimeout: t.End,
-		Door: job.Door(c.Door), KeepFor: c.Spool.KeepFor,
+		ShipsLogs: c.Logs.Directory != "", Door: job.Door(c.Door), KeepFor: c.Spool.KeepFor,
 		CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete,
 		// The store gives up by itself before these.
 		CommitTimeout: t.Commit + c.Store.OutageTolerance + c.Store.StallTimeout,

@@ -109,8 +109,8 @@ func addCause(add func(name, value string), r *job.Record) {
 
 // streamTitle names a stream, by its file where several have the same id.
 func streamTitle(s *job.Progress) string {
-	if s.File != "" {
-		return s.File
+	if f, err := backup.ParseFileName(s.File); err == nil && f.Kind != backup.KindComplete {
+		return fmt.Sprintf("stream %s (%s %d)", s, f.Kind, f.BackupID)
 	}
 	return "stream " + s.String()
 }
@@ -119,11 +119,14 @@ func streamTitle(s *job.Progress) string {
 func planText(p *job.RestorePlan) string {
 	backups := "complete backup " + strconv.FormatInt(p.Complete, 10)
 	if len(p.Deltas) > 0 {
-		backups += fmt.Sprintf(", deltas %v", p.Deltas)
+		backups += ", deltas " + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Deltas), " ", ", "), "[]")
 	}
 	lines := []string{fmt.Sprintf("%s (%s in %s)", backups, byteText(p.Needs.DataBytes), countText(p.Needs.DataFiles, "file"))}
 	if p.Logs > 0 {
-		lines = append(lines, countText(p.Logs, "log backup")+", from "+p.FirstLog, "to "+p.LastLog)
+		lines = append(lines, countText(p.Logs, "log backup")+", from "+p.FirstLog)
+	}
+	if p.Logs > 1 {
+		lines = append(lines, "to "+p.LastLog)
 	}
 	if p.Catalog != "" {
 		lines = append(lines, "catalog "+p.Catalog)

@@ -39,11 +39,21 @@ func (e *Unreachable) Error() string {
 	case e.NearestBackup != 0:
 		fmt.Fprintf(&text, "; what can be restored instead is backup %d, the state of %s", e.NearestBackup, stamp(e.Nearest))
 	case !e.Nearest.IsZero():
-		fmt.Fprintf(&text, "; the nearest point that can be restored is %s", stamp(e.Nearest))
+		fmt.Fprintf(&text, "; the nearest point that can be restored is %s", stamp(e.askable()))
 	default:
 		text.WriteString("; no point in time can be restored")
 	}
 	return text.String()
+}
+
+// askable is Nearest in whole seconds, as RECOVER takes it, on the side that can
+// be reached.
+func (e *Unreachable) askable() time.Time {
+	second := e.Nearest.Truncate(time.Second)
+	if e.Nearest.After(e.Target.Until) && second.Before(e.Nearest) {
+		return second.Add(time.Second)
+	}
+	return second
 }
 
 // String names the target.

@@ -130,6 +130,8 @@ func judgeNewestLog(r *report, i *hdbtrigger.Inspection, unseen bool, now time.T
 		r.add(CheckLogBackup, Warning, blindHint, blindText)
 	case n == nil && i.NewestComplete == nil:
 		r.ok(CheckLogBackup, "none, as there is no complete backup yet")
+	case n == nil && age(now, i.NewestComplete.StartedAt) < firstLog:
+		r.ok(CheckLogBackup, "none yet; the complete backup is %s old", age(now, i.NewestComplete.StartedAt))
 	case n == nil:
 		r.add(CheckLogBackup, Warning, look, "HANA knows no log backup, though there is a complete one")
 	case n.State == backup.CatalogFailed || n.State == backup.CatalogCanceled:
@@ -138,6 +140,10 @@ func judgeNewestLog(r *report, i *hdbtrigger.Inspection, unseen bool, now time.T
 		r.ok(CheckLogBackup, "the newest log backup is %d, %s old", n.BackupID, age(now, n.StartedAt))
 	}
 }
+
+// firstLog is how long HANA may take to the first log backup after a complete
+// backup: twice its usual log_backup_timeout_s.
+const firstLog = 30 * time.Minute
 
 func age(now, then time.Time) time.Duration {
 	return max(now.Sub(then), 0).Round(time.Second)

@@ -47,3 +47,17 @@ func judgeKnownDoor(r *report, version, door string, known Door) {
 		r.ok(CheckDoor, "door is %s. %s", door, what)
 	}
 }
+
+// judgeLogDirectory looks at where log backups should come from.
+func judgeLogDirectory(f *Facts) []Finding {
+	var r report
+	switch s := &f.Settings; {
+	case s.LogDirectory == "":
+		r.ok(CheckLogs, "log backups are not shipped, so there is no recovery to a point in time, and a delta cannot be restored")
+	case s.LogDirectoryError != nil:
+		r.add(CheckLogs, Error, "Mount HANA's basepath_logbackup at the same path in this container.", "logs.directory cannot be used: %v", s.LogDirectoryError)
+	default:
+		r.ok(CheckLogs, "log backups below %s are shipped", s.LogDirectory)
+	}
+	return r.findings
+}

@@ -34,7 +34,9 @@ type Settings struct {
 	// checked.
 	TLS, Insecure bool
 	// LogDirectory is where log backups are shipped from, empty for none.
-	LogDirectory string
+	// LogDirectoryError is why it cannot be looked at here.
+	LogDirectory      string
+	LogDirectoryError error
 	// Door is auto, fifo or spool.
 	Door string
 	// SpoolOwner is HANA's user id, or -1.
@@ -72,5 +74,5 @@ const (
 // Judge makes findings of facts, in the order in which one would mend things.
 func Judge(f *Facts) []Finding {
 	return slices.Concat(
-		judgeConnection(f), judgePrivileges(f), judgeDatabases(f), judgeDirectory(f), judgeKernel(f), judgeState(f), judgeMemory(f), judgeStore(f), judgeDoor(f))
+		judgeConnection(f), judgePrivileges(f), judgeDatabases(f), judgeDirectory(f), judgeLogDirectory(f), judgeKernel(f), judgeState(f), judgeMemory(f), judgeStore(f), judgeDoor(f))
 }

@@ -48,6 +48,7 @@ const (
 	CheckLogBackup  = "log-backup"
 	CheckLogPath    = "log-backup-path"
 	CheckCatalog    = "catalog-backup-path"
+	CheckLogs       = "log-directory"
 	CheckChunkSize  = "chunk-size"
 	CheckRunning    = "data-backup-running"
 	CheckBase       = "complete-backup"

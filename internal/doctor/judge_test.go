@@ -121,6 +121,7 @@ func TestFindings(t *testing.T) {
 		{"parameters unreadable", unreadable(hdbtrigger.AskParameters), map[string]string{"warning log-mode HXE": "it failed"}},
 		{"overwrite", parameter("persistence/log_mode", "overwrite"), map[string]string{"error log-mode HXE": "overwrite"}},
 		{"overwrite, logs not wanted", all(noLogs, parameter("persistence/log_mode", "overwrite")), map[string]string{
+			"ok log-directory":     "not shipped",
 			"warning log-mode HXE": "overwrite", "warning log-backup-path HXE": "/backup/log", "warning catalog-backup-path HXE": "logs.directory",
 			"warning log-backup-path SYSTEMDB": "nobody", "warning catalog-backup-path SYSTEMDB": "nobody",
 		}},
@@ -138,8 +139,10 @@ func TestFindings(t *testing.T) {
 		{"catalog path unset", parameter("persistence/basepath_catalogbackup", ""), map[string]string{"warning catalog-backup-path HXE": "default directory"}},
 		{"logs to Backint", parameter("backup/log_backup_using_backint", "true"), map[string]string{"error log-backup-path HXE": "Backint"}},
 		{"catalog to Backint, logs not wanted", all(noLogs, parameter("backup/catalog_backup_using_backint", "true")), map[string]string{
-			"ok catalog-backup-path HXE": "Backint", "warning log-backup-path HXE": "", "warning log-backup-path SYSTEMDB": "", "warning catalog-backup-path SYSTEMDB": "",
+			"ok log-directory": "not shipped", "ok catalog-backup-path HXE": "Backint", "warning log-backup-path HXE": "", "warning log-backup-path SYSTEMDB": "", "warning catalog-backup-path SYSTEMDB": "",
 		}},
+		{"no log directory", func(f *Facts) { f.Settings.LogDirectoryError = errors.New("no such file or directory") }, map[string]string{"error log-directory": "Mount HANA's basepath_logbackup"}},
+		{"no log backup yet", func(f *Facts) { f.HANA[1].NewestLog, f.HANA[1].NewestComplete.StartedAt = nil, now.Add(-time.Minute) }, map[string]string{"ok log-backup HXE": "none yet", "ok complete-backup HXE": "1m0s old"}},
 		{"running", func(f *Facts) { f.HANA[1].Running = 7 }, map[string]string{"warning data-backup-running HXE": "data backup 7 runs"}},
 		{"running unreadable", unreadable(hdbtrigger.AskRunning), map[string]string{"warning data-backup-running HXE": "it failed"}},
 		{"no complete backup", func(f *Facts) { f.HANA[1].NewestComplete, f.HANA[1].NewestLog = nil, nil }, map[string]string{"warning complete-backup HXE": "Make a complete backup", "ok log-backup HXE": "no complete backup yet"}},

@@ -43,6 +43,9 @@ func (r *backupRun) findBase(ctx context.Context) *Error {
 			"the history of the database was broken at %s, after backup %d on which a delta would build: %s %s",
 			b.At.UTC().Format(timeForm), entry.BackupID, b.Reason, b.Message))
 	}
+	if !r.config.ShipsLogs {
+		r.job.warn("a delta is restored with a backup of HANA's catalog, and none is shipped, because logs.directory is not set: this one cannot be restored until one is")
+	}
 	r.base = base
 	r.job.update(func(record *Record) { record.BaseID = base.BackupID })
 	return nil

@@ -46,6 +46,9 @@ type Config struct {
 	Door Door
 	// KeepFor is how long files that the store has stay on the volume.
 	KeepFor time.Duration
+	// ShipsLogs says that HANA's backups of its catalog go to the store, without
+	// which no delta can be restored.
+	ShipsLogs bool
 	// DeleteLost removes a lost backup from HANA's catalog.
 	DeleteLost bool
 }

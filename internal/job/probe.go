@@ -161,7 +161,7 @@ func recommend(attempts []ProbeAttempt) (door Door, refused bool, reason string)
 	case extra > 0:
 		return DoorAuto, false, fmt.Sprintf("This HANA used every pipe, and wrote more files (%d) for which nobody could make one: only auto takes them from the volume.", extra)
 	default:
-		return DoorFIFO, false, "This HANA wrote every file into its pipe: fifo keeps complete backups off the volume; deltas, whose names are not known before, need auto."
+		return DoorFIFO, false, "This HANA wrote every file into its pipe, which keeps complete backups off the volume. auto, the default, does the same and also takes deltas, whose names are not known before: leave it at auto unless you make none."
 	}
 }
 

@@ -111,6 +111,9 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 			failures = append(second, failures...)
 		}
 	}
+	if len(failures) == 0 {
+		r.job.warn("make a complete backup now: until then HANA makes no delta and no log backup that goes on from here, and what is written from now on cannot be recovered")
+	}
 	return verdictOf(failures...)
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // lookout is how often a Fleet looks for directories of further databases.
-const lookout = 30 * time.Second
+const lookout = 5 * time.Second
 
 // Fleet ships the log backups of every database that has a directory below one
 // directory: SYSTEMDB, and DB_<tenant> (seen in real listings of HANA 2.0).
