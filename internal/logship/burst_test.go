@@ -46,7 +46,7 @@ func TestBurst(t *testing.T) {
 				t.Errorf("%d calls of %s, expected %d", got, call, n)
 			}
 		}
-		if indexes != files/500 || w.hana.asked != indexes {
+		if indexes != files/100 || w.hana.asked != indexes {
 			t.Errorf("%d indexes, HANA was asked %d times", indexes, w.hana.asked)
 		}
 	})

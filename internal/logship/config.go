@@ -32,7 +32,8 @@ type Config struct {
 	Verify string
 	// Parallel is how many files are uploaded or read back at a time (8).
 	Parallel int
-	// BatchFiles is how many files an index takes at most (500).
+	// BatchFiles is how many files an index takes at most (100). What was stored
+	// when the process was killed and is in no index yet is stored once more.
 	BatchFiles int
 	// GapPatience is how long a file waits for an earlier one of its volume that
 	// may still come (1 minute).
@@ -48,7 +49,7 @@ func (c Config) withDefaults() Config {
 		c.Verify = VerifyRead
 	}
 	setDefault(&c.Parallel, 8)
-	setDefault(&c.BatchFiles, 500)
+	setDefault(&c.BatchFiles, 100)
 	setDefault(&c.GapPatience, time.Minute)
 	setDefault(&c.AskTimeout, 30*time.Second)
 	setDefault(&c.CleanTimeout, 10*time.Second)
