@@ -7,7 +7,7 @@ import "time"
 type Config struct {
 	HANA            HANA          `key:"hana"`
 	BackupDirectory string        `key:"backupDirectory" required:"true" doc:"Directory shared with HANA's container, at the same path in both. Named pipes are made here. HANA must be allowed to create and rename files in it, and it must not be sticky."`
-	Door            string        `key:"door" default:"auto" doc:"How backups come in: fifo (named pipes only), spool (files that HANA writes to backupDirectory, uploaded from there and then removed), or auto: pipes where the file names are known before, with a rescue of files that HANA writes past them, and files for deltas and for a HANA that refuses pipes."`
+	Door            string        `key:"door" default:"auto" doc:"How backups come in: fifo (named pipes only), spool (files that HANA writes to backupDirectory, uploaded from there and then removed), or auto: pipes where the file names are known before, with a rescue of files that HANA writes past them, and files for deltas and for a HANA that refuses pipes. Restores follow it: with spool their data is laid out as files, which needs room."`
 	Spool           Spool         `key:"spool"`
 	Logs            Logs          `key:"logs"`
 	StateDirectory  string        `key:"stateDirectory" default:"/var/lib/pipestreamer" doc:"Directory of the journal and, by default, of the socket. HANA's container must not be able to write to it."`

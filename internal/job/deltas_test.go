@@ -346,3 +346,36 @@ func TestFilesOfAnInterruptedBackup(t *testing.T) {
 		t.Errorf("%s with %v on the volume", after.State, after.Spooled)
 	}
 }
+
+// TestRestoreIntoAnotherTenant leaves the source alone.
+func TestRestoreIntoAnotherTenant(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(sim *hanasim.Config, _ *Parts, c *Config) {
+		c.Door = DoorAuto
+		sim.Databases = append(sim.Databases, hanasim.Database{Name: "COPY", Volumes: []hanasim.Volume{{ID: 2, Service: "xsengine", Size: 99}, {ID: 3, Size: 99}}})
+	})
+	w.mustBackUp(t, backup.KindComplete)
+	w.work(t)
+	if err := w.system.LogBackup(t.Context(), "HXE"); err != nil {
+		t.Fatal(err)
+	}
+	w.ship(t)
+	want := w.system.Points("HXE")
+	for _, until := range []string{Latest, ""} {
+		request := RestoreRequest{Database: "HXE", Until: until, ToDatabase: "COPY"}
+		if until == "" {
+			request.Backup = Latest
+		}
+		record := w.restoreTo(t, request)
+		if record.State != StateSucceeded || record.Database != "COPY" || record.Source != "HXE" {
+			t.Fatalf("%s of %s because of %v", record.State, record.Database, record.Error)
+		}
+		same := cmp.Equal(want, w.system.Points("COPY"))
+		if same != (until == Latest) {
+			t.Errorf("restore %+v: COPY is at %v, HXE at %v", request, w.system.Points("COPY"), want)
+		}
+	}
+	if diff := cmp.Diff(want, w.system.Points("HXE")); diff != "" {
+		t.Errorf("the source was touched:\n%s", diff)
+	}
+}
