@@ -35,6 +35,7 @@ func storeLineFaults() []faultRow {
 		},
 		{
 			fault: "connections are reset until a request was tried again", where: onStoreLine,
+			config:   map[string]any{"store": map[string]any{"outageTolerance": "15s"}, "timeouts": map[string]any{"commit": "20s"}},
 			inject:   forAWhile((*line).resetPeers),
 			outcomes: everyPhase(absorbed(), beforeOpen, firstBytes, middle, afterEOF, duringCommit),
 		},
