@@ -82,7 +82,7 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	if s := manifest.Streams[1]; s.Size != size+backup.HeaderSize {
-		t.Errorf("the stream has %d bytes, HANA wrote %d", s.Size, int64(size+backup.HeaderSize))
+		t.Errorf("the stream has %d bytes, HANA wrote %d", s.Size, size+backup.HeaderSize)
 	}
 	if left := server.Uploads(); left > 0 {
 		t.Errorf("%d multipart uploads are left", left)
