@@ -2,7 +2,6 @@ package spool
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,8 +36,10 @@ type Shelf struct {
 	parent *directory
 	name   string
 
+	stop context.CancelFunc // of Watch
+
 	mu      sync.Mutex
-	events  *os.File // once Watch was called
+	events  *queue // once Watch was called
 	opened  map[string]bool
 	closing bool
 	wg      sync.WaitGroup
@@ -134,52 +136,43 @@ func (s *Shelf) Write(ctx context.Context, name string, size int64, content io.R
 // Watch notes from now on which files are opened. It is called once, after the
 // last Write, whose own openings would count.
 func (s *Shelf) Watch() error {
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	events, err := s.dir.subscribe()
 	if err != nil {
-		return fmt.Errorf("watch %s (fs.inotify.max_user_instances): %w", s.dir.path, err)
+		return err
 	}
-	events := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, s.dir.path, unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW); err != nil {
-		return errors.Join(fmt.Errorf("watch %s: %w", s.dir.path, err), events.Close())
-	}
-	s.events = events
-	s.wg.Go(s.follow)
+	ctx, stop := context.WithCancel(context.Background()) // Close ends it
+	s.events, s.stop = events, stop
+	s.wg.Go(func() { s.follow(ctx) })
 	return nil
 }
 
-func (s *Shelf) follow() {
-	raw, err := s.events.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Read(func(fd uintptr) bool { // ends with Close
+// follow keeps the kernel's queue short. What it cannot read counts as not
+// opened, which nobody takes for success.
+func (s *Shelf) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.events.wait(ctx, time.Time{}); err != nil {
+			return
+		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.closing || s.take(fd) != nil
-	})
+		err := s.take()
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
 }
 
-// take reads the events that are there: watch, mask, cookie and length of the
-// name as 32-bit numbers, then the name filled up with NUL (inotify(7)). Should
-// the queue have overflowed, some openings are not known.
-func (s *Shelf) take(fd uintptr) error {
-	buf := make([]byte, eventBuffer)
+// take notes what has happened up to now.
+func (s *Shelf) take() error {
 	for {
-		n, err := unix.Read(int(fd), buf)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			return nil
-		case err != nil:
+		events, err := s.events.read()
+		if err != nil || len(events) == 0 {
 			return err
 		}
-		for rest := buf[:n]; len(rest) >= unix.SizeofInotifyEvent; {
-			end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(rest[12:])), len(rest))
-			if name := unix.ByteSliceToString(rest[unix.SizeofInotifyEvent:end]); name != "" {
-				s.opened[name] = true
+		for _, e := range events {
+			if e.mask&unix.IN_OPEN != 0 && e.name != "" {
+				s.opened[e.name] = true
 			}
-			rest = rest[end:]
 		}
 	}
 }
@@ -189,9 +182,7 @@ func (s *Shelf) Opened() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.events != nil && !s.closing {
-		if raw, err := s.events.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = s.take(fd) }) // what is not known counts as not opened
-		}
+		_ = s.take() // as in follow
 	}
 	names := make(map[string]bool, len(s.opened))
 	for name := range s.opened {
@@ -211,8 +202,9 @@ func (s *Shelf) Close() error {
 	s.mu.Unlock()
 	var errs []error
 	if s.events != nil {
-		errs = append(errs, s.events.Close())
+		s.stop()
 		s.wg.Wait()
+		errs = append(errs, s.events.close())
 	}
 	errs = append(errs, s.dir.close(), s.parent.removeShelf(s.name), s.parent.close())
 	return errors.Join(errs...)

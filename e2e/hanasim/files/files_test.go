@@ -130,7 +130,7 @@ func TestWriteAndVerify(t *testing.T) {
 				w := writer(profile)
 				w.Written = func(n int64) { written += n }
 				if err := w.Write(t.Context(), path, header); err != nil {
-					if errors.Is(err, syscall.EINVAL) && profile == Direct {
+					if errors.Is(err, syscall.EINVAL) && profile == Direct && os.Getenv("CI") != "true" {
 						t.Skip("this filesystem refuses O_DIRECT")
 					}
 					t.Fatal(err)
