@@ -62,7 +62,7 @@ func (r *restoreRun) stage(ctx context.Context) *Error {
 	}
 	err = group.Wait()
 	if err == nil {
-		err = shelf.Watch()
+		err = shelf.Watch(ctx)
 	}
 	if err != nil {
 		return newError(StageArm, CodeStaging, causeOf(ctx, err))

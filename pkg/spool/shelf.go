@@ -133,16 +133,16 @@ func (s *Shelf) Write(ctx context.Context, name string, size int64, content io.R
 	return nil
 }
 
-// Watch notes from now on which files are opened. It is called once, after the
-// last Write, whose own openings would count.
-func (s *Shelf) Watch() error {
+// Watch notes from now on, until Close, which files are opened, also when ctx has
+// ended. It is called once, after the last Write, whose own openings would count.
+func (s *Shelf) Watch(ctx context.Context) error {
 	events, err := s.dir.subscribe()
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(context.Background()) // Close ends it
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.events, s.stop = events, stop
-	s.wg.Go(func() { s.follow(ctx) })
+	s.wg.Go(func() { s.follow(following) })
 	return nil
 }
 

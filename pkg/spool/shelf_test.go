@@ -27,7 +27,7 @@ func TestShelf(t *testing.T) {
 			t.Errorf("%s of %d bytes was laid out", name, size)
 		}
 	}
-	must(t, s.Watch())
+	must(t, s.Watch(t.Context()))
 	if opened := s.Opened(); len(opened) != 0 {
 		t.Errorf("before anybody came %v were opened", opened)
 	}
