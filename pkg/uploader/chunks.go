@@ -20,29 +20,48 @@ import (
 // chunkObject is a multipart upload that is not completed.
 type chunkObject struct {
 	segment *segment
-	writer  fs.ChunkWriter
+	sender  sender
 }
+
+// sender is a multipart upload at the store. An attempt of any of its methods may
+// be made again after an error.
+type sender interface {
+	// send puts p into the store; body reads its bytes. Parts are sent at once
+	// and in any order.
+	send(ctx context.Context, p *part, body io.ReadSeeker) error
+	// complete makes one object of the parts.
+	complete(ctx context.Context) error
+	// abort drops the parts.
+	abort(ctx context.Context) error
+}
+
+// rcloneUpload is a sender that rclone drives.
+type rcloneUpload struct{ writer fs.ChunkWriter }
+
+func (u rcloneUpload) send(ctx context.Context, p *part, body io.ReadSeeker) error {
+	n, err := u.writer.WriteChunk(ctx, p.number, body)
+	if err == nil && n != int64(len(p.data)) {
+		return fmt.Errorf("the store took %d of %d bytes", n, len(p.data))
+	}
+	return err
+}
+
+func (u rcloneUpload) complete(ctx context.Context) error { return u.writer.Close(ctx) }
+
+func (u rcloneUpload) abort(ctx context.Context) error { return u.writer.Abort(ctx) }
 
 // openChunks starts the multipart upload of the next segment.
 func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 	key := backup.SegmentKey(u.key, len(u.segments)+1)
-	var options []fs.OpenOption
-	if u.store.kind == "s3" {
-		options = append(options, &fs.HTTPOption{Key: "X-Amz-Meta-" + markName, Value: u.id})
-	}
-	if u.conditional {
-		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
-	}
 	t := u.task("begin")
 	if len(u.segments) == 0 && !u.options.Patient {
 		t.patience, t.grace = shortPatience, 0 // nothing is at stake yet
 	}
-	var writer fs.ChunkWriter
+	var sender sender
 	err := u.store.persist(ctx, t, func(ctx context.Context) error {
-		info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
 		return u.store.ask(ctx, func(r *remote) error {
 			return u.store.within(ctx, func(ctx context.Context) (err error) {
-				_, writer, err = r.fs.Features().OpenChunkWriter(ctx, key, info, options...)
+				sender, err = u.create(ctx, r, key)
 				return err
 			})
 		})
@@ -51,19 +70,36 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 		return nil, fmt.Errorf("start multipart upload of %s: %w", key, err)
 	}
 	seg := u.addSegment()
-	seg.hidden = &chunkObject{segment: seg, writer: writer}
+	seg.hidden = &chunkObject{segment: seg, sender: sender}
 	return seg, nil
+}
+
+// create asks for a multipart upload, once.
+func (u *upload) create(ctx context.Context, r *remote, key string) (sender, error) {
+	if u.store.direct != nil {
+		return u.store.direct.create(ctx, key, u.id, u.conditional)
+	}
+	var options []fs.OpenOption
+	if u.store.kind == "s3" {
+		options = append(options, &fs.HTTPOption{Key: "X-Amz-Meta-" + markName, Value: u.id})
+	}
+	if u.conditional {
+		options = append(options, &fs.HTTPOption{Key: "If-None-Match", Value: "*"})
+	}
+	info := object.NewStaticObjectInfo(key, time.Now(), -1, true, nil, nil)
+	_, writer, err := r.fs.Features().OpenChunkWriter(ctx, key, info, options...)
+	return rcloneUpload{writer}, err
 }
 
 // complete has the store put the parts together. It is not asked for the ETag
 // that a multipart upload should have: that is made of the MD5 of each part,
 // which rclone keeps to itself and which would cost a second MD5 of every byte,
 // and it is another one where the store encrypts with keys of KMS or of the
-// client. Each part was sent with its Content-MD5, and is named here by the ETag
-// that the store gave for it.
+// client. Each part was sent with a checksum, and is named here by the ETag that
+// the store gave for it.
 func (c *chunkObject) complete(ctx context.Context) error {
 	s := c.segment.store
-	return s.ask(ctx, func(*remote) error { return s.within(ctx, c.writer.Close) })
+	return s.ask(ctx, func(*remote) error { return s.within(ctx, c.sender.complete) })
 }
 
 func (c *chunkObject) discard(ctx context.Context) error {
@@ -100,7 +136,7 @@ func (c *chunkObject) discard(ctx context.Context) error {
 }
 
 func (c *chunkObject) abort(ctx context.Context) error {
-	err := c.segment.store.ask(ctx, func(*remote) error { return c.writer.Abort(ctx) })
+	err := c.segment.store.ask(ctx, func(*remote) error { return c.sender.abort(ctx) })
 	if isStatus(err, http.StatusNotFound) {
 		err = nil
 	}
@@ -217,13 +253,13 @@ func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int
 	c.mu.Unlock()
 	c.workers.Go(func() {
 		defer c.buffers.put(buffer)
-		sum := hexSum(data)
+		p.sum = hexSum(data)
 		if err := c.sendPart(ctx, p); err != nil {
 			c.cancel(err)
 			return
 		}
 		c.mu.Lock()
-		seg.object.Parts[p.number].SHA256 = sum
+		seg.object.Parts[p.number].SHA256 = p.sum
 		safe := c.safe.add(p.offset, int64(n))
 		c.mu.Unlock()
 		if c.options.Safe != nil && safe > 0 {

@@ -154,6 +154,11 @@ func (s *Store) change(ctx context.Context, changed map[string]string) error {
 	if _, err := old.base.Features().Command(ctx, "set", nil, changed); err != nil {
 		return fmt.Errorf("change the credentials: %w", err)
 	}
+	if s.direct != nil {
+		if err := s.direct.use(ctx, next.options); err != nil {
+			return fmt.Errorf("change the credentials: %w", err)
+		}
+	}
 	s.remote.Store(&next)
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"github.com/rclone/rclone/fs"
 )
 
 // errMakeRoom ends an attempt because the credentials change. It passes.
@@ -23,6 +21,8 @@ type part struct {
 	// offset is where it begins in the stream.
 	offset int64
 	data   []byte
+	// sum is its SHA-256, in hex.
+	sum string
 }
 
 func (p *part) String() string {
@@ -33,8 +33,8 @@ func (p *part) String() string {
 func (u *upload) sendPart(ctx context.Context, p *part) error {
 	s := u.store
 	started := time.Now()
-	writer := p.segment.hidden.(*chunkObject).writer
-	err := s.persist(ctx, u.task("part"), func(ctx context.Context) error { return s.tryPart(ctx, writer, p) })
+	sender := p.segment.hidden.(*chunkObject).sender
+	err := s.persist(ctx, u.task("part"), func(ctx context.Context) error { return s.tryPart(ctx, sender, p) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
@@ -49,7 +49,7 @@ func (u *upload) sendPart(ctx context.Context, p *part) error {
 // waiting for the turn of a request, which no context ends (lib/pacer,
 // beginCall). After that the upload can only be aborted; a part is never sent
 // again beside an attempt of itself.
-func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) error {
+func (s *Store) tryPart(ctx context.Context, sender sender, p *part) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body := &partBody{reader: bytes.NewReader(p.data)}
@@ -62,13 +62,7 @@ func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) err
 	leave := *s.secrets.leave.Load()
 	done := make(chan error, 1)
 	s.behind.Go(func() {
-		done <- s.ask(attempt, func(*remote) error {
-			n, err := writer.WriteChunk(attempt, p.number, body)
-			if err == nil && n != int64(len(p.data)) {
-				return fmt.Errorf("the store took %d of %d bytes", n, len(p.data))
-			}
-			return err
-		})
+		done <- s.ask(attempt, func(*remote) error { return sender.send(attempt, p, body) })
 	})
 	for {
 		select {

@@ -29,9 +29,11 @@ var (
 type Store struct {
 	cfg Config
 	// kind and chunks are those of remote and never change.
-	kind    string
-	chunks  bool
-	remote  atomic.Pointer[remote]
+	kind   string
+	chunks bool
+	remote atomic.Pointer[remote]
+	// direct is nil where rclone makes the uploads.
+	direct  *direct
 	secrets *secrets
 	memory  *memory
 	// atHand is for uploads whose bytes are there already, one at a time.
@@ -75,6 +77,15 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 		memory: newMemory(cfg.MemoryBudget, metrics.memory), atHand: newMemory(2*cfg.largestPart(), metrics.memory), log: log, metrics: metrics,
 	}
 	s.remote.Store(r)
+	if s.kind == "s3" && s.chunks {
+		var why string
+		if s.direct, why, err = openDirect(ctx, cfg); err != nil {
+			return nil, err
+		}
+		if s.direct == nil {
+			log.Info("uploads go through rclone, which needs more CPU", zap.String("why", why))
+		}
+	}
 	return s, nil
 }
 
@@ -91,6 +102,9 @@ func (s *Store) Close(ctx context.Context) error {
 	case <-ended:
 	case <-ctx.Done():
 		return fmt.Errorf("close the store: requests are still on their way: %w", context.Cause(ctx))
+	}
+	if s.direct != nil {
+		s.direct.close()
 	}
 	if shutdown := s.remote.Load().base.Features().Shutdown; shutdown != nil {
 		return shutdown(ctx)

@@ -1,0 +1,173 @@
+package uploader
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// direct writes to an S3 store without rclone, which makes an MD5 of every part
+// and, over plain HTTP, another SHA-256 (backend/s3/s3.go, WriteChunk). It takes
+// its settings from rclone's options. Everything but multipart uploads is asked
+// of rclone.
+type direct struct {
+	client  atomic.Pointer[s3.Client]
+	http    *http.Client
+	options map[string]string
+	bucket  string
+	// root is what keys begin with, empty or with a final slash.
+	root string
+}
+
+// directOptions are the options of rclone's s3 backend that direct honours, and
+// those that have nothing to do with a multipart upload. With any other one an
+// upload goes through rclone.
+var directOptions = []string{
+	"access_key_id", "secret_access_key", "session_token", "env_auth", "profile", "shared_credentials_file",
+	"provider", "region", "endpoint", "force_path_style", "use_dual_stack", "use_accelerate_endpoint",
+	"acl", "requester_pays", "storage_class", "server_side_encryption", "sse_kms_key_id",
+	"bucket_acl", "copy_cutoff", "disable_checksum", "list_chunk", "list_url_encode", "list_version", "location_constraint",
+	"might_gzip", "no_check_bucket", "no_head", "no_head_object", "upload_cutoff", "use_accept_encoding_gzip",
+	"use_already_exists", "use_multipart_etag", "use_presigned_request", "use_unsigned_payload",
+	"chunk_size", "upload_concurrency", "max_upload_parts",
+}
+
+// The providers that direct knows, by whether rclone names the bucket in the path
+// for them (backend/s3/provider). Others may have more quirks.
+var (
+	pathProviders = []string{"Ceph", "Cloudflare", "FlashBlade", "HCP", "Minio", "Other", "Rclone", "Scality", "SeaweedFS"}
+	hostProviders = []string{"AWS", "DigitalOcean", "Hetzner", "OVHcloud", "Wasabi"}
+)
+
+// openDirect returns what writes to the root of cfg without rclone, or why
+// rclone has to do it.
+func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
+	for name, value := range cfg.Options {
+		if value != "" && !slices.Contains(directOptions, name) {
+			return nil, fmt.Sprintf("option %s is set", name), nil
+		}
+	}
+	if provider := cfg.Options["provider"]; !slices.Contains(slices.Concat(pathProviders, hostProviders), provider) {
+		return nil, fmt.Sprintf("provider %q may have quirks", provider), nil
+	}
+	bucket, root, _ := strings.Cut(strings.Trim(cfg.Root, "/"), "/")
+	if root != "" {
+		root += "/"
+	}
+	if bucket == "" || checkPrefix(root) != nil && root != "" {
+		return nil, "the root has characters that rclone encodes", nil
+	}
+	d := &direct{http: &http.Client{Transport: newTransport(cfg), CheckRedirect: stay}, bucket: bucket, root: root}
+	if err := d.use(ctx, cfg.Options); err != nil {
+		return nil, "", fmt.Errorf("open store s3 root %q: %w", cfg.Root, err)
+	}
+	return d, "", nil
+}
+
+// stay follows no redirect: the request is signed for one host.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// newTransport keeps a connection for every part in flight.
+func newTransport(cfg Config) *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: min(time.Minute, cfg.StallTimeout), KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: min(time.Minute, cfg.StallTimeout),
+		MaxIdleConnsPerHost: cfg.Streams * (cfg.Concurrency + 1),
+		IdleConnTimeout:     time.Minute,
+		// A part is written with a quarter of the system calls.
+		WriteBufferSize: 256 << 10,
+		// Nobody asks for a compressed answer: stores differ in whether the
+		// header that would is part of what is signed.
+		DisableCompression: true,
+	}
+}
+
+// use makes d sign its requests with the credentials among options from now on.
+func (d *direct) use(ctx context.Context, options map[string]string) error {
+	var cfg aws.Config
+	if on(options, "env_auth") && options["access_key_id"] == "" && options["secret_access_key"] == "" {
+		var load []func(*config.LoadOptions) error
+		if profile := options["profile"]; profile != "" {
+			load = append(load, config.WithSharedConfigProfile(profile))
+		}
+		if file := options["shared_credentials_file"]; file != "" {
+			load = append(load, config.WithSharedConfigFiles([]string{file}))
+		}
+		var err error
+		if cfg, err = config.LoadDefaultConfig(ctx, load...); err != nil {
+			return fmt.Errorf("env_auth: %w", err)
+		}
+	} else {
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(options["access_key_id"], options["secret_access_key"], options["session_token"])
+		if options["access_key_id"] == "" {
+			cfg.Credentials = aws.AnonymousCredentials{}
+		}
+	}
+	cfg.Region = options["region"]
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1" // as rclone
+	}
+	d.options = options
+	d.client.Store(s3.NewFromConfig(cfg, d.configure))
+	return nil
+}
+
+func (d *direct) configure(o *s3.Options) {
+	o.HTTPClient = d.http
+	// This package repeats what fails.
+	o.Retryer = aws.NopRetryer{}
+	// Each part is signed with its SHA-256, which the store compares.
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	// Waiting for "100 Continue" would cost a round trip for each part.
+	o.ContinueHeaderThresholdBytes = -1
+	pathStyle := d.options["force_path_style"]
+	o.UsePathStyle = (pathStyle == "" || on(d.options, "force_path_style")) && slices.Contains(pathProviders, d.options["provider"])
+	o.UseAccelerate = on(d.options, "use_accelerate_endpoint")
+	if on(d.options, "use_dual_stack") {
+		o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+	}
+	if endpoint := d.options["endpoint"]; endpoint != "" {
+		if !strings.HasPrefix(endpoint, "http") {
+			endpoint = "https://" + endpoint
+		}
+		o.BaseEndpoint = &endpoint
+	}
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("PlainRequest", plainRequest), "Signing", middleware.Before)
+	})
+}
+
+// plainRequest drops from what is signed the header that some proxies change,
+// and the parameter that some stores do not know.
+func plainRequest(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	if request, ok := in.Request.(*smithyhttp.Request); ok {
+		request.Header.Del("Accept-Encoding")
+		query := request.URL.Query()
+		query.Del("x-id")
+		request.URL.RawQuery = query.Encode()
+	}
+	return next.HandleFinalize(ctx, in)
+}
+
+// on tells whether a boolean option is set.
+func on(options map[string]string, name string) bool {
+	value, err := strconv.ParseBool(options[name])
+	return err == nil && value
+}
+
+func (d *direct) close() { d.http.CloseIdleConnections() }
