@@ -23,13 +23,13 @@ type memory struct {
 	gauge prometheus.Gauge
 	used  atomic.Int64
 	peak  atomic.Int64
-	// pools hold buffers that no stream uses, by their size. They are outside
-	// the budget and the garbage collector's to take.
-	pools sync.Map
+	// streams counts those that hold a share.
+	streams atomic.Int64
+	arena   *arena
 }
 
 func newMemory(size int64, gauge prometheus.Gauge) *memory {
-	return &memory{size: size, sum: semaphore.NewWeighted(size), ahead: semaphore.NewWeighted(size / 2), gauge: gauge}
+	return &memory{size: size, sum: semaphore.NewWeighted(size), ahead: semaphore.NewWeighted(size / 2), gauge: gauge, arena: newArena(size)}
 }
 
 // acquire takes n bytes of the budget, or waits for them until ctx ends.
@@ -85,22 +85,6 @@ func (m *memory) count(n int64) {
 	}
 }
 
-func (m *memory) buffer(size int64) *[]byte {
-	pool, _ := m.pools.LoadOrStore(size, new(sync.Pool))
-	if buffer, ok := pool.(*sync.Pool).Get().(*[]byte); ok {
-		return buffer
-	}
-	// Go aligns an allocation of this size to a page.
-	buffer := make([]byte, size)
-	return &buffer
-}
-
-func (m *memory) recycle(buffer *[]byte) {
-	*buffer = (*buffer)[:cap(*buffer)]
-	pool, _ := m.pools.LoadOrStore(int64(cap(*buffer)), new(sync.Pool))
-	pool.(*sync.Pool).Put(buffer)
-}
-
 // buffers is one stream's share of the budget: reserved buffers that it always
 // has, and more while the budget has room. A buffer beyond the reserved ones
 // goes back to the budget as soon as it is put down, so a long stream never
@@ -122,6 +106,7 @@ func (m *memory) reserve(ctx context.Context, size int64, reserved, most int) (*
 	if err := m.acquire(ctx, size*int64(reserved)); err != nil {
 		return nil, err
 	}
+	m.streams.Add(1)
 	return &buffers{
 		memory: m, size: size, reserved: reserved, most: max(most, reserved),
 		freed: make(chan struct{}, 1),
@@ -150,7 +135,8 @@ func (b *buffers) tryGet() *[]byte {
 	if !b.take() {
 		return nil
 	}
-	return b.memory.buffer(b.size)
+	buffer := b.memory.arena.take(int(b.size))
+	return &buffer
 }
 
 func (b *buffers) take() bool {
@@ -165,7 +151,7 @@ func (b *buffers) take() bool {
 
 // put gives a buffer from get back.
 func (b *buffers) put(buffer *[]byte) {
-	b.memory.recycle(buffer)
+	b.memory.arena.put(*buffer)
 	b.mu.Lock()
 	b.inUse--
 	if b.inUse >= b.reserved {
@@ -181,4 +167,7 @@ func (b *buffers) put(buffer *[]byte) {
 // close gives the reserved buffers back. Every buffer was put down before.
 func (b *buffers) close() {
 	b.memory.release(b.size * int64(b.reserved))
+	if b.memory.streams.Add(-1) == 0 {
+		b.memory.arena.trim()
+	}
 }
