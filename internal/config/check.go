@@ -29,6 +29,12 @@ const (
 	OnLostDelete = "delete-catalog-entry"
 )
 
+// The values of store.checksum.
+const (
+	ChecksumSHA256    = "sha256"
+	ChecksumCRC64NVME = "crc64nvme"
+)
+
 // The values of door and of logs.verify.
 const (
 	DoorAuto   = "auto"
@@ -72,6 +78,7 @@ func (l *loader) check() {
 	l.expectPositive("timeouts.clean", c.Timeouts.Clean)
 	l.expectPositive("shutdownGrace", c.ShutdownGrace)
 	l.expect(slices.Contains([]string{OnLostKeep, OnLostDelete}, c.OnLost), "onLost", "%q: expected %s or %s", c.OnLost, OnLostKeep, OnLostDelete)
+	l.expect(slices.Contains([]string{ChecksumSHA256, ChecksumCRC64NVME}, c.Store.Checksum), "store.checksum", "%q: expected %s or %s", c.Store.Checksum, ChecksumSHA256, ChecksumCRC64NVME)
 	l.expect(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q: expected debug, info, warn or error", c.Log.Level)
 	l.expect(slices.Contains([]string{"json", "console"}, c.Log.Format), "log.format", "%q: expected json or console", c.Log.Format)
 }

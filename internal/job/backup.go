@@ -213,7 +213,7 @@ func (r *backupRun) begin(ctx context.Context, counters []*counter) *Error {
 		return newError(StageArm, CodeMemory, causeOf(ctx, fmt.Errorf("another backup has waited for memory for %s", r.config.ReserveTimeout)))
 	}
 	for i, s := range r.plan.Streams {
-		t := &transfer{job: r.job, stream: s, counter: counters[i]}
+		t := &transfer{job: r.job, stream: s, counter: counters[i], noSHA256: r.config.NoSHA256}
 		key := backup.StreamKey(r.plan.SID, r.plan.Database, r.plan.Prefix, s.StreamID)
 		var err error
 		if t.upload, err = r.parts.Store.Begin(reserving, key, t.options()); err != nil {

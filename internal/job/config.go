@@ -49,6 +49,8 @@ type Config struct {
 	// ShipsLogs says that HANA's backups of its catalog go to the store, without
 	// which no delta can be restored.
 	ShipsLogs bool
+	// NoSHA256 leaves the SHA-256 of streams out of uploads and manifests.
+	NoSHA256 bool
 	// DeleteLost removes a lost backup from HANA's catalog.
 	DeleteLost bool
 }

@@ -32,7 +32,7 @@ func (r *backupRun) discover(ctx context.Context, stop context.CancelCauseFunc, 
 
 // addLate takes in a stream that HANA has begun to write.
 func (r *backupRun) addLate(s backup.Stream) *transfer {
-	t := &transfer{job: r.job, stream: s, counter: r.job.add(s), late: true}
+	t := &transfer{job: r.job, stream: s, counter: r.job.add(s), late: true, noSHA256: r.config.NoSHA256}
 	r.mu.Lock()
 	r.uploads = append(r.uploads, t)
 	r.mu.Unlock()

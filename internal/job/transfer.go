@@ -28,6 +28,8 @@ type transfer struct {
 	stored    backup.Stored
 	header    []byte
 	readError error
+	// noSHA256 leaves the SHA-256 out.
+	noSHA256 bool
 }
 
 // carry waits for the stream and uploads it to its end. A failure is told to
@@ -78,8 +80,8 @@ func (t *transfer) note(side Side, format string, args ...any) {
 // options are those of the stream's upload.
 func (t *transfer) options() backup.UploadOptions {
 	return backup.UploadOptions{
-		EstimatedSize: t.stream.EstimatedSize,
-		Progress:      func(n int64) { t.counter.stored.Add(n) },
+		EstimatedSize: t.stream.EstimatedSize, NoSHA256: t.noSHA256,
+		Progress: func(n int64) { t.counter.stored.Add(n) },
 		Safe: func(offset int64) {
 			if follower := t.follower.Load(); follower != nil {
 				(*follower).Acknowledge(offset)

@@ -283,7 +283,7 @@ func streamMismatch(s *streamEvidence) error {
 		return fmt.Errorf("HANA opened it %d times", r.Opens)
 	case r.Complete != 1:
 		return fmt.Errorf("its end was seen %d times", r.Complete)
-	case s.stored.Bytes <= 0 || s.stored.SHA256 == "":
+	case s.stored.Bytes <= 0 || !comparable(&s.stored):
 		return errors.New("the store has nothing of it")
 	case r.Bytes != s.stored.Bytes:
 		return fmt.Errorf("%d bytes came from HANA, the store has %d", r.Bytes, s.stored.Bytes)
@@ -291,6 +291,18 @@ func streamMismatch(s *streamEvidence) error {
 		return fmt.Errorf("the objects have %d bytes, the stream %d", objects, s.stored.Bytes)
 	}
 	return nil
+}
+
+// comparable tells whether what is stored can be compared when it is read back.
+func comparable(s *backup.Stored) bool {
+	crc := len(s.Objects) > 0
+	for i := range s.Objects {
+		for _, part := range s.Objects[i].Parts {
+			crc = crc && part.CRC64NVME != ""
+		}
+		crc = crc && len(s.Objects[i].Parts) > 0
+	}
+	return crc || s.SHA256 != ""
 }
 
 func headerMismatch(s *streamEvidence, backupID int64) error {

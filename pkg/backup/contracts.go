@@ -93,7 +93,8 @@ type StreamReport struct {
 type Object struct {
 	Key  string `json:"key"`
 	Size int64  `json:"size"`
-	// SHA256 is of the whole object, in hex; empty when only listed.
+	// SHA256 is of the whole object, in hex; empty when only listed, and for an
+	// upload without one.
 	SHA256 string `json:"sha256,omitempty"`
 	// Parts are the pieces in which it was written, in order; their sizes add
 	// up to Size. Empty when only listed.
@@ -104,8 +105,13 @@ type Object struct {
 
 // Part is one piece of a multipart upload.
 type Part struct {
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
+	Size int64 `json:"size"`
+	// SHA256 in hex; empty for an upload without one.
+	SHA256 string `json:"sha256,omitempty"`
+	// CRC64NVME in hex is the checksum of that name in S3. It costs a twentieth
+	// of a SHA-256 and is what a restore compares. Versions of the manifest
+	// before 3 do not have it.
+	CRC64NVME string `json:"crc64nvme,omitempty"`
 }
 
 // Store holds objects under keys that are relative to its root. Nothing is
@@ -132,7 +138,7 @@ type Store interface {
 type StreamOpener interface {
 	// OpenStream returns the bytes of objects in order, fetched ahead in
 	// parallel. A byte is delivered only after the part that holds it was
-	// checked against its SHA-256; a mismatch is an ErrCorrupt. io.EOF means
+	// checked against its checksum; a mismatch is an ErrCorrupt. io.EOF means
 	// that every byte of every object was delivered and matched.
 	OpenStream(ctx context.Context, objects []Object) (io.ReadCloser, error)
 }
@@ -146,6 +152,9 @@ type UploadOptions struct {
 	// soon. Its memory comes from a reserve of its own: it waits for others of
 	// its kind and never for a stream.
 	AtHand bool
+	// NoSHA256 leaves the SHA-256 out, of the stream, its objects and its parts,
+	// where the store can do without: what remains is the CRC of each part.
+	NoSHA256 bool
 	// Patient says that so much depends on the upload that an outage of the
 	// store is tolerated from its beginning: otherwise Begin fails soon, while
 	// nothing is at stake yet.
@@ -188,7 +197,8 @@ type Upload interface {
 
 // Stored is what Consume put into the store, not yet visible.
 type Stored struct {
-	// Bytes and SHA256 (hex) are of the whole stream.
+	// Bytes and SHA256 (hex) are of the whole stream. SHA256 is empty when it was
+	// not asked for.
 	Bytes  int64
 	SHA256 string
 	// Objects are the segments in order.

@@ -59,7 +59,7 @@ func exampleLogIndex() *backup.LogIndex {
 		Version: 1, Tool: "pipestreamer v0.1.0", SID: "HXE", Database: "HXE", Sequence: 1755520199400,
 		Files: []backup.LogFile{{
 			Name: name, Size: 20, SHA256: sumA, WrittenAt: time.Date(2025, 8, 18, 12, 29, 59, 0, time.UTC), Confirmed: true,
-			Objects: []backup.Object{{Key: "HXE/HXE/log/" + name, Size: 20, SHA256: sumA, Parts: []backup.Part{{20, sumA}}}},
+			Objects: []backup.Object{{Key: "HXE/HXE/log/" + name, Size: 20, SHA256: sumA, Parts: []backup.Part{{Size: 20, SHA256: sumA}}}},
 		}},
 	}
 }

@@ -255,11 +255,11 @@ func (m *Manifest) checkFile(s *ManifestStream) error {
 
 // checkObjects checks the segments of what was stored at key.
 func checkObjects(key string, size int64, sum string, objects []Object) error {
-	if !isSHA256(sum) {
-		return fmt.Errorf("sha256 %q: expected 64 hex digits", sum)
-	}
 	if len(objects) == 0 {
 		return errors.New("objects: expected at least one")
+	}
+	if err := checkSum(sum, objects[0].Parts); err != nil {
+		return err
 	}
 	rest := size
 	for i := range objects {
@@ -282,8 +282,8 @@ func (o *Object) check() error {
 	if o.Size <= 0 {
 		return fmt.Errorf("size %d: expected more than 0", o.Size)
 	}
-	if !isSHA256(o.SHA256) {
-		return fmt.Errorf("sha256 %q: expected 64 hex digits", o.SHA256)
+	if err := checkSum(o.SHA256, o.Parts); err != nil {
+		return err
 	}
 	if len(o.Parts) == 0 {
 		return errors.New("parts: expected at least one")
@@ -293,8 +293,8 @@ func (o *Object) check() error {
 		if part.Size <= 0 || part.Size > rest {
 			return fmt.Errorf("parts[%d]: size %d: expected 1 to %d", i, part.Size, rest)
 		}
-		if !isSHA256(part.SHA256) {
-			return fmt.Errorf("parts[%d]: sha256 %q: expected 64 hex digits", i, part.SHA256)
+		if err := part.check(); err != nil {
+			return fmt.Errorf("parts[%d]: %w", i, err)
 		}
 		rest -= part.Size
 	}
@@ -302,6 +302,26 @@ func (o *Object) check() error {
 		return fmt.Errorf("size %d: its parts add up to %d", o.Size, o.Size-rest)
 	}
 	return nil
+}
+
+// check accepts a part that can be compared with something.
+func (p Part) check() error {
+	if p.CRC64NVME != "" {
+		if sum, err := hex.DecodeString(p.CRC64NVME); err != nil || len(sum) != 8 {
+			return fmt.Errorf("crc64nvme %q: expected 16 hex digits", p.CRC64NVME)
+		}
+	}
+	return checkSum(p.SHA256, []Part{p})
+}
+
+// checkSum accepts the SHA-256 of what consists of parts. It may be missing where
+// each of them can be compared without.
+func checkSum(sum string, parts []Part) error {
+	crc := len(parts) > 0 && parts[0].CRC64NVME != "" && parts[0].SHA256 == ""
+	if sum == "" && crc || isSHA256(sum) {
+		return nil
+	}
+	return fmt.Errorf("sha256 %q: expected 64 hex digits", sum)
 }
 
 func isSHA256(s string) bool {

@@ -28,8 +28,8 @@ func exampleManifest() *backup.Manifest {
 			StreamID: backup.StreamID{VolumeID: 2, PartID: 1}, Service: "indexserver", Host: "hxehost",
 			Path: "/backup/pipes/COMPLETE_HXE_databackup_2_1", Size: 30, SHA256: sumA,
 			Objects: []backup.Object{
-				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1", Size: 20, SHA256: sumA, Parts: []backup.Part{{16, sumA}, {4, sumB}}},
-				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1.002", Size: 10, SHA256: sumB, Parts: []backup.Part{{10, sumB}}},
+				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1", Size: 20, SHA256: sumA, Parts: []backup.Part{{Size: 16, SHA256: sumA}, {Size: 4, SHA256: sumB}}},
+				{Key: "HXE/HXE/data/COMPLETE_HXE/2_1.002", Size: 10, SHA256: sumB, Parts: []backup.Part{{Size: 10, SHA256: sumB}}},
 			},
 		}},
 		Catalog: backup.CatalogEntry{

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/minio/crc64nvme"
 	"github.com/rclone/rclone/fs"
 	"github.com/rclone/rclone/fs/object"
 
@@ -77,7 +78,7 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 // create asks for a multipart upload, once.
 func (u *upload) create(ctx context.Context, r *remote, key string) (sender, error) {
 	if u.store.direct != nil {
-		return u.store.direct.create(ctx, key, u.id, u.conditional)
+		return u.store.direct.create(ctx, key, u)
 	}
 	var options []fs.OpenOption
 	if u.store.kind == "s3" {
@@ -151,8 +152,9 @@ type chunkRun struct {
 	*upload
 	cancel  context.CancelCauseFunc
 	workers sync.WaitGroup
-	// whole is of the stream. later is of the current segment when that is
-	// not the first one, whose sum is the stream's up to there.
+	// whole is of the stream, nil when nobody wants it. later is of the current
+	// segment when that is not the first one, whose sum is the stream's up to
+	// there.
 	whole, later hash.Hash
 	// offset is where the next part begins in the stream, and safe the front of
 	// those that the store has.
@@ -164,7 +166,10 @@ type chunkRun struct {
 // own; how many there are at once is bounded by the buffers. The first error of
 // any of them is the cause of ctx and is returned.
 func (u *upload) consumeChunks(ctx context.Context, cancel context.CancelCauseFunc, r io.Reader) (backup.Stored, error) {
-	run := &chunkRun{upload: u, cancel: cancel, whole: sha256.New()}
+	run := &chunkRun{upload: u, cancel: cancel}
+	if !u.options.NoSHA256 {
+		run.whole = sha256.New()
+	}
 	if err := run.read(ctx, r); err != nil {
 		cancel(err)
 	} else {
@@ -175,7 +180,7 @@ func (u *upload) consumeChunks(ctx context.Context, cancel context.CancelCauseFu
 	if ctx.Err() != nil {
 		return backup.Stored{}, context.Cause(ctx)
 	}
-	return u.stored(run.whole.Sum(nil)), nil
+	return u.stored(run.whole), nil
 }
 
 // read runs until the end of r, or the first error of anything.
@@ -205,7 +210,9 @@ func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
 				c.buffers.put(buffer)
 				return err
 			}
-			c.later = sha256.New()
+			if c.whole != nil {
+				c.later = sha256.New()
+			}
 		}
 		c.send(ctx, seg, buffer, n)
 	}
@@ -231,6 +238,9 @@ func (c *chunkRun) endSegment(seg *segment) {
 	if c.later != nil {
 		sum = c.later
 	}
+	if sum == nil {
+		return
+	}
 	c.mu.Lock()
 	seg.object.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	c.mu.Unlock()
@@ -242,7 +252,9 @@ func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int
 	p := &part{segment: seg, offset: c.offset, data: data}
 	c.offset += int64(n)
 	// A hash never returns an error (package hash).
-	_, _ = c.whole.Write(data)
+	if c.whole != nil {
+		_, _ = c.whole.Write(data)
+	}
 	if c.later != nil {
 		_, _ = c.later.Write(data)
 	}
@@ -253,13 +265,17 @@ func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int
 	c.mu.Unlock()
 	c.workers.Go(func() {
 		defer c.buffers.put(buffer)
-		p.sum = hexSum(data)
+		p.crc = crc64nvme.Checksum(data)
+		if c.whole != nil {
+			p.sum = hexSum(data)
+		}
 		if err := c.sendPart(ctx, p); err != nil {
 			c.cancel(err)
 			return
 		}
 		c.mu.Lock()
 		seg.object.Parts[p.number].SHA256 = p.sum
+		seg.object.Parts[p.number].CRC64NVME = crcText(p.crc)
 		safe := c.safe.add(p.offset, int64(n))
 		c.mu.Unlock()
 		if c.options.Safe != nil && safe > 0 {

@@ -109,12 +109,15 @@ func TestExpiredTokenIsReplaced(t *testing.T) {
 			}
 			var group sync.WaitGroup
 			stored := make([]backup.Stored, 3)
-			for n := range stored {
+			uploads := make([]backup.Upload, len(stored))
+			for n := range uploads {
 				// Before the token expires: nothing waits for another one here.
-				upload, err := store.Begin(t.Context(), fmt.Sprint("k", n), told.options())
-				if err != nil {
+				var err error
+				if uploads[n], err = store.Begin(t.Context(), fmt.Sprint("k", n), told.options()); err != nil {
 					t.Fatal(err)
 				}
+			}
+			for n, upload := range uploads {
 				group.Go(func() {
 					expireAt := &marked{Reader: bytes.NewReader(data), rest: 2 * smallestPart, reached: make(chan struct{})}
 					if n == 0 {

@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -60,8 +61,8 @@ func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
 			return nil, fmt.Sprintf("option %s is set", name), nil
 		}
 	}
-	if provider := cfg.Options["provider"]; !slices.Contains(slices.Concat(pathProviders, hostProviders), provider) {
-		return nil, fmt.Sprintf("provider %q may have quirks", provider), nil
+	if name := provider(cfg.Options); !slices.Contains(slices.Concat(pathProviders, hostProviders), name) {
+		return nil, fmt.Sprintf("provider %q may have quirks", name), nil
 	}
 	bucket, root, _ := strings.Cut(strings.Trim(cfg.Root, "/"), "/")
 	if root != "" {
@@ -76,6 +77,9 @@ func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
 	}
 	return d, "", nil
 }
+
+// provider is what rclone makes of the option.
+func provider(options map[string]string) string { return cmp.Or(options["provider"], "Other") }
 
 // stay follows no redirect: the request is signed for one host.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -136,7 +140,7 @@ func (d *direct) configure(o *s3.Options) {
 	// Waiting for "100 Continue" would cost a round trip for each part.
 	o.ContinueHeaderThresholdBytes = -1
 	pathStyle := d.options["force_path_style"]
-	o.UsePathStyle = (pathStyle == "" || on(d.options, "force_path_style")) && slices.Contains(pathProviders, d.options["provider"])
+	o.UsePathStyle = (pathStyle == "" || on(d.options, "force_path_style")) && slices.Contains(pathProviders, provider(d.options))
 	o.UseAccelerate = on(d.options, "use_accelerate_endpoint")
 	if on(d.options, "use_dual_stack") {
 		o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
@@ -162,6 +166,13 @@ func plainRequest(ctx context.Context, in middleware.FinalizeInput, next middlew
 		request.URL.RawQuery = query.Encode()
 	}
 	return next.HandleFinalize(ctx, in)
+}
+
+// mayBeUnsigned tells whether TLS, or somebody's wish, makes it needless to sign
+// what a request carries.
+func (d *direct) mayBeUnsigned() bool {
+	clear := strings.HasPrefix(strings.ToLower(d.options["endpoint"]), "http:")
+	return !clear || on(d.options, "use_unsigned_payload")
 }
 
 // on tells whether a boolean option is set.

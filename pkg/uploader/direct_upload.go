@@ -3,9 +3,12 @@ package uploader
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 
@@ -26,18 +29,22 @@ type directUpload struct {
 	*direct
 	key, id     string
 	conditional bool
+	// unsigned says that the requests are not signed with a SHA-256 of the part:
+	// TLS protects it on the way, and the store compares its CRC.
+	unsigned bool
 
 	mu    sync.Mutex
-	parts map[int32]string // ETags by part number
+	parts map[int32]types.CompletedPart
 }
 
 // create starts a multipart upload.
-func (d *direct) create(ctx context.Context, key, mark string, conditional bool) (*directUpload, error) {
+func (d *direct) create(ctx context.Context, key string, u *upload) (*directUpload, error) {
 	key = d.root + key
+	unsigned := u.options.NoSHA256 && d.mayBeUnsigned()
 	input := &s3.CreateMultipartUploadInput{
 		Bucket: &d.bucket, Key: &key,
 		ContentType:          aws.String("application/octet-stream"),
-		Metadata:             map[string]string{markName: mark},
+		Metadata:             map[string]string{markName: u.id},
 		ACL:                  types.ObjectCannedACL(d.options["acl"]),
 		StorageClass:         types.StorageClass(d.options["storage_class"]),
 		ServerSideEncryption: types.ServerSideEncryption(d.options["server_side_encryption"]),
@@ -46,6 +53,9 @@ func (d *direct) create(ctx context.Context, key, mark string, conditional bool)
 	if id := d.options["sse_kms_key_id"]; id != "" {
 		input.SSEKMSKeyId = &id
 	}
+	if unsigned {
+		input.ChecksumAlgorithm = types.ChecksumAlgorithmCrc64nvme
+	}
 	output, err := d.client.Load().CreateMultipartUpload(ctx, input)
 	if err != nil {
 		return nil, err
@@ -53,7 +63,9 @@ func (d *direct) create(ctx context.Context, key, mark string, conditional bool)
 	if aws.ToString(output.UploadId) == "" {
 		return nil, fmt.Errorf("the store has named no upload id: %w", io.ErrUnexpectedEOF)
 	}
-	return &directUpload{direct: d, key: key, id: *output.UploadId, conditional: conditional, parts: map[int32]string{}}, nil
+	return &directUpload{
+		direct: d, key: key, id: *output.UploadId, conditional: u.conditional, unsigned: unsigned, parts: map[int32]types.CompletedPart{},
+	}, nil
 }
 
 func (d *direct) payer() types.RequestPayer {
@@ -63,21 +75,23 @@ func (d *direct) payer() types.RequestPayer {
 	return ""
 }
 
-// send implements sender. The request is signed with the SHA-256 of the part,
-// which the store compares with what has arrived.
+// send implements sender. The store compares what has arrived with the SHA-256 by
+// which the request is signed, or with the CRC.
 func (u *directUpload) send(ctx context.Context, p *part, body io.ReadSeeker) error {
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	number := int32(p.number + 1) //nolint:gosec // at most 10,000
-	output, err := u.client.Load().UploadPart(ctx, &s3.UploadPartInput{
+	input := &s3.UploadPartInput{
 		Bucket: &u.bucket, Key: &u.key, UploadId: &u.id, PartNumber: &number,
 		Body: body, ContentLength: aws.Int64(int64(len(p.data))), RequestPayer: u.payer(),
-	}, func(o *s3.Options) {
-		o.APIOptions = append(slices.Clip(o.APIOptions), func(stack *middleware.Stack) error {
-			return stack.Initialize.Add(knownHash(p.sum), middleware.Before)
-		})
-	})
+	}
+	hash := p.sum
+	if u.unsigned {
+		hash = "UNSIGNED-PAYLOAD"
+		input.ChecksumCRC64NVME = aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, p.crc)))
+	}
+	output, err := u.client.Load().UploadPart(ctx, input, knownHash(hash))
 	if err != nil {
 		return err
 	}
@@ -85,28 +99,30 @@ func (u *directUpload) send(ctx context.Context, p *part, body io.ReadSeeker) er
 		return errNoETag
 	}
 	u.mu.Lock()
-	u.parts[number] = *output.ETag
+	u.parts[number] = types.CompletedPart{PartNumber: &number, ETag: output.ETag, ChecksumCRC64NVME: input.ChecksumCRC64NVME}
 	u.mu.Unlock()
 	return nil
 }
 
-// knownHash spares the SDK a SHA-256 that was made already.
-func knownHash(sum string) middleware.InitializeMiddleware {
-	return middleware.InitializeMiddlewareFunc("KnownHash",
+// knownHash spares the SDK a SHA-256 that was made already. With an empty one it
+// makes it, over plain HTTP.
+func knownHash(sum string) func(*s3.Options) {
+	set := middleware.InitializeMiddlewareFunc("KnownHash",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 			return next.HandleInitialize(v4.SetPayloadHash(ctx, sum), in)
 		})
+	return func(o *s3.Options) {
+		o.APIOptions = append(slices.Clip(o.APIOptions), func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(set, middleware.Before)
+		})
+	}
 }
 
 // complete implements sender.
 func (u *directUpload) complete(ctx context.Context) error {
 	u.mu.Lock()
-	parts := make([]types.CompletedPart, 0, len(u.parts))
-	for number, tag := range u.parts {
-		parts = append(parts, types.CompletedPart{PartNumber: aws.Int32(number), ETag: &tag})
-	}
+	parts := slices.SortedFunc(maps.Values(u.parts), func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
 	u.mu.Unlock()
-	slices.SortFunc(parts, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
 	input := &s3.CompleteMultipartUploadInput{
 		Bucket: &u.bucket, Key: &u.key, UploadId: &u.id, RequestPayer: u.payer(),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},

@@ -10,6 +10,13 @@
 // one by one, so an outage of the store is absorbed by back-pressure. Complete
 // is called by Commit alone.
 //
+// On s3 the multipart upload itself bypasses rclone (direct.go), whose backend
+// makes an MD5 of every part and a second SHA-256 over plain HTTP: the AWS SDK is
+// used as rclone uses it, with the same options and credentials, and each request
+// is signed with the SHA-256 that the manifest needs anyway, so that the store
+// compares what arrives. Everything else is asked of rclone. So are uploads with
+// an option or a provider that direct.go does not know; New logs which.
+//
 // The partial lane serves every other backend, and crypt, which hides its
 // backend's multipart interface. It streams to a private key below
 // ".pipestreamer/partial/" and moves (or copies) the object inside the store at
@@ -38,9 +45,13 @@
 // With the defaults of 512 MiB and 32 streams a part has at most 8 MiB; fewer
 // streams or a larger budget give larger parts. Every upload can always fill one
 // buffer while another is being sent, so Streams uploads at once never wait for
-// each other. Outside the budget rclone takes 1 MiB for each part in flight (its
-// checksum buffer) and its transport about 100 KiB for each connection, and Go
-// keeps a freed buffer until its next collection: set GOMEMLIMIT. In the partial
+// each other. The buffers lie outside of Go's heap and take what they are; the
+// formula for the whole process is
+//
+//	96 MiB + the buffers above + 2 parts for manifests and the like
+//
+// Outside the budget rclone, where it makes the uploads, takes 1 MiB for each part
+// in flight (its checksum buffer), and a connection about 300 KiB. In the partial
 // lane over s3, azureblob and b2 (that is, below crypt) rclone's own two buffers
 // of one part each are what Begin reserves.
 //

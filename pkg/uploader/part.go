@@ -3,11 +3,18 @@ package uploader
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"time"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // errMakeRoom ends an attempt because the credentials change. It passes.
@@ -21,8 +28,27 @@ type part struct {
 	// offset is where it begins in the stream.
 	offset int64
 	data   []byte
-	// sum is its SHA-256, in hex.
+	// sum is its SHA-256 in hex, empty when nobody wants it; crc its CRC-64/NVME.
 	sum string
+	crc uint64
+}
+
+// checksum returns what p is compared by, and the hex digits to expect.
+func checksum(p backup.Part) (hash.Hash, string) {
+	if p.CRC64NVME != "" {
+		return crc64nvme.New(), p.CRC64NVME
+	}
+	return sha256.New(), p.SHA256
+}
+
+// crcText is a CRC-64/NVME as manifests have it.
+func crcText(crc uint64) string { return fmt.Sprintf("%016x", crc) }
+
+// matches compares data with the checksum of p.
+func matches(data []byte, p backup.Part) bool {
+	sum, want := checksum(p)
+	_, _ = sum.Write(data) // a hash never returns an error (package hash)
+	return hex.EncodeToString(sum.Sum(nil)) == want
 }
 
 func (p *part) String() string {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/minio/crc64nvme"
 	"github.com/rclone/rclone/fs/object"
 	"go.uber.org/zap"
 
@@ -98,7 +99,7 @@ func (u *upload) consumePartial(ctx context.Context, r io.Reader) (backup.Stored
 	if len(u.segments) == 0 {
 		return backup.Stored{}, backup.ErrEmptyStream
 	}
-	return u.stored(source.whole.Sum(nil)), nil
+	return u.stored(source.whole), nil
 }
 
 func (u *upload) putPartial(ctx context.Context, source *meter) error {
@@ -152,9 +153,10 @@ type meter struct {
 
 	mu      sync.Mutex
 	segment *segment
-	// later is of the segment when that is not the first; part and fill are of
-	// the part that is not full yet.
+	// later is of the segment when that is not the first; part, crc and fill are
+	// of the part that is not full yet.
 	later, part hash.Hash
+	crc         uint64
 	fill        int64
 	total       int64
 	ended       bool
@@ -184,7 +186,7 @@ func (m *meter) start(seg *segment) {
 	if len(m.upload.segments) > 1 {
 		m.later = sha256.New()
 	}
-	m.segment, m.part, m.fill = seg, sha256.New(), 0
+	m.segment, m.part, m.crc, m.fill = seg, sha256.New(), 0, 0
 }
 
 // Read implements io.Reader. It ends with the segment.
@@ -223,6 +225,7 @@ func (m *meter) count(data []byte) {
 	if m.later != nil {
 		_, _ = m.later.Write(data)
 	}
+	m.crc = crc64nvme.Update(m.crc, data)
 	m.fill += int64(len(data))
 	m.total += int64(len(data))
 	m.segment.object.Size += int64(len(data))
@@ -234,8 +237,8 @@ func (m *meter) count(data []byte) {
 
 func (m *meter) endPart() {
 	m.segment.object.Parts = append(m.segment.object.Parts,
-		backup.Part{Size: m.fill, SHA256: hex.EncodeToString(m.part.Sum(nil))})
-	m.part, m.fill = sha256.New(), 0
+		backup.Part{Size: m.fill, SHA256: hex.EncodeToString(m.part.Sum(nil)), CRC64NVME: crcText(m.crc)})
+	m.part, m.crc, m.fill = sha256.New(), 0, 0
 	m.upload.store.metrics.parts.Inc()
 }
 

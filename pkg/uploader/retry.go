@@ -229,7 +229,7 @@ func mayPass(err error) bool {
 		return true
 	}
 	for _, passing := range []error{
-		errSilent, errMakeRoom, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
+		errSilent, errMakeRoom, errNoETag, io.ErrUnexpectedEOF, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.ECONNABORTED,
 	} {
 		if errors.Is(err, passing) {

@@ -2,7 +2,6 @@ package uploader
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -183,11 +182,11 @@ func (g *segment) same(ctx context.Context, o fs.Object) (bool, error) {
 	}
 	equal := true
 	for _, part := range g.object.Parts {
-		sum := sha256.New()
+		sum, want := checksum(part)
 		if _, err = io.CopyN(sum, body, part.Size); err != nil {
 			break
 		}
-		if equal = hex.EncodeToString(sum.Sum(nil)) == part.SHA256; !equal {
+		if equal = hex.EncodeToString(sum.Sum(nil)) == want; !equal {
 			break
 		}
 	}

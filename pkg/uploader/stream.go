@@ -2,7 +2,6 @@ package uploader
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -56,8 +55,9 @@ func (s *Store) checkObjects(objects []backup.Object) (int64, error) {
 				return 0, fmt.Errorf("%s: part %d has %d bytes: expected 1 to the memory budget of %d",
 					o.Key, n+1, part.Size, s.memory.size)
 			}
-			if digest, err := hex.DecodeString(part.SHA256); err != nil || len(digest) != sha256.Size {
-				return 0, fmt.Errorf("%s: part %d has no SHA-256", o.Key, n+1)
+			check, want := checksum(part)
+			if digest, err := hex.DecodeString(want); err != nil || len(digest) != check.Size() {
+				return 0, fmt.Errorf("%s: part %d has no checksum", o.Key, n+1)
 			}
 			sum += part.Size
 			largest = max(largest, part.Size)
@@ -125,7 +125,7 @@ func (s *Store) fetchPart(ctx context.Context, f *fetch) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", what, err)
 		}
-		if hexSum(*f.buffer) == f.object.Parts[f.number].SHA256 {
+		if matches(*f.buffer, f.object.Parts[f.number]) {
 			s.metrics.downloaded.Add(float64(len(*f.buffer)))
 			return nil
 		}

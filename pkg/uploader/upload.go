@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -188,11 +189,14 @@ func (u *upload) endConsume(err error) {
 	close(u.done)
 }
 
-// stored is what Consume returns; whole is of the entire stream.
-func (u *upload) stored(whole []byte) backup.Stored {
+// stored is what Consume returns; whole is of the entire stream, or nil.
+func (u *upload) stored(whole hash.Hash) backup.Stored {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	result := backup.Stored{SHA256: hex.EncodeToString(whole)}
+	var result backup.Stored
+	if whole != nil {
+		result.SHA256 = hex.EncodeToString(whole.Sum(nil))
+	}
 	for _, seg := range u.segments {
 		result.Objects = append(result.Objects, seg.object)
 		result.Bytes += seg.object.Size

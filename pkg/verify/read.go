@@ -10,6 +10,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -57,6 +59,15 @@ func fetch(ctx context.Context, store backup.Store, key string, offset, length i
 // sums are the hashes of the current part, object and stream.
 type sums struct{ part, object, stream hash.Hash }
 
+// checksum is what a part is compared by: its SHA-256, or its CRC where the backup
+// was made without.
+func checksum(p backup.Part) (sum hash.Hash, want string) {
+	if p.SHA256 == "" {
+		return crc64nvme.New(), p.CRC64NVME
+	}
+	return sha256.New(), p.SHA256
+}
+
 func newSums() *sums {
 	return &sums{part: sha256.New(), object: sha256.New(), stream: sha256.New()}
 }
@@ -84,6 +95,7 @@ func cloneHash(h hash.Hash) (hash.Hash, error) {
 	return cloner.Clone()
 }
 
+// matches compares h with sum. A backup may have been made without.
 func matches(h hash.Hash, sum string) bool {
-	return hex.EncodeToString(h.Sum(nil)) == sum
+	return sum == "" || hex.EncodeToString(h.Sum(nil)) == sum
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/crc64nvme"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -31,7 +32,7 @@ func wantStored(key string, data []byte, partSize, maxParts int) backup.Stored {
 		for len(segment) > 0 {
 			part := segment[:min(len(segment), partSize)]
 			segment = segment[len(part):]
-			o.Parts = append(o.Parts, backup.Part{Size: int64(len(part)), SHA256: sum(part)})
+			o.Parts = append(o.Parts, backup.Part{Size: int64(len(part)), SHA256: sum(part), CRC64NVME: fmt.Sprintf("%016x", crc64nvme.Checksum(part))})
 		}
 		stored.Objects = append(stored.Objects, o)
 	}
