@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// warmUp is the size of the run before the measured ones, in bytes per stream.
+const warmUp = 32 << 20
+
+// bench is one call of this program.
+type bench struct {
+	out       io.Writer
+	bin       string
+	aws       string
+	only      *regexp.Regexp
+	variants  []variant
+	runs      int
+	gibibytes float64
+	// data is where a real store keeps its objects.
+	data string
+
+	// work holds everything else of this call, and is removed at its end.
+	work        string
+	programs    string
+	certificate string
+	trials      int
+}
+
+// variant is the data path with other settings.
+type variant struct{ name, store string }
+
+// addVariant reads one from the command line.
+func (b *bench) addVariant(text string) error {
+	name, store, found := strings.Cut(text, "=")
+	if !found || name == "" {
+		return errors.New(`expected name={"Field": value}`)
+	}
+	b.variants = append(b.variants, variant{name, store})
+	return nil
+}
+
+// program is the path of a program that `make tools` has built.
+func (b *bench) program(name string) string { return filepath.Join(b.bin, name) }
+
+// result is what one scenario gave.
+type result struct {
+	scenario scenario
+	bytes    int64
+	rows     []row
+}
+
+// measure runs the scenarios one after the other and prints each.
+func (b *bench) measure(ctx context.Context, scenarios []scenario) (err error) {
+	if b.work, err = os.MkdirTemp("", "bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	for _, s := range scenarios {
+		r, err := b.scenario(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name(), err)
+		}
+		if _, err := io.WriteString(b.out, r.text()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare builds what runs beside this program.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	for _, name := range []string{"rclone", "versitygw"} {
+		if _, err := os.Stat(b.program(name)); err != nil {
+			return fmt.Errorf("%w (make tools)", err)
+		}
+	}
+	if b.bin, err = filepath.Abs(b.bin); err != nil {
+		return err
+	}
+	if b.data == "" {
+		b.data = b.work
+	}
+	b.programs, b.certificate = b.work, filepath.Join(b.work, "certificate.pem")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.programs+"/",
+		"github.com/pipestreamer/pipestreamer/e2e/bench/pump", "github.com/pipestreamer/pipestreamer/e2e/bench/subject")
+	if text, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, text)
+	}
+	if err := os.WriteFile(filepath.Join(b.work, "rclone.conf"), nil, 0o600); err != nil {
+		return err
+	}
+	return writeCertificate(b.certificate)
+}
+
+// scenario measures all clients, each once in every round.
+func (b *bench) scenario(ctx context.Context, s scenario) (r result, err error) {
+	st, err := b.openStore(ctx, s)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, st.close()) }()
+	size := int64(b.gibibytes*(1<<30)) / int64(s.streams)
+	clients := b.clients(s)
+	var names []string
+	measured := make(map[string][]measurement)
+	for round, size := range append([]int64{min(size, warmUp)}, slices.Repeat([]int64{size}, b.runs)...) {
+		if round <= 1 {
+			// The warm-up and the rest have a size, and so objects, of their own.
+			if st.seed, err = b.seed(ctx, s, st, size); err != nil {
+				return r, err
+			}
+		}
+		// Nobody is always the first.
+		turn := slices.Concat(clients[round%len(clients):], clients[:round%len(clients)])
+		for _, c := range turn {
+			m, err := b.once(ctx, c, s, st, size)
+			switch {
+			case err != nil:
+				return r, fmt.Errorf("%s: %w", c.name, err)
+			case round == 0:
+				names = append(names, c.name)
+			default:
+				measured[c.name] = append(measured[c.name], m)
+			}
+		}
+	}
+	bytes := size * int64(s.streams)
+	return result{s, bytes, summarize(names, measured, baseline(s.direction), bytes)}, nil
+}
+
+// once runs one trial and removes what it left.
+func (b *bench) once(ctx context.Context, c client, s scenario, st *store, size int64) (measurement, error) {
+	t, err := b.newTrial(s, st, size)
+	if err != nil {
+		return measurement{}, err
+	}
+	m, err := b.run(ctx, c, t)
+	err = errors.Join(err, os.RemoveAll(t.directory))
+	if s.direction == up {
+		err = errors.Join(err, st.forget())
+	}
+	return m, err
+}
+
+// seed puts what is to be read into the store, and nothing where all is written.
+func (b *bench) seed(ctx context.Context, s scenario, st *store, size int64) (*trial, error) {
+	if s.direction == up {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	s.direction = up
+	t, err := b.newTrial(s, st, size)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.run(ctx, b.subject("seed", up, "{}"), t); err != nil {
+		return nil, fmt.Errorf("fill the store: %w", err)
+	}
+	return t, nil
+}
