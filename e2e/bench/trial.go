@@ -64,7 +64,7 @@ func (b *bench) newTrial(s scenario, st *store, size int64) (*trial, error) {
 	}
 	t.env = []string{
 		"RCLONE_CONFIG=" + filepath.Join(b.work, "rclone.conf"), "RCLONE_CONFIG_BENCH_TYPE=s3", "RCLONE_CONFIG_BENCH_PROVIDER=Other",
-		"RCLONE_CONFIG_BENCH_ENDPOINT=" + st.endpoint, "RCLONE_CONFIG_BENCH_FORCE_PATH_STYLE=true",
+		"RCLONE_CONFIG_BENCH_ENDPOINT=" + st.endpoint, "RCLONE_CONFIG_BENCH_NO_CHECK_BUCKET=true", "RCLONE_CONFIG_BENCH_FORCE_PATH_STYLE=true",
 		"RCLONE_CONFIG_BENCH_ACCESS_KEY_ID=" + accessKey, "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY=" + secretKey,
 		"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_CA_BUNDLE=" + b.certificate, "AWS_EC2_METADATA_DISABLED=true",
