@@ -30,9 +30,6 @@ type Options struct {
 	MaxParts int
 	// Delay is called with each request before anything is done, and may wait.
 	Delay func(r *http.Request)
-	// Address is where it listens; empty means a free port of the loopback
-	// interface.
-	Address string
 	// TLS makes it speak https, HTTP/1.1 as S3 does.
 	TLS *tls.Config
 	// Rate bounds each connection, in bytes per second in each direction; 0
@@ -109,12 +106,12 @@ type part struct {
 	sum     []byte
 }
 
-// Start runs a server until Close.
+// Start runs a server on a free port of the loopback interface, until Close.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.MaxParts == 0 {
 		options.MaxParts = maxParts
 	}
-	listener, err := Listen(ctx, options.Address, options.TLS, options.Rate)
+	listener, err := Listen(ctx, options.TLS, options.Rate)
 	if err != nil {
 		return nil, fmt.Errorf("start nulls3: %w", err)
 	}

@@ -1,7 +1,6 @@
 package nulls3
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -13,11 +12,11 @@ import (
 // sleep lasts longer than it should, and how much of a delay it may make up for.
 const slack = 2 * time.Millisecond
 
-// Listen listens at address, empty for a free port of the loopback interface.
-// Connections carry at most rate bytes per second in each direction, 0 for any
-// number, and speak TLS when config is not nil: one protocol, HTTP/1.1.
-func Listen(ctx context.Context, address string, config *tls.Config, rate int64) (net.Listener, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmp.Or(address, "127.0.0.1:0"))
+// Listen listens at a free port of the loopback interface. Connections carry at
+// most rate bytes per second in each direction, 0 for any number, and speak TLS
+// when config is not nil: one protocol, HTTP/1.1. The caller closes it.
+func Listen(ctx context.Context, config *tls.Config, rate int64) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (s *settings) stand(ctx context.Context, encryption *tls.Config, wait func(
 	if err != nil {
 		return fmt.Errorf("forward: %w", err)
 	}
-	listener, err := nulls3.Listen(ctx, "", encryption, s.serve.rate)
+	listener, err := nulls3.Listen(ctx, encryption, s.serve.rate)
 	if err != nil {
 		return err
 	}
