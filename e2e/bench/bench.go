@@ -25,6 +25,9 @@ type bench struct {
 	variants  []variant
 	runs      int
 	gibibytes float64
+	// document is a Markdown file into which the results go, empty for none; the
+	// plot goes beside it.
+	document string
 	// data is where a real store keeps its objects.
 	data string
 
@@ -55,7 +58,9 @@ func (b *bench) program(name string) string { return filepath.Join(b.bin, name) 
 type result struct {
 	scenario scenario
 	bytes    int64
-	rows     []row
+	// load is that of the machine before the scenario, as in /proc/loadavg.
+	load string
+	rows []row
 }
 
 // measure runs the scenarios one after the other and prints each.
@@ -67,16 +72,23 @@ func (b *bench) measure(ctx context.Context, scenarios []scenario) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
+	var results []result
 	for _, s := range scenarios {
+		load := firstWord("/proc/loadavg")
 		r, err := b.scenario(ctx, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name(), err)
 		}
-		if _, err := io.WriteString(b.out, r.text()); err != nil {
+		r.load = load
+		results = append(results, r)
+		if _, err := io.WriteString(b.out, r.text(len(results) > 1 && results[len(results)-2].scenario.memory)); err != nil {
 			return err
 		}
 	}
-	return nil
+	if b.document == "" {
+		return nil
+	}
+	return b.update(ctx, results)
 }
 
 // prepare builds what runs beside this program.
@@ -111,33 +123,49 @@ func (b *bench) scenario(ctx context.Context, s scenario) (r result, err error) 
 		return r, err
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
-	size := int64(b.gibibytes*(1<<30)) / int64(s.streams)
-	clients := b.clients(s)
-	var names []string
-	measured := make(map[string][]measurement)
-	for round, size := range append([]int64{min(size, warmUp)}, slices.Repeat([]int64{size}, b.runs)...) {
-		if round <= 1 {
-			// The warm-up and the rest have a size, and so objects, of their own.
-			if st.seed, err = b.seed(ctx, s, st, size); err != nil {
-				return r, err
-			}
-		}
-		// Nobody is always the first.
-		turn := slices.Concat(clients[round%len(clients):], clients[:round%len(clients)])
-		for _, c := range turn {
-			m, err := b.once(ctx, c, s, st, size)
-			switch {
-			case err != nil:
-				return r, fmt.Errorf("%s: %w", c.name, err)
-			case round == 0:
-				names = append(names, c.name)
-			default:
-				measured[c.name] = append(measured[c.name], m)
-			}
+	clients, runs, gibibytes := b.clients(s), b.runs, b.gibibytes
+	if len(clients) == 0 {
+		return r, errors.New("-clients selects nobody")
+	}
+	if s.memory {
+		runs, gibibytes = 1, s.gibibytes
+	}
+	size := int64(gibibytes*(1<<30)) / int64(s.streams)
+	if size > warmUp {
+		if _, err := b.rounds(ctx, s, st, clients, warmUp, 1); err != nil {
+			return r, err
 		}
 	}
+	measured, err := b.rounds(ctx, s, st, clients, size, runs)
+	if err != nil {
+		return r, err
+	}
+	var names []string
+	for _, c := range clients {
+		names = append(names, c.name)
+	}
 	bytes := size * int64(s.streams)
-	return result{s, bytes, summarize(names, measured, baseline(s.direction), bytes)}, nil
+	return result{scenario: s, bytes: bytes, rows: summarize(names, measured, baseline(s.direction), bytes)}, nil
+}
+
+// rounds lets every client carry streams of size bytes once in each round.
+func (b *bench) rounds(ctx context.Context, s scenario, st *store, clients []client, size int64, rounds int) (_ map[string][]measurement, err error) {
+	if st.seed, err = b.seed(ctx, s, st, size); err != nil {
+		return nil, err
+	}
+	measured := make(map[string][]measurement)
+	for round := range rounds {
+		// Nobody is always the first.
+		first := round % len(clients)
+		for _, c := range slices.Concat(clients[first:], clients[:first]) {
+			m, err := b.once(ctx, c, s, st, size)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			measured[c.name] = append(measured[c.name], m)
+		}
+	}
+	return measured, nil
 }
 
 // once runs one trial and removes what it left.

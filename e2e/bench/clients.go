@@ -12,6 +12,8 @@ const (
 	partSize  = 16 << 20
 	accessKey = "bench-access"
 	secretKey = "bench-secret-access-key"
+	// pipeLimit reads the pipe and does nothing else.
+	pipeLimit = "pipe to nowhere"
 )
 
 // client is something that carries streams between pipes and a store.
@@ -44,6 +46,9 @@ func baseline(direction string) string {
 
 // clients returns those that a scenario is measured with, the baseline first.
 func (b *bench) clients(s scenario) []client {
+	if s.memory {
+		return b.paths(s)
+	}
 	verb, tuned := "rcat", []string{"--ignore-checksum", "--s3-chunk-size=16M", "--s3-upload-concurrency=8"}
 	if s.direction == down {
 		verb, tuned = "cat", []string{"--buffer-size=64M"}
@@ -55,14 +60,7 @@ func (b *bench) clients(s scenario) []client {
 	if b.aws != "" {
 		list = append(list, b.awsCopy(s.direction))
 	}
-	list = append(list, b.subject("pipestreamer", s.direction, "{}"))
-	if s.wan {
-		list = append(list, b.subject("pipestreamer tuned", s.direction,
-			fmt.Sprintf(`{"Concurrency": 16, "MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams)))
-	}
-	for _, v := range b.variants {
-		list = append(list, b.subject("pipestreamer "+v.name, s.direction, v.store))
-	}
+	list = append(list, b.paths(s)...)
 	if s.store == null {
 		list = append(list, b.least(s.direction))
 		if s.direction == up && !s.wan && !s.tls {
@@ -76,6 +74,20 @@ func (b *bench) clients(s scenario) []client {
 		}
 	}
 	return chosen
+}
+
+// paths are the data path with its default settings, with settings for a long
+// way inside 300 MiB, and with those of the command line.
+func (b *bench) paths(s scenario) []client {
+	list := []client{b.subject("pipestreamer", s.direction, "{}")}
+	if s.wan {
+		list = append(list, b.subject("pipestreamer tuned", s.direction,
+			fmt.Sprintf(`{"Concurrency": 16, "MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams)))
+	}
+	for _, v := range b.variants {
+		list = append(list, b.subject("pipestreamer "+v.name, s.direction, v.store))
+	}
+	return list
 }
 
 // rclone is one process for each pipe.
@@ -157,7 +169,7 @@ func (b *bench) least(direction string) client {
 
 // nowhere is the limit of the pipe itself.
 func (b *bench) nowhere() client {
-	return client{name: "pipe to nowhere", armed: true, commands: func(t *trial) []command {
+	return client{name: pipeLimit, armed: true, commands: func(t *trial) []command {
 		return []command{b.pump("drain", t, "-pipe", "1048576")}
 	}}
 }

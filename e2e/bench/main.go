@@ -1,8 +1,8 @@
 // Command bench measures the daemon's data path beside what else could be done:
 // the least that a client of a store can do, rclone, and the AWS command line.
 // Every client carries the same streams between pipes and the same store, one
-// client after the other, round by round. It prints medians and, with -update,
-// writes them into docs/performance.md and a plot beside it.
+// client after the other, round by round. It prints medians and, with
+// -update docs/performance.md, writes them and a plot into the documents.
 //
 // Its numbers are of one machine, on which HANA's side, the client and the store
 // share the cores: compare them with each other and not with those of another.
@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	})
 	flags.Func("variant", `one more client: name={"Concurrency": 8}, settings of the store of the data path; may be repeated`, b.addVariant)
+	flags.StringVar(&b.document, "update", "", "write the results into this document, between its marks, and a plot beside it")
 	only := flags.String("only", usual, "scenarios whose name begins so (regular expression)")
 	full := flags.Bool("full", false, "all scenarios: hours")
 	if err := flags.Parse(args); err != nil {

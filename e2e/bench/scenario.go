@@ -34,10 +34,17 @@ type scenario struct {
 	tls       bool
 	streams   int
 	payload   string
+	// memory is for scenarios that show what the data path takes of it.
+	memory bool
+	// gibibytes is the size of a run, 0 for the usual one.
+	gibibytes float64
 }
 
 // name is what -only selects by, and the heading in the results.
 func (s scenario) name() string {
+	if s.memory {
+		return fmt.Sprintf("memory/%s/http/%d/%vGiB", s.store, s.streams, s.gibibytes)
+	}
 	store, scheme := s.store, "http"
 	if s.wan {
 		store += "-wan"
@@ -57,19 +64,33 @@ func everything() []scenario {
 				for _, tls := range []bool{false, true} {
 					for _, streams := range []int{1, 4, 16} {
 						for _, payload := range []string{"random", "mixed", "table"} {
-							all = append(all, scenario{direction, store, wan, tls, streams, payload})
+							all = append(all, scenario{
+								direction: direction, store: store, wan: wan, tls: tls, streams: streams, payload: payload,
+							})
 						}
 					}
 				}
 			}
 		}
 	}
+	for _, m := range []scenario{
+		{streams: 1, gibibytes: 1},
+		{streams: 4, gibibytes: 2},
+		{streams: 16, gibibytes: 4},
+		{streams: 1, gibibytes: 20},
+		{streams: 1, gibibytes: 200},
+	} {
+		m.direction, m.store, m.payload, m.memory = up, null, "random", true
+		all = append(all, m)
+	}
 	return all
 }
 
-// usual is what is measured when nothing is asked for: some minutes.
+// usual is what is measured when nothing is asked for: it takes a quarter of an
+// hour on a quiet machine.
 const usual = `(up|down)/null/(http|https)/1/random|(up|down)/null/http/1/(mixed|table)|(up|down)/null/http/(4|16)/random|` +
-	`(up|down)/null-wan/https/1/random|(up|down)/vgw/http/1/random`
+	`(up|down)/null-wan/https/1/random|(up|down)/vgw/http/1/random|` +
+	`memory/null/http/(1/1|4/2|16/4|1/20)GiB`
 
 // choose returns the scenarios whose name, or the beginning of it up to a slash,
 // matches the expression as a whole.
