@@ -72,7 +72,7 @@ func (b *bench) measure(ctx context.Context, scenarios []scenario) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	var results []result
+	var results []*result
 	for _, s := range scenarios {
 		load := firstWord("/proc/loadavg")
 		r, err := b.scenario(ctx, s)
@@ -117,15 +117,15 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 }
 
 // scenario measures all clients, each once in every round.
-func (b *bench) scenario(ctx context.Context, s scenario) (r result, err error) {
+func (b *bench) scenario(ctx context.Context, s scenario) (_ *result, err error) {
 	st, err := b.openStore(ctx, s)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
 	clients, runs, gibibytes := b.clients(s), b.runs, b.gibibytes
 	if len(clients) == 0 {
-		return r, errors.New("-clients selects nobody")
+		return nil, errors.New("-clients selects nobody")
 	}
 	if s.memory {
 		runs, gibibytes = 1, s.gibibytes
@@ -133,19 +133,19 @@ func (b *bench) scenario(ctx context.Context, s scenario) (r result, err error) 
 	size := int64(gibibytes*(1<<30)) / int64(s.streams)
 	if size > warmUp {
 		if _, err := b.rounds(ctx, s, st, clients, warmUp, 1); err != nil {
-			return r, err
+			return nil, err
 		}
 	}
 	measured, err := b.rounds(ctx, s, st, clients, size, runs)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	var names []string
 	for _, c := range clients {
 		names = append(names, c.name)
 	}
 	bytes := size * int64(s.streams)
-	return result{scenario: s, bytes: bytes, rows: summarize(names, measured, baseline(s.direction), bytes)}, nil
+	return &result{scenario: s, bytes: bytes, rows: summarize(names, measured, baseline(s.direction), bytes)}, nil
 }
 
 // rounds lets every client carry streams of size bytes once in each round.

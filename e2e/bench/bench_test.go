@@ -39,13 +39,13 @@ func TestSpread(t *testing.T) {
 }
 
 // measured are two clients in a round that was slow for both and one that was not.
-func measured() result {
+func measured() *result {
 	const bytes = 1 << 30
 	rows := summarize([]string{"rclone rcat", "pipestreamer <b>"}, map[string][]measurement{
 		"rclone rcat":      {{8 * time.Second, 4 * time.Second, 100 << 20}, {4 * time.Second, 4 * time.Second, 110 << 20}, {4 * time.Second, 2 * time.Second, 90 << 20}},
 		"pipestreamer <b>": {{2 * time.Second, 2 * time.Second, 50 << 20}, {time.Second, time.Second, 60 << 20}, {2 * time.Second, time.Second, 40 << 20}},
 	}, "rclone rcat", bytes)
-	return result{scenario: scenario{direction: up, store: null, streams: 1, payload: "random"}, bytes: bytes, load: "0.10", rows: rows}
+	return &result{scenario: scenario{direction: up, store: null, streams: 1, payload: "random"}, bytes: bytes, load: "0.10", rows: rows}
 }
 
 func TestText(t *testing.T) {
@@ -100,7 +100,7 @@ func TestDraw(t *testing.T) {
 	t.Parallel()
 	withMemory := measured()
 	withMemory.scenario.memory = true
-	plot, err := draw([]result{measured(), withMemory, measured()})
+	plot, err := draw([]*result{measured(), withMemory, measured()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ type measure struct {
 
 // draw makes an SVG of the results. Scenarios for memory are left out, and the
 // limit of the pipe, beside which all else would look alike.
-func draw(results []result) ([]byte, error) {
+func draw(results []*result) ([]byte, error) {
 	p := plot{Height: 60}
 	for _, r := range results {
 		if r.scenario.memory {

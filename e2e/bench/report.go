@@ -20,7 +20,7 @@ const (
 
 // text is a result as Markdown. What the data path takes of the memory goes into
 // one table, of which last is the row before, if any.
-func (r result) text(last bool) string {
+func (r *result) text(last bool) string {
 	var out strings.Builder
 	if r.scenario.memory {
 		r.memory(&out, last)
@@ -47,7 +47,7 @@ func (s spread) ratio() string {
 }
 
 // memory is what the data path took beside what is documented.
-func (r result) memory(out *strings.Builder, last bool) {
+func (r *result) memory(out *strings.Builder, last bool) {
 	if !last {
 		out.WriteString("\n**memory/null/http**:\n\n" +
 			"| client | streams | GiB | peak MiB | documented MiB | peak / documented |\n|---|---|---|---|---|---|\n")
@@ -69,7 +69,7 @@ func documented(streams int) float64 {
 }
 
 // update puts the results into the document and plots them beside it.
-func (b *bench) update(ctx context.Context, results []result) error {
+func (b *bench) update(ctx context.Context, results []*result) error {
 	text, err := os.ReadFile(b.document)
 	if err != nil {
 		return fmt.Errorf("update: %w", err)
