@@ -122,6 +122,14 @@ burst: tools ## 5,000 log backups while the daemon is killed ten times
 follow: tools ## a 4 GiB backup through a 512 MiB file system (as root)
 	@E2E_FOLLOW_MIB=4096 $(GO) test -count=1 -timeout 60m -run '^TestFollow$$' -v ./e2e
 
+# What is measured is a whole process, so that nothing else may run meanwhile.
+# BENCH passes flags on, for example BENCH='-only up/null -runs 5' or
+# BENCH='-update docs/performance.md'. Go benchmarks are apart: CONTRIBUTING.md.
+BENCH ?=
+.PHONY: bench
+bench: tools ## measure the data path beside rclone and others; -only, -runs, -size, -full in BENCH
+	@$(GO) run ./e2e/bench -bin bin $(BENCH)
+
 .PHONY: demo
 demo: build ## back up, destroy and restore a simulated tenant, with an S3 server, and compare
 	@$(GO) run ./e2e/demo -bin bin

@@ -3,8 +3,9 @@
 // measure what the daemon needs for a stream that no disk of a test machine
 // would hold, and where the limit on the number of parts bites. It proves
 // nothing about correctness: it checks no signature, every bucket exists, and
-// what it has thrown away cannot be read back. For that the tests run a real S3
-// server.
+// what it has thrown away can be read back only as bytes that it was given
+// beforehand. For that the tests run a real S3 server. It can pretend to be far
+// away: with TLS, a delay of each request and a rate of each connection.
 //
 // It answers what rclone's s3 backend asks with provider "Other": the multipart
 // calls, PUT, GET, HEAD and DELETE of an object, both versions of ListObjects,

@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -50,7 +51,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) *fault {
 	case key == "":
 		return s.bucket(w, r, bucket)
 	case r.Method == http.MethodPost && query.Has("uploads"):
-		return s.create(w, bucket, key)
+		return s.create(w, r, bucket, key)
 	case query.Has("uploadId"):
 		return s.multipart(w, r, name, query.Get("uploadId"))
 	case r.Method == http.MethodPut:
@@ -79,11 +80,11 @@ func (s *Server) bucket(w http.ResponseWriter, r *http.Request, bucket string) *
 	return &fault{http.StatusNotImplemented, "NotImplemented"}
 }
 
-func (s *Server) create(w http.ResponseWriter, bucket, key string) *fault {
+func (s *Server) create(w http.ResponseWriter, r *http.Request, bucket, key string) *fault {
 	s.mu.Lock()
 	s.next++
 	id := strconv.Itoa(s.next)
-	s.uploads[id] = &upload{key: bucket + "/" + key, since: time.Now().UTC(), parts: make(map[int]part)}
+	s.uploads[id] = &upload{key: bucket + "/" + key, since: time.Now().UTC(), metadata: metadata(r), parts: make(map[int]part)}
 	s.mu.Unlock()
 	return answer(w, initiateMultipartUploadResult{Bucket: bucket, Key: key, UploadID: id})
 }
@@ -136,7 +137,7 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, name string) *fault
 		return f
 	}
 	w.Header().Set("ETag", p.etag())
-	return s.store(r, name, stored{sizes: []int64{p.size}, content: p.content, etag: p.etag(), time: time.Now().UTC()})
+	return s.store(r, name, stored{sizes: []int64{p.size}, content: p.content, etag: p.etag(), metadata: metadata(r), time: time.Now().UTC()})
 }
 
 // receive takes a body and keeps it if it is small.
@@ -168,6 +169,17 @@ func (s *Server) receive(r *http.Request) (part, *fault) {
 	return p, nil
 }
 
+// metadata is what a client wants to be kept with an object.
+func metadata(r *http.Request) http.Header {
+	kept := make(http.Header)
+	for name, values := range r.Header {
+		if strings.HasPrefix(name, "X-Amz-Meta-") {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
 func (p part) etag() string { return `"` + hex.EncodeToString(p.sum) + `"` }
 
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, u *upload, id string) *fault {
@@ -194,7 +206,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, u *upload, id 
 
 // assemble makes an object of the parts that were asked for.
 func (u *upload) assemble(request completeMultipartUpload) (stored, *fault) {
-	object := stored{time: time.Now().UTC(), content: []byte{}}
+	object := stored{time: time.Now().UTC(), metadata: u.metadata, content: []byte{}}
 	sum := md5.New()
 	for i, asked := range request.Parts {
 		p, known := u.parts[asked.PartNumber]
@@ -235,16 +247,19 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, name string) *fault
 	if !known {
 		return &fault{http.StatusNotFound, "NoSuchKey"}
 	}
+	maps.Copy(w.Header(), object.metadata)
 	w.Header().Set("ETag", object.etag)
 	w.Header().Set("Last-Modified", object.time.Format(http.TimeFormat))
 	w.Header().Set("Content-Type", "application/octet-stream")
 	switch {
 	case r.Method == http.MethodHead:
 		w.Header().Set("Content-Length", strconv.FormatInt(object.size(), 10))
-	case object.content == nil:
-		return &fault{http.StatusGone, "ThrownAway"}
-	default:
+	case object.content != nil:
 		http.ServeContent(w, r, "", object.time, bytes.NewReader(object.content))
+	case s.options.Content != nil:
+		http.ServeContent(w, r, "", object.time, io.NewSectionReader(s.options.Content, 0, object.size()))
+	default:
+		return &fault{http.StatusGone, "ThrownAway"}
 	}
 	return nil
 }

@@ -2,9 +2,10 @@ package nulls3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,6 +30,14 @@ type Options struct {
 	MaxParts int
 	// Delay is called with each request before anything is done, and may wait.
 	Delay func(r *http.Request)
+	// TLS makes it speak https, HTTP/1.1 as S3 does.
+	TLS *tls.Config
+	// Rate bounds each connection, in bytes per second in each direction; 0
+	// means no bound.
+	Rate int64
+	// Content is what an object has whose bytes were thrown away, from its
+	// offset 0 on. Without it such an object cannot be read.
+	Content io.ReaderAt
 }
 
 // Object is what the server knows of one object.
@@ -53,7 +62,7 @@ type Counters struct {
 // Server is a running server. Its methods may be called at once.
 type Server struct {
 	options Options
-	address string
+	url     string
 	http    *http.Server
 	served  chan error
 
@@ -69,9 +78,10 @@ type Server struct {
 type stored struct {
 	sizes []int64
 	// content is nil when the bytes were thrown away.
-	content []byte
-	etag    string
-	time    time.Time
+	content  []byte
+	etag     string
+	metadata http.Header
+	time     time.Time
 }
 
 func (s stored) size() int64 {
@@ -84,9 +94,10 @@ func (s stored) size() int64 {
 
 // upload is a multipart upload that was neither completed nor aborted.
 type upload struct {
-	key   string
-	since time.Time
-	parts map[int]part
+	key      string
+	since    time.Time
+	metadata http.Header
+	parts    map[int]part
 }
 
 type part struct {
@@ -95,26 +106,29 @@ type part struct {
 	sum     []byte
 }
 
-// Start runs a server on a free port of the loopback interface.
+// Start runs a server on a free port of the loopback interface, until Close.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.MaxParts == 0 {
 		options.MaxParts = maxParts
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	listener, err := Listen(ctx, options.TLS, options.Rate)
 	if err != nil {
 		return nil, fmt.Errorf("start nulls3: %w", err)
 	}
 	s := &Server{
-		options: options, address: listener.Addr().String(), served: make(chan error, 1),
+		options: options, url: "http://" + listener.Addr().String(), served: make(chan error, 1),
 		objects: make(map[string]stored), uploads: make(map[string]*upload),
+	}
+	if options.TLS != nil {
+		s.url = "https://" + listener.Addr().String()
 	}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	go func() { s.served <- s.http.Serve(listener) }()
 	return s, nil
 }
 
-// URL is the endpoint, "http://127.0.0.1:<port>".
-func (s *Server) URL() string { return "http://" + s.address }
+// URL is the endpoint, for example "http://127.0.0.1:<port>".
+func (s *Server) URL() string { return s.url }
 
 // Close ends every connection and waits for the listener to end.
 func (s *Server) Close() error {

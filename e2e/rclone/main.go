@@ -1,5 +1,5 @@
 // Command rclone is rclone with only the verbs and stores that the tests of
-// docs/restore-by-hand.md need. Building all of rclone takes minutes; this
+// docs/restore-by-hand.md and the benchmarks need. Building all of rclone takes minutes; this
 // shares what the daemon has compiled already. It has a module of its own so
 // that rclone's command line stays out of the daemon's go.mod.
 package main
@@ -11,6 +11,7 @@ import (
 	"github.com/rclone/rclone/cmd"
 	_ "github.com/rclone/rclone/cmd/cat"
 	_ "github.com/rclone/rclone/cmd/lsf"
+	_ "github.com/rclone/rclone/cmd/rcat"
 )
 
 func main() { cmd.Main() }
