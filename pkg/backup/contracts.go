@@ -106,7 +106,7 @@ type Object struct {
 // Part is one piece of a multipart upload.
 type Part struct {
 	Size int64 `json:"size"`
-	// SHA256 in hex; empty for an upload without one.
+	// SHA256 in hex; empty where nothing but the CRC was made.
 	SHA256 string `json:"sha256,omitempty"`
 	// CRC64NVME in hex is the checksum of that name in S3. It costs a twentieth
 	// of a SHA-256 and is what a restore compares. Versions of the manifest
@@ -152,8 +152,8 @@ type UploadOptions struct {
 	// soon. Its memory comes from a reserve of its own: it waits for others of
 	// its kind and never for a stream.
 	AtHand bool
-	// NoSHA256 leaves the SHA-256 out, of the stream, its objects and its parts,
-	// where the store can do without: what remains is the CRC of each part.
+	// NoSHA256 leaves the SHA-256 of the stream and of its objects out, where the
+	// store can do without: what remains is the CRC of each part.
 	NoSHA256 bool
 	// Patient says that so much depends on the upload that an outage of the
 	// store is tolerated from its beginning: otherwise Begin fails soon, while

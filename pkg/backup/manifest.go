@@ -317,7 +317,7 @@ func (p Part) check() error {
 // checkSum accepts the SHA-256 of what consists of parts. It may be missing where
 // each of them can be compared without.
 func checkSum(sum string, parts []Part) error {
-	crc := len(parts) > 0 && parts[0].CRC64NVME != "" && parts[0].SHA256 == ""
+	crc := len(parts) > 0 && parts[0].CRC64NVME != ""
 	if sum == "" && crc || isSHA256(sum) {
 		return nil
 	}

@@ -34,6 +34,8 @@ type sender interface {
 	complete(ctx context.Context) error
 	// abort drops the parts.
 	abort(ctx context.Context) error
+	// signs says that send needs the SHA-256 of each part.
+	signs() bool
 }
 
 // rcloneUpload is a sender that rclone drives.
@@ -74,6 +76,8 @@ func (u *upload) openChunks(ctx context.Context) (*segment, error) {
 	seg.hidden = &chunkObject{segment: seg, sender: sender}
 	return seg, nil
 }
+
+func (rcloneUpload) signs() bool { return false }
 
 // create asks for a multipart upload, once.
 func (u *upload) create(ctx context.Context, r *remote, key string) (sender, error) {
@@ -266,7 +270,7 @@ func (c *chunkRun) send(ctx context.Context, seg *segment, buffer *[]byte, n int
 	c.workers.Go(func() {
 		defer c.buffers.put(buffer)
 		p.crc = crc64nvme.Checksum(data)
-		if c.whole != nil {
+		if seg.hidden.(*chunkObject).sender.signs() {
 			p.sum = hexSum(data)
 		}
 		if err := c.sendPart(ctx, p); err != nil {

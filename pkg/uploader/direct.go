@@ -31,6 +31,8 @@ type direct struct {
 	bucket  string
 	// root is what keys begin with, empty or with a final slash.
 	root string
+	// plain is set when the store has refused to compare a CRC-64/NVME.
+	plain atomic.Bool
 }
 
 // directOptions are the options of rclone's s3 backend that direct honours, and
@@ -134,7 +136,7 @@ func (d *direct) configure(o *s3.Options) {
 	o.HTTPClient = d.http
 	// This package repeats what fails.
 	o.Retryer = aws.NopRetryer{}
-	// Each part is signed with its SHA-256, which the store compares.
+	// Each part has a checksum of ours.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	// Waiting for "100 Continue" would cost a round trip for each part.

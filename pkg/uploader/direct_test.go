@@ -68,7 +68,8 @@ func TestPartsArriveAsTheyWere(t *testing.T) {
 	}{
 		{name: "signed with the SHA-256 of the manifest"},
 		{name: "signed without one in the manifest", options: backup.UploadOptions{NoSHA256: true}},
-		{name: "with its CRC", options: backup.UploadOptions{NoSHA256: true}, unsigned: true},
+		{name: "with its CRC", unsigned: true},
+		{name: "with its CRC alone", options: backup.UploadOptions{NoSHA256: true}, unsigned: true},
 		{name: "by rclone, without a SHA-256", options: backup.UploadOptions{NoSHA256: true}, lane: "rclone"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -104,7 +105,8 @@ func TestPartsArriveAsTheyWere(t *testing.T) {
 				t.Errorf("%d altered parts, %d unsigned, %d with a CRC", seen.Load(), unsigned.Load(), crc.Load())
 			}
 			object := stored.Objects[0]
-			if none := test.options.NoSHA256; (object.SHA256 == "") != none || (stored.SHA256 == "") != none || (object.Parts[0].SHA256 == "") != none {
+			signed := !test.unsigned && test.lane == ""
+			if none := test.options.NoSHA256; (object.SHA256 == "") != none || (stored.SHA256 == "") != none || (object.Parts[0].SHA256 != "") != signed {
 				t.Errorf("SHA-256 of stream %q, object %q, part %q", stored.SHA256, object.SHA256, object.Parts[0].SHA256)
 			}
 			remove(t, store, "k")
@@ -141,8 +143,8 @@ func TestDamageIsFoundByEitherChecksum(t *testing.T) {
 		forget func(*backup.Part)
 	}{
 		{"CRC", func(p *backup.Part) { p.SHA256 = "" }},
-		{"SHA-256", func(p *backup.Part) { p.CRC64NVME = "" }},
-		{"both", func(*backup.Part) {}},
+		{"SHA-256", func(p *backup.Part) { p.CRC64NVME, p.SHA256 = "", hexSum(data) }},
+		{"both", func(p *backup.Part) { p.SHA256 = hexSum(data) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store, err := New(t.Context(), Config{Type: "s3", Root: "bucket", Options: startS3(t).config().Options}, zap.NewNop(), nil)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -29,9 +30,9 @@ type directUpload struct {
 	*direct
 	key, id     string
 	conditional bool
-	// unsigned says that the requests are not signed with a SHA-256 of the part:
-	// TLS protects it on the way, and the store compares its CRC.
-	unsigned bool
+	// crc says that the store compares the CRC of each part, and that the request
+	// is not signed with its SHA-256: TLS protects it on the way.
+	crc bool
 
 	mu    sync.Mutex
 	parts map[int32]types.CompletedPart
@@ -40,7 +41,6 @@ type directUpload struct {
 // create starts a multipart upload.
 func (d *direct) create(ctx context.Context, key string, u *upload) (*directUpload, error) {
 	key = d.root + key
-	unsigned := u.options.NoSHA256 && d.mayBeUnsigned()
 	input := &s3.CreateMultipartUploadInput{
 		Bucket: &d.bucket, Key: &key,
 		ContentType:          aws.String("application/octet-stream"),
@@ -53,10 +53,18 @@ func (d *direct) create(ctx context.Context, key string, u *upload) (*directUplo
 	if id := d.options["sse_kms_key_id"]; id != "" {
 		input.SSEKMSKeyId = &id
 	}
-	if unsigned {
+	crc := d.mayBeUnsigned() && !d.plain.Load()
+	if crc {
 		input.ChecksumAlgorithm = types.ChecksumAlgorithmCrc64nvme
 	}
 	output, err := d.client.Load().CreateMultipartUpload(ctx, input)
+	if crc && (isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotImplemented)) && !refused(err) {
+		input.ChecksumAlgorithm = ""
+		if output, err = d.client.Load().CreateMultipartUpload(ctx, input); err == nil {
+			d.plain.Store(true)
+			crc = false
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +72,7 @@ func (d *direct) create(ctx context.Context, key string, u *upload) (*directUplo
 		return nil, fmt.Errorf("the store has named no upload id: %w", io.ErrUnexpectedEOF)
 	}
 	return &directUpload{
-		direct: d, key: key, id: *output.UploadId, conditional: u.conditional, unsigned: unsigned, parts: map[int32]types.CompletedPart{},
+		direct: d, key: key, id: *output.UploadId, conditional: u.conditional, crc: crc, parts: map[int32]types.CompletedPart{},
 	}, nil
 }
 
@@ -87,7 +95,7 @@ func (u *directUpload) send(ctx context.Context, p *part, body io.ReadSeeker) er
 		Body: body, ContentLength: aws.Int64(int64(len(p.data))), RequestPayer: u.payer(),
 	}
 	hash := p.sum
-	if u.unsigned {
+	if u.crc {
 		hash = "UNSIGNED-PAYLOAD"
 		input.ChecksumCRC64NVME = aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, p.crc)))
 	}
@@ -104,8 +112,10 @@ func (u *directUpload) send(ctx context.Context, p *part, body io.ReadSeeker) er
 	return nil
 }
 
-// knownHash spares the SDK a SHA-256 that was made already. With an empty one it
-// makes it, over plain HTTP.
+// signs implements sender.
+func (u *directUpload) signs() bool { return !u.crc }
+
+// knownHash spares the SDK a SHA-256 that was made already.
 func knownHash(sum string) func(*s3.Options) {
 	set := middleware.InitializeMiddlewareFunc("KnownHash",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {

@@ -153,14 +153,14 @@ type meter struct {
 
 	mu      sync.Mutex
 	segment *segment
-	// later is of the segment when that is not the first; part, crc and fill are
-	// of the part that is not full yet.
-	later, part hash.Hash
-	crc         uint64
-	fill        int64
-	total       int64
-	ended       bool
-	err         error
+	// later is of the segment when that is not the first; crc and fill are of the
+	// part that is not full yet.
+	later hash.Hash
+	crc   uint64
+	fill  int64
+	total int64
+	ended bool
+	err   error
 }
 
 // more waits for a byte after those that were read.
@@ -186,7 +186,7 @@ func (m *meter) start(seg *segment) {
 	if len(m.upload.segments) > 1 {
 		m.later = sha256.New()
 	}
-	m.segment, m.part, m.crc, m.fill = seg, sha256.New(), 0, 0
+	m.segment, m.crc, m.fill = seg, 0, 0
 }
 
 // Read implements io.Reader. It ends with the segment.
@@ -219,9 +219,7 @@ func (m *meter) Read(p []byte) (int, error) {
 // count takes in bytes of one part.
 func (m *meter) count(data []byte) {
 	// A hash never returns an error (package hash).
-	for _, h := range []hash.Hash{m.whole, m.part} {
-		_, _ = h.Write(data)
-	}
+	_, _ = m.whole.Write(data)
 	if m.later != nil {
 		_, _ = m.later.Write(data)
 	}
@@ -237,8 +235,8 @@ func (m *meter) count(data []byte) {
 
 func (m *meter) endPart() {
 	m.segment.object.Parts = append(m.segment.object.Parts,
-		backup.Part{Size: m.fill, SHA256: hex.EncodeToString(m.part.Sum(nil)), CRC64NVME: crcText(m.crc)})
-	m.part, m.crc, m.fill = sha256.New(), 0, 0
+		backup.Part{Size: m.fill, CRC64NVME: crcText(m.crc)})
+	m.crc, m.fill = 0, 0
 	m.upload.store.metrics.parts.Inc()
 }
 

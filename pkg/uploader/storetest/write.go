@@ -18,6 +18,13 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
+// diff compares what Consume said; the SHA-256 of a part may be missing.
+func diff(want, got backup.Stored) string {
+	return cmp.Diff(want, got, cmp.Comparer(func(a, b backup.Part) bool {
+		return a.Size == b.Size && a.CRC64NVME == b.CRC64NVME && (a.SHA256 == b.SHA256 || a.SHA256 == "" || b.SHA256 == "")
+	}))
+}
+
 // wantStored is what Consume has to say about data in parts and segments.
 func wantStored(key string, data []byte, partSize, maxParts int) backup.Stored {
 	sum := func(b []byte) string {
@@ -54,7 +61,7 @@ func testRoundTrip(t *testing.T, subject Subject) {
 				t.Fatal(err)
 			}
 			stored := consume(t, upload, data)
-			if diff := cmp.Diff(wantStored(key, data, part, 1000), stored); diff != "" {
+			if diff := diff(wantStored(key, data, part, 1000), stored); diff != "" {
 				t.Errorf("stored (-want +got):\n%s", diff)
 			}
 			if progress.Load() != int64(size) {
@@ -88,7 +95,7 @@ func testSegments(t *testing.T, subject Subject) {
 			upload := begin(t, store, key, 0)
 			stored := consume(t, upload, data)
 			want := wantStored(key, data, part, maxParts)
-			if diff := cmp.Diff(want, stored); diff != "" {
+			if diff := diff(want, stored); diff != "" {
 				t.Errorf("stored (-want +got):\n%s", diff)
 			}
 			wantInvisible(t, store)
