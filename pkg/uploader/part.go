@@ -54,16 +54,24 @@ func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) err
 	defer cancel(nil)
 	body := &partBody{reader: bytes.NewReader(p.data)}
 	defer body.detach()
+	paid := p.segment.upload.share.body(attempt, body)
 	if !retriesInside(s.kind) {
 		silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
 		defer silence.Stop()
 		body.moved = func() { silence.Reset(s.cfg.StallTimeout) }
+		paid.waits = func(waits bool) {
+			if waits {
+				silence.Stop()
+			} else {
+				body.moved()
+			}
+		}
 	}
 	leave := *s.secrets.leave.Load()
 	done := make(chan error, 1)
 	s.behind.Go(func() {
 		done <- s.ask(attempt, func(*remote) error {
-			n, err := writer.WriteChunk(attempt, p.number, body)
+			n, err := writer.WriteChunk(attempt, p.number, paid)
 			if err == nil && n != int64(len(p.data)) {
 				return fmt.Errorf("the store took %d of %d bytes", n, len(p.data))
 			}
