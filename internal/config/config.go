@@ -79,6 +79,7 @@ type Store struct {
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
 	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. The last attempt begins at most 22s after it and is bounded by store.stallTimeout."`
 	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`
+	Bandwidth       Bandwidth         `key:"bandwidth" default:"off" doc:"Most bytes a second to and from the store, both together and shared evenly by all streams: off, a rate such as 50MiB/s, or a timetable of entries [DAY-[DAY-]]HH:MM,LIMIT such as 'Mon-Fri-07:00,50MiB/s Mon-Fri-20:00,off'. The entry that began last holds, by the clock of the process (TZ). Changed while the daemon runs with pipestreamer bandwidth; manifests and other small documents are not limited. A limited stream counts as waiting for the store."`
 	LeftoverAge     time.Duration     `key:"leftoverAge" default:"72h" doc:"What interrupted uploads left in the store is removed at start and daily once it is older. It has to exceed the longest backup."`
 	// SecretValues are the contents of the files that Secrets names.
 	SecretValues map[string]Secret

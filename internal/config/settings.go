@@ -98,6 +98,12 @@ func (s setting) set(text string) error {
 			return err
 		}
 		*target = size
+	case *Bandwidth:
+		bandwidth, err := ParseBandwidth(text)
+		if err != nil {
+			return err
+		}
+		*target = bandwidth
 	default:
 		return errors.New("this kind of setting cannot be read")
 	}
@@ -115,6 +121,8 @@ func (s setting) typeName() string {
 		return "duration"
 	case Size:
 		return "size"
+	case Bandwidth:
+		return "bandwidth"
 	case map[string]string:
 		return "map of texts"
 	default:
