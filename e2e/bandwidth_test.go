@@ -15,7 +15,7 @@ import (
 // back by it, and lets it go.
 func TestBandwidthOfARunningBackup(t *testing.T) {
 	t.Parallel()
-	const fast, slow, window = 4 << 20, 512 << 10, 3 * time.Second
+	const fast, slow, window = 4 << 20, 512 << 10, 2 * time.Second
 	w := newWorld(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(40*mebibyte, 4096)}},
 		Profile:   hanasim.Dotname, WriteSize: 256 << 10,

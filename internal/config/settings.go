@@ -93,21 +93,21 @@ func (s setting) set(text string) error {
 		}
 		*target = d
 	case *Size:
-		size, err := ParseSize(text)
-		if err != nil {
-			return err
-		}
-		*target = size
+		return parseTo(target, text, ParseSize)
 	case *Bandwidth:
-		bandwidth, err := ParseBandwidth(text)
-		if err != nil {
-			return err
-		}
-		*target = bandwidth
+		return parseTo(target, text, ParseBandwidth)
 	default:
 		return errors.New("this kind of setting cannot be read")
 	}
 	return nil
+}
+
+func parseTo[T any](target *T, text string, parse func(string) (T, error)) error {
+	value, err := parse(text)
+	if err == nil {
+		*target = value
+	}
+	return err
 }
 
 // typeName is the word for the type in the reference.

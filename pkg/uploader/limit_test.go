@@ -279,6 +279,7 @@ func (sendingWriter) Abort(context.Context) error { return nil }
 // TestLimitOnTheWire measures both lanes, up and down. rclone reads each part of
 // s3 twice for checksums before it sends it, which must not be paid for.
 func TestLimitOnTheWire(t *testing.T) {
+	t.Parallel()
 	const rate, size = 4 << 20, 8 << 20
 	s3 := startS3(t).config()
 	s3.PartSize, s3.Streams, s3.MemoryBudget = smallestPart, 2, 8*smallestPart
