@@ -15,7 +15,7 @@ import (
 // back by it, and lets it go.
 func TestBandwidthOfARunningBackup(t *testing.T) {
 	t.Parallel()
-	const fast, slow, window = 4 << 20, 512 << 10, 2 * time.Second
+	const fast, slow, window = 4 << 20, 1 << 20, 2 * time.Second
 	w := newWorld(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(40*mebibyte, 4096)}},
 		Profile:   hanasim.Dotname, WriteSize: 256 << 10,
@@ -38,8 +38,8 @@ func TestBandwidthOfARunningBackup(t *testing.T) {
 	w.streaming(client, record.ID, mebibyte)
 	w.expectPace(moved, fast, time.Second)
 
-	set := decode[httpapi.Bandwidth](t, w.run("bandwidth", "512KiB/s").expect(t, 0).stdout)
-	if set.Limit != "512KiB/s" || set.Configured != "4MiB/s" || set.BytesPerSecond != slow {
+	set := decode[httpapi.Bandwidth](t, w.run("bandwidth", "1MiB/s").expect(t, 0).stdout)
+	if set.Limit != "1MiB/s" || set.Configured != "4MiB/s" || set.BytesPerSecond != slow {
 		t.Errorf("the daemon took it as %+v", set)
 	}
 	w.expectPace(moved, slow, window)

@@ -67,16 +67,16 @@ func (a *app) printBandwidth(b httpapi.Bandwidth) error {
 
 // throttle is the limit of a store, with the words in which it was given.
 type throttle struct {
-	store      *uploader.Store
-	configured config.Bandwidth
-	log        *zap.Logger
+	store *uploader.Store
+	cfg   *config.Config
+	log   *zap.Logger
 
 	mu    sync.Mutex
 	limit config.Bandwidth
 }
 
-func newThrottle(store *uploader.Store, configured config.Bandwidth, log *zap.Logger) *throttle {
-	return &throttle{store: store, configured: configured, log: log, limit: configured}
+func newThrottle(store *uploader.Store, cfg *config.Config, log *zap.Logger) *throttle {
+	return &throttle{store: store, cfg: cfg, log: log, limit: cfg.Store.Bandwidth}
 }
 
 // Bandwidth implements [httpapi.Throttle].
@@ -85,16 +85,19 @@ func (t *throttle) Bandwidth() httpapi.Bandwidth {
 	defer t.mu.Unlock()
 	now := time.Now()
 	return httpapi.Bandwidth{
-		Limit: t.limit.String(), Configured: t.configured.String(), BytesPerSecond: t.limit.At(now), LocalTime: now.Truncate(time.Second),
+		Limit: t.limit.String(), Configured: t.cfg.Store.Bandwidth.String(), BytesPerSecond: t.limit.At(now), LocalTime: now.Truncate(time.Second),
 	}
 }
 
 // SetBandwidth implements [httpapi.Throttle].
 func (t *throttle) SetBandwidth(text string) error {
-	limit := t.configured
+	limit := t.cfg.Store.Bandwidth
 	if text != asConfigured {
 		var err error
 		if limit, err = config.ParseBandwidth(text); err != nil {
+			return err
+		}
+		if err := t.cfg.CheckBandwidth(limit); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,7 @@ func TestBandwidth(t *testing.T) {
 		{name: "lifted", args: []string{"off"}, stdout: "limit       off\nnow         no limit ("},
 		{name: "a timetable, without quotes", args: []string{"Mon-Fri-07:00,2MiB", "Sat-00:00,2MiB"}, stdout: "limit       Mon-Fri-07:00,2MiB/s Sat-00:00,2MiB/s\nnow         2.0 MiB/s ("},
 		{name: "refused", args: []string{"20M"}, status: 2, stderr: "pipestreamer: limit: expected off, or a rate such as 50MiB/s of at least 64KiB/s\n"},
+		{name: "too little for the memory budget", args: []string{"100KiB"}, status: 2, stderr: "limit: 100KiB/s: expected at least 583KiB/s: what memoryBudget holds has to pass within store.outageTolerance\n"},
 		{name: "and it stayed", stdout: "now         2.0 MiB/s ("},
 		{name: "back", args: []string{"configured"}, stdout: "limit       1MiB/s\n"},
 	}

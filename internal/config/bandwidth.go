@@ -165,6 +165,21 @@ func (b Bandwidth) At(t time.Time) int64 {
 	return int64(rate)
 }
 
+// CheckBandwidth refuses a limit at which a part on its way could be taken for one
+// that the store does not take: all that the memory budget holds, shared evenly,
+// has to pass within the time that a part is tried.
+func (c *Config) CheckBandwidth(b Bandwidth) error {
+	seconds := max(int64(c.Store.OutageTolerance/time.Second), 1)
+	least := (c.MemoryBudget/Size(seconds)>>10 + 1) << 10
+	for _, e := range b {
+		if e.Rate != 0 && e.Rate < least {
+			return fmt.Errorf("%s: expected at least %s: what memoryBudget holds has to pass within store.outageTolerance",
+				rateText(e.Rate), rateText(least))
+		}
+	}
+	return nil
+}
+
 // String gives the text that ParseBandwidth reads.
 func (b Bandwidth) String() string {
 	if len(b) == 0 {

@@ -144,6 +144,7 @@ func TestRefused(t *testing.T) {
 		{name: "budget below a part", yaml: "memoryBudget: 16MiB", want: "memoryBudget (c.yaml line 5): 16MiB: expected at least 2 parts of 5MiB for each of 32 streams"},
 		{name: "leftovers of running backups", env: []string{"PIPESTREAMER_STORE_LEFTOVER_AGE=1m"}, want: "1m0s: expected at least 1h"},
 		{name: "bandwidth", env: []string{"PIPESTREAMER_STORE_BANDWIDTH=10M"}, want: `store.bandwidth (environment variable PIPESTREAMER_STORE_BANDWIDTH): "10M": expected off, or a rate such as 50MiB/s of at least 64KiB/s`},
+		{name: "bandwidth below the budget", env: []string{"PIPESTREAMER_STORE_BANDWIDTH=08:00,500KiB 20:00,off"}, want: `store.bandwidth (environment variable PIPESTREAMER_STORE_BANDWIDTH): 500KiB/s: expected at least 583KiB/s: what memoryBudget holds has to pass within store.outageTolerance`},
 		{name: "timetable", env: []string{"PIPESTREAMER_STORE_BANDWIDTH=08:00,10MiB 25:00,off"}, want: `store.bandwidth (environment variable PIPESTREAMER_STORE_BANDWIDTH): "08:00,10MiB 25:00,off": entry "25:00,off": "25:00": expected a time from 00:00 to 23:59`},
 		{name: "concurrency", env: []string{"PIPESTREAMER_STORE_CONCURRENCY=0"}, want: "0: expected 1 to 64"},
 		{name: "door", yaml: "door: window", want: `door (c.yaml line 5): "window": expected auto, fifo or spool`},
