@@ -52,14 +52,13 @@ func (u *upload) sendPart(ctx context.Context, p *part) error {
 func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body := &partBody{reader: bytes.NewReader(p.data)}
+	body := p.segment.upload.share.body(attempt, &partBody{reader: bytes.NewReader(p.data)})
 	defer body.detach()
-	paid := p.segment.upload.share.body(attempt, body)
 	if !retriesInside(s.kind) {
 		silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
 		defer silence.Stop()
 		body.moved = func() { silence.Reset(s.cfg.StallTimeout) }
-		paid.waits = func(waits bool) {
+		body.waits = func(waits bool) {
 			if waits {
 				silence.Stop()
 			} else {
@@ -71,7 +70,7 @@ func (s *Store) tryPart(ctx context.Context, writer fs.ChunkWriter, p *part) err
 	done := make(chan error, 1)
 	s.behind.Go(func() {
 		done <- s.ask(attempt, func(*remote) error {
-			n, err := writer.WriteChunk(attempt, p.number, paid)
+			n, err := writer.WriteChunk(attempt, p.number, body)
 			if err == nil && n != int64(len(p.data)) {
 				return fmt.Errorf("the store took %d of %d bytes", n, len(p.data))
 			}
