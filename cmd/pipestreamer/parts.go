@@ -188,7 +188,8 @@ func storeConfig(c *config.Config) uploader.Config {
 	return uploader.Config{
 		Type: s.Type, Root: s.Root, Options: options, Crypt: crypt, MemoryBudget: int64(c.MemoryBudget), Streams: s.Streams,
 		Concurrency: s.Concurrency, MaxParts: s.MaxParts, PartSize: int64(s.PartSize), OutageTolerance: s.OutageTolerance, StallTimeout: s.StallTimeout,
-		Refresh: func() (map[string]string, error) { return readSecrets(s.Secrets) },
+		Bandwidth: bandwidthOf(s.Bandwidth),
+		Refresh:   func() (map[string]string, error) { return readSecrets(s.Secrets) },
 	}
 }
 

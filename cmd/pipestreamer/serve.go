@@ -122,7 +122,7 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
-	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs, LogsTrouble: p.logsTrouble}, d.log, httpapi.NewMetrics(d.registry))
+	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs, LogsTrouble: p.logsTrouble, Throttle: newThrottle(p.store, d.cfg, d.log)}, d.log, httpapi.NewMetrics(d.registry))
 	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
 	if doors.tcp != nil {
 		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })

@@ -33,6 +33,7 @@ const (
 // does not answer.
 type machine struct {
 	dir, config, socket, metrics, listen string
+	environ                              []string
 }
 
 func newMachine(t *testing.T) *machine {
@@ -90,7 +91,7 @@ func (m *machine) serve(t *testing.T) (log *lockedBuffer, stop func() int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = new(lockedBuffer)
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, m.environ, io.Discard, log) }()
 	stop = func() int { cancel(); return <-ended }
 	line := m.await(t, log, "serving")
 	m.metrics = m.await(t, log, "metrics and probes").Address

@@ -69,6 +69,9 @@ func (l *loader) check() {
 	part := max(c.Store.PartSize, minPartSize)
 	l.expect(c.MemoryBudget/part/2 >= Size(c.Store.Streams), "memoryBudget",
 		"%s: expected at least 2 parts of %s for each of %d streams (store.partSize, store.streams)", c.MemoryBudget, part, c.Store.Streams)
+	if err := c.CheckBandwidth(c.Store.Bandwidth); err != nil {
+		l.expect(false, "store.bandwidth", "%v", err)
+	}
 	l.expectPositive("timeouts.open", c.Timeouts.Open)
 	l.expectPositive("timeouts.stall", c.Timeouts.Stall)
 	l.expectPositive("timeouts.idle", c.Timeouts.Idle)

@@ -46,6 +46,7 @@
 //
 // Durations are Go's ("90s", "5m", "1h30m"). Sizes are bytes with an optional
 // unit: KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB, TB (powers of 1000).
+// store.bandwidth is sizes a second, see [ParseBandwidth].
 package config
 
 //go:generate sh -c "go run ./gendoc > ../../docs/configuration.md"

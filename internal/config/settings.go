@@ -93,15 +93,21 @@ func (s setting) set(text string) error {
 		}
 		*target = d
 	case *Size:
-		size, err := ParseSize(text)
-		if err != nil {
-			return err
-		}
-		*target = size
+		return parseTo(target, text, ParseSize)
+	case *Bandwidth:
+		return parseTo(target, text, ParseBandwidth)
 	default:
 		return errors.New("this kind of setting cannot be read")
 	}
 	return nil
+}
+
+func parseTo[T any](target *T, text string, parse func(string) (T, error)) error {
+	value, err := parse(text)
+	if err == nil {
+		*target = value
+	}
+	return err
 }
 
 // typeName is the word for the type in the reference.
@@ -115,6 +121,8 @@ func (s setting) typeName() string {
 		return "duration"
 	case Size:
 		return "size"
+	case Bandwidth:
+		return "bandwidth"
 	case map[string]string:
 		return "map of texts"
 	default:

@@ -112,7 +112,7 @@ func (a *api) checkDocumented(t *testing.T, request *http.Request, response answ
 func newRequest(t *testing.T, method, path, body string, header ...string) *http.Request {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPut {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i < len(header); i += 2 {

@@ -155,6 +155,21 @@ func (c *Client) Recovery(ctx context.Context, database string) (job.Recovery, e
 	return call[job.Recovery](ctx, c, http.MethodGet, "/v1/recovery?"+url.Values{"database": {database}}.Encode(), nil, nil)
 }
 
+// Bandwidth tells the bandwidth limit of the store.
+func (c *Client) Bandwidth(ctx context.Context) (Bandwidth, error) {
+	return call[Bandwidth](ctx, c, http.MethodGet, "/v1/bandwidth", nil, nil)
+}
+
+// SetBandwidth changes the bandwidth limit of the store and returns what holds
+// then.
+func (c *Client) SetBandwidth(ctx context.Context, limit string) (Bandwidth, error) {
+	text, err := json.Marshal(map[string]string{"limit": limit})
+	if err != nil {
+		return Bandwidth{}, fmt.Errorf("encode the request: %w", err)
+	}
+	return call[Bandwidth](ctx, c, http.MethodPut, "/v1/bandwidth", http.Header{"Content-Type": {"application/json"}}, text)
+}
+
 // call sends a request and decodes the answer.
 func call[T any](ctx context.Context, c *Client, method, path string, header http.Header, body []byte) (result T, err error) {
 	response, err := c.send(ctx, method, path, header, body)

@@ -65,6 +65,8 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/backups/{id}":     s.showBackup,
 		"GET /v1/logs":             s.listLogs,
 		"GET /v1/recovery":         s.showRecovery,
+		"GET /v1/bandwidth":        s.showBandwidth,
+		"PUT /v1/bandwidth":        s.setBandwidth,
 	}
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	// LogsTrouble says what keeps log backups from being found, empty when nothing
 	// does. nil means that none are looked for.
 	LogsTrouble func() string
+	// Throttle is the bandwidth limit. nil means that there is nothing to limit.
+	Throttle Throttle
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -59,6 +61,9 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	}
 	if options.LogsTrouble == nil {
 		options.LogsTrouble = func() string { return "" }
+	}
+	if options.Throttle == nil {
+		options.Throttle = noThrottle{}
 	}
 	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
 	for pattern, handle := range s.routes() {

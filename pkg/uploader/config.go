@@ -51,6 +51,11 @@ type Config struct {
 	// progress (5 minutes). It also bounds the store's answer to the completion
 	// of an upload.
 	StallTimeout time.Duration
+	// Bandwidth limits what streams take, both directions together; nil means no
+	// limit. Uploads that are AtHand, objects that are opened to their end, and
+	// what Commit reads to find out whether an object is ours are not limited:
+	// they are small or rare, and somebody waits for them with a time limit.
+	Bandwidth Bandwidth
 
 	// Refresh, when set, returns the options that are secret as they are now.
 	// It is called after a store of type s3 has refused the credentials in use,

@@ -76,6 +76,18 @@
 // has the size and, on s3, the id of the upload in its metadata
 // ("pipestreamer-upload"); where it has none, every part is read and compared.
 //
+// # Bandwidth
+//
+// Config.Bandwidth, replaced by Store.Limit, holds back the bodies of parts as
+// they are sent and of ranges as they are read. Streams take turns of equal
+// size, so each gets the same. rclone reads a part before it sends it, for
+// checksums, and tells which reading is the one that is sent (lib/pool,
+// DelayAccountinger); the others are not held back. The wait is never taken for
+// silence of the store, but rclone's own connections end when nothing has moved
+// for StallTimeout: with 128 parts on their way at 64 KiB/s each still moves
+// every 2 s. A limit has to let MemoryBudget pass within OutageTolerance: what is
+// repeated inside rclone has no longer for a part.
+//
 // # Credentials
 //
 // When a store of type s3 refuses its credentials, Config.Refresh is asked for

@@ -1,6 +1,10 @@
 package uploader
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics counts what the store does. One instance serves all Stores of a
 // process. No label holds a key.
@@ -14,6 +18,9 @@ type Metrics struct {
 	corrupt    prometheus.Counter
 	memory     prometheus.Gauge
 	budget     prometheus.Gauge
+	limitWait  prometheus.Counter
+	// limiter is that of the Store that was opened last.
+	limiter atomic.Pointer[limiter]
 }
 
 // NewMetrics registers the metrics of this package with reg.
@@ -26,6 +33,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		uploaded:   counter("uploaded_bytes_total", "Bytes that the store has acknowledged."),
 		downloaded: counter("downloaded_bytes_total", "Bytes of streams that were read back and matched their checksum."),
 		parts:      counter("uploaded_parts_total", "Parts that the store has acknowledged."),
+		limitWait:  counter("limit_wait_seconds_total", "Time that parts on their way, up or down, have waited for the bandwidth limit, added up."),
 		corrupt:    counter("corrupt_parts_total", "Parts that did not match their checksum when read back."),
 		partTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: name("part_upload_seconds"), Help: "Time from a full part buffer to the store's acknowledgement, retries included.",
@@ -44,12 +52,22 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 			Name: name("memory_budget_bytes"), Help: "Most that part buffers may take.",
 		}),
 	}
+	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: name("limit_bytes_per_second"), Help: "Bandwidth limit that holds now, 0 without one.",
+	}, m.limit)
 	for _, c := range []prometheus.Collector{
-		m.uploaded, m.downloaded, m.parts, m.partTime, m.retries, m.uploads, m.corrupt, m.memory, m.budget,
+		m.uploaded, m.downloaded, m.parts, m.partTime, m.retries, m.uploads, m.corrupt, m.memory, m.budget, m.limitWait, limit,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+func (m *Metrics) limit() float64 {
+	if l := m.limiter.Load(); l != nil {
+		return float64(l.rate())
+	}
+	return 0
 }

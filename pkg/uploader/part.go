@@ -78,12 +78,19 @@ func (u *upload) sendPart(ctx context.Context, p *part) error {
 func (s *Store) tryPart(ctx context.Context, sender sender, p *part) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body := &partBody{reader: bytes.NewReader(p.data)}
+	body := p.segment.upload.share.body(attempt, &partBody{reader: bytes.NewReader(p.data)})
 	defer body.detach()
 	if !retriesInside(s.kind) {
 		silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
 		defer silence.Stop()
 		body.moved = func() { silence.Reset(s.cfg.StallTimeout) }
+		body.waits = func(waits bool) {
+			if waits {
+				silence.Stop()
+			} else {
+				body.moved()
+			}
+		}
 	}
 	leave := *s.secrets.leave.Load()
 	done := make(chan error, 1)

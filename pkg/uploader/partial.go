@@ -83,7 +83,8 @@ func (s *Store) pruneEmpty(ctx context.Context, dir string) {
 
 // consumePartial streams r through rclone to private keys.
 func (u *upload) consumePartial(ctx context.Context, r io.Reader) (backup.Stored, error) {
-	source := &meter{ctx: ctx, upload: u, reader: bufio.NewReaderSize(&pulled{upload: u, reader: r}, 64<<10), whole: sha256.New()}
+	paid := u.share.reader(ctx, &pulled{upload: u, reader: r})
+	source := &meter{ctx: ctx, upload: u, reader: bufio.NewReaderSize(paid, 64<<10), whole: sha256.New()}
 	for {
 		more, err := source.more()
 		if err != nil {

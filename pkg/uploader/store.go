@@ -38,6 +38,7 @@ type Store struct {
 	memory  *memory
 	// atHand is for uploads whose bytes are there already, one at a time.
 	atHand  *memory
+	limiter *limiter
 	log     *zap.Logger
 	metrics *Metrics
 	// grace is credentialGrace.
@@ -75,7 +76,9 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 	s := &Store{
 		cfg: cfg, kind: r.kind, chunks: r.chunks, secrets: newSecrets(), grace: credentialGrace,
 		memory: newMemory(cfg.MemoryBudget, metrics.memory), atHand: newMemory(2*cfg.largestPart(), metrics.memory), log: log, metrics: metrics,
+		limiter: newLimiter(cfg.Bandwidth, metrics),
 	}
+	metrics.limiter.Store(s.limiter)
 	s.remote.Store(r)
 	if s.kind == "s3" && s.chunks {
 		var why string
@@ -227,8 +230,19 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", key, err)
 	}
-	return reader, nil
+	if length < 0 {
+		return reader, nil // a document, which somebody waits for
+	}
+	paid := s.limiter.share().reader(ctx, reader)
+	return struct {
+		io.Reader
+		io.Closer
+	}{paid, reader}, nil
 }
+
+// Limit replaces the bandwidth limit, for streams that are on their way as well.
+// nil means none.
+func (s *Store) Limit(rate Bandwidth) { s.limiter.set(rate) }
 
 // openRange reads length bytes of o from offset, -1 for the rest of it.
 func (s *Store) openRange(ctx context.Context, o fs.Object, offset, length int64) (io.ReadCloser, error) {

@@ -35,7 +35,7 @@ func (s *Store) OpenStream(ctx context.Context, objects []backup.Object) (io.Rea
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &streamReader{
 		store: s, ctx: ctx, cancel: cancel, buffers: reserved,
-		queue: make(chan *fetch, s.cfg.Concurrency),
+		queue: make(chan *fetch, s.cfg.Concurrency), share: s.limiter.share(),
 	}
 	r.workers.Go(func() { r.plan(objects) })
 	return r, nil
@@ -74,6 +74,7 @@ type fetch struct {
 	object *backup.Object
 	number int
 	offset int64
+	share  *share
 	buffer *[]byte
 	done   chan struct{}
 	err    error
@@ -86,6 +87,7 @@ type streamReader struct {
 	cancel  context.CancelCauseFunc
 	workers sync.WaitGroup
 	queue   chan *fetch
+	share   *share
 
 	mu      sync.Mutex
 	buffers *buffers
@@ -105,7 +107,7 @@ func (r *streamReader) plan(objects []backup.Object) {
 				return // the reader sees the same end of ctx
 			}
 			*buffer = (*buffer)[:part.Size]
-			f := &fetch{object: &objects[i], number: number, offset: offset, buffer: buffer, done: make(chan struct{})}
+			f := &fetch{object: &objects[i], number: number, offset: offset, share: r.share, buffer: buffer, done: make(chan struct{})}
 			offset += part.Size
 			r.workers.Go(func() {
 				defer close(f.done)
@@ -150,7 +152,7 @@ func (s *Store) readPart(ctx context.Context, f *fetch) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.ReadFull(body, *f.buffer)
+	_, err = io.ReadFull(f.share.reader(ctx, body), *f.buffer)
 	return errors.Join(err, body.Close())
 }
 

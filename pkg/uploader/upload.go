@@ -38,6 +38,8 @@ type upload struct {
 	key      string
 	id       string
 	partSize int64
+	// share is nil for what is at hand: it is small and others wait for it.
+	share *share
 	// buffers is nil when the lane needs none.
 	buffers     *buffers
 	options     backup.UploadOptions
@@ -74,6 +76,9 @@ func (s *Store) begin(ctx context.Context, key string, options backup.UploadOpti
 	u := &upload{
 		store: s, key: key, id: random.String(20), options: options, turn: semaphore.NewWeighted(1),
 		partSize: s.cfg.partSize(options.EstimatedSize), conditional: conditional,
+	}
+	if !options.AtHand {
+		u.share = s.limiter.share()
 	}
 	if err := u.reserve(ctx); err != nil {
 		return nil, fmt.Errorf("begin %s: %w", key, err)
