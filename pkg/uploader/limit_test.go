@@ -256,25 +256,26 @@ func TestWaitingIsNotSilence(t *testing.T) {
 // silent after that.
 type sendingWriter struct{ silent bool }
 
-func (w sendingWriter) WriteChunk(ctx context.Context, _ int, r io.ReadSeeker) (int64, error) {
+func (w sendingWriter) send(ctx context.Context, _ *part, r io.ReadSeeker) error {
 	r.(interface{ DelayAccounting(pass int) }).DelayAccounting(2)
 	for range 2 {
 		if _, err := io.Copy(io.Discard, r); err != nil {
-			return 0, err
+			return err
 		}
 		if _, err := r.Seek(0, io.SeekStart); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if w.silent {
 		<-ctx.Done()
-		return 0, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return r.Seek(0, io.SeekEnd)
+	return nil
 }
 
-func (sendingWriter) Close(context.Context) error { return nil }
-func (sendingWriter) Abort(context.Context) error { return nil }
+func (sendingWriter) signs() bool                    { return false }
+func (sendingWriter) complete(context.Context) error { return nil }
+func (sendingWriter) abort(context.Context) error    { return nil }
 
 // TestLimitOnTheWire measures both lanes, up and down. rclone reads each part of
 // s3 twice for checksums before it sends it, which must not be paid for.
