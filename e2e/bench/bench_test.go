@@ -65,7 +65,7 @@ func TestText(t *testing.T) {
 	}
 	m := measured()
 	m.scenario.memory, m.rows = true, m.rows[:1]
-	want = "| pipestreamer <b> | 1 | 1 | 50 | 114 | 0.44 |\n"
+	want = "| pipestreamer <b> | 1 | 1 | 50 | 89 | 0.56 |\n"
 	if diff := cmp.Diff(want, m.text(true)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -149,7 +149,7 @@ func TestChoose(t *testing.T) {
 		only string
 		want int
 	}{
-		{".*", len(seen)}, {usual, 20}, {"up/null/http/1", 3}, {"up/null/http/1/random", 1}, {"up/null-wan", 18}, {"memory/null/http/16", 1},
+		{".*", len(seen)}, {usual, 18}, {"up/null/http/1", 3}, {"up/null/http/1/random", 1}, {"up/null-wan", 18}, {"memory/null/http/16", 1},
 	} {
 		chosen, err := choose(test.only)
 		if err != nil || len(chosen) != test.want {
