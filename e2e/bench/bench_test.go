@@ -175,11 +175,12 @@ func TestClientFails(t *testing.T) {
 	}
 	for _, direction := range []string{up, down} {
 		for _, armed := range []bool{false, true} {
+			failed, err := b.newTrial(scenario{direction: direction, streams: 2, payload: "random"}, &store{seed: new(trial)}, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
 			t.Run(fmt.Sprintf("%s, armed: %t", direction, armed), func(t *testing.T) {
-				failed, err := b.newTrial(scenario{direction: direction, streams: 2, payload: "random"}, &store{seed: new(trial)}, 1<<20)
-				if err != nil {
-					t.Fatal(err)
-				}
+				t.Parallel()
 				failing := client{armed: armed, commands: func(*trial) []command {
 					return []command{{program: "sh", args: []string{"-c", "echo it cannot be done >&2; exit 3"}}}
 				}}
