@@ -107,6 +107,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	b.programs, b.certificate = b.work, filepath.Join(b.work, "certificate.pem")
 	build := exec.CommandContext(ctx, "go", "build", "-o", b.programs+"/",
 		"github.com/pipestreamer/pipestreamer/e2e/bench/pump", "github.com/pipestreamer/pipestreamer/e2e/bench/subject")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds the daemon
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, text)
 	}

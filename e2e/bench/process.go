@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,9 @@ type process struct {
 	input  io.Closer
 	output *bufio.Reader
 	errors *tail
+
+	once  sync.Once
+	ended error
 }
 
 // start runs argv, in a group of its own so that Ctrl-C reaches it through ctx
@@ -50,22 +54,26 @@ func start(ctx context.Context, argv, env []string, piped bool) (*process, error
 	return p, nil
 }
 
-// ready waits for the word and returns what follows it.
+// ready waits for the word and returns what follows it. A process that does not
+// say it is ended.
 func (p *process) ready() (string, error) {
 	line, err := p.output.ReadString('\n')
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	if err != nil || word != "ready" {
+		_ = p.cmd.Cancel() // it may have ended by itself
 		return "", errors.Join(fmt.Errorf("%s does not get ready", p.name), p.wait())
 	}
 	return rest, nil
 }
 
-// wait waits for the end.
+// wait waits for the end. It may be called again.
 func (p *process) wait() error {
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(p.cmd.Args, " "), err, p.errors)
-	}
-	return nil
+	p.once.Do(func() {
+		if err := p.cmd.Wait(); err != nil {
+			p.ended = fmt.Errorf("%s: %w\n%s", strings.Join(p.cmd.Args, " "), err, p.errors)
+		}
+	})
+	return p.ended
 }
 
 // usage is what the process has taken: CPU time, and memory at its peak in

@@ -88,7 +88,7 @@ func everything() []scenario {
 
 // usual is what is measured when nothing is asked for: it takes a quarter of an
 // hour on a quiet machine.
-const usual = `(up|down)/null/(http|https)/1/random|(up|down)/null/http/1/(mixed|table)|(up|down)/null/http/(4|16)/random|` +
+const usual = `(up|down)/null/(http|https)/1/random|up/null/http/1/(mixed|table)|(up|down)/null/http/(4|16)/random|` +
 	`(up|down)/null-wan/https/1/random|(up|down)/vgw/http/1/random|` +
 	`memory/null/http/(1/1|4/2|16/4|1/20)GiB`
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,11 +78,34 @@ func (b *bench) newTrial(s scenario, st *store, size int64) (*trial, error) {
 // run carries the streams of t once with c.
 func (b *bench) run(ctx context.Context, c client, t *trial) (m measurement, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	all, err := b.arm(ctx, c, t)
+	defer func() {
+		cancel()
+		for _, p := range all {
+			_ = p.wait() // it has ended, or was told to after a failure
+		}
+	}()
+	if err != nil {
+		return m, err
+	}
+	if m.wall, err = await(ctx, t.scenario.direction, all); err != nil {
+		return m, err
+	}
+	for _, p := range all[1:] {
+		cpu, peak := p.usage()
+		m.cpu += cpu
+		m.peak += peak
+	}
+	return m, nil
+}
+
+// arm starts HANA's side and after it the processes of the client, and returns
+// them when all are ready. After an error it returns those that it has started.
+func (b *bench) arm(ctx context.Context, c client, t *trial) (all []*process, err error) {
 	if !c.ownPipes {
 		for _, pipe := range t.pipes {
 			if err := unix.Mkfifo(pipe, 0o600); err != nil {
-				return m, fmt.Errorf("make pipe: %w", err)
+				return nil, fmt.Errorf("make pipe: %w", err)
 			}
 		}
 	}
@@ -89,67 +113,54 @@ func (b *bench) run(ctx context.Context, c client, t *trial) (m measurement, err
 	if t.scenario.direction == down {
 		verb = "read"
 	}
-	hana, err := start(ctx, b.pump(verb, t, "-payload", t.scenario.payload).cmd(), nil, true)
-	if err != nil {
-		return m, err
-	}
-	if _, err := hana.ready(); err != nil {
-		return m, err
-	}
-	var clients []*process
-	for _, command := range c.commands(t) {
-		p, err := start(ctx, command.cmd(), t.env, c.armed)
-		if err == nil && c.armed {
-			_, err = p.ready()
-		}
+	commands := append([]command{b.pump(verb, t, "-payload", t.scenario.payload)}, c.commands(t)...)
+	for n, command := range commands {
+		says := n == 0 || c.armed
+		p, err := start(ctx, command.cmd(), t.env, says)
 		if err != nil {
-			cancel()
-			return m, errors.Join(err, hana.wait())
+			return all, err
 		}
-		clients = append(clients, p)
+		all = append(all, p)
+		if !says {
+			continue
+		}
+		if _, err := p.ready(); err != nil {
+			return all, err
+		}
 	}
-	began := time.Now()
-	m.wall, err = await(ctx, t, hana, clients, began)
-	for _, p := range clients {
-		cpu, peak := p.usage()
-		m.cpu += cpu
-		m.peak += peak
-	}
-	return m, err
+	return all, nil
 }
 
-// await tells HANA's side to begin and waits for all. The first that fails ends
-// the others.
-func await(ctx context.Context, t *trial, hana *process, clients []*process, began time.Time) (time.Duration, error) {
-	if err := hana.input.Close(); err != nil {
+// await tells HANA's side, the first of all, to begin, and waits for all. The
+// first that fails ends the others. It returns how long it took, or the errors of
+// all, HANA's last: a broken pipe is a consequence.
+func await(ctx context.Context, direction string, all []*process) (time.Duration, error) {
+	began := time.Now()
+	if err := all[0].input.Close(); err != nil {
 		return 0, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, func() {
-		for _, p := range append(clients, hana) {
+		for _, p := range all {
 			_ = p.cmd.Cancel() // it may have ended
 		}
 	})
 	defer stop()
-	ends := make([]time.Time, len(clients)+1)
-	for n, p := range append(clients, hana) {
+	took, errs := make([]time.Duration, len(all)), make([]error, len(all))
+	for n, p := range all {
 		group.Go(func() error {
-			err := p.drain()
-			ends[n] = time.Now()
-			return err
+			errs[n] = p.drain()
+			took[n] = time.Since(began)
+			return errs[n]
 		})
 	}
-	err := group.Wait()
-	if t.scenario.direction == down {
-		return ends[len(clients)].Sub(began), err
+	if group.Wait() != nil {
+		return 0, errors.Join(append(errs[1:], errs[0])...)
 	}
-	last := began
-	for _, end := range ends {
-		if end.After(last) {
-			last = end
-		}
+	if direction == down {
+		return took[0], nil
 	}
-	return last.Sub(began), err
+	return slices.Max(took), nil
 }
 
 // drain reads what the process still says and waits for its end.

@@ -5,6 +5,8 @@
 //
 // A verb says "ready" on its standard output when it is; write and read then wait
 // until their standard input ends. What is wrong ends the process with status 1.
+// A signal ends it at once, for it may be blocked in opening a pipe; serve ends
+// in order.
 package main
 
 import (
@@ -14,15 +16,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "pump:", err)
 		os.Exit(1)
 	}
@@ -42,7 +39,7 @@ type settings struct {
 	serve serveSettings
 }
 
-func run(ctx context.Context, args []string) error {
+func run(args []string) error {
 	if len(args) == 0 {
 		return errors.New("expected a verb: write, read, put, get, drain or serve")
 	}
@@ -70,11 +67,11 @@ func run(ctx context.Context, args []string) error {
 	case "drain":
 		return s.each(paths, false, s.read)
 	case "put":
-		return s.each(paths, false, s.put(ctx))
+		return s.each(paths, false, s.put(context.Background()))
 	case "get":
-		return s.each(paths, false, s.get(ctx))
+		return s.each(paths, false, s.get(context.Background()))
 	case "serve":
-		return s.runServer(ctx)
+		return s.runServer()
 	}
 	return fmt.Errorf("unknown verb %q", args[0])
 }

@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/e2e/bench/payload"
@@ -22,8 +25,10 @@ type serveSettings struct {
 	forward     string
 }
 
-// runServer serves until ctx ends.
-func (s *settings) runServer(ctx context.Context) error {
+// runServer serves until a signal comes.
+func (s *settings) runServer() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	var encryption *tls.Config
 	if s.serve.certificate != "" {
 		pair, err := tls.LoadX509KeyPair(s.serve.certificate, s.serve.certificate)
