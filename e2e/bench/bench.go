@@ -38,16 +38,22 @@ type bench struct {
 	trials      int
 }
 
-// variant is the data path with other settings.
-type variant struct{ name, store string }
-
 // addVariant reads one from the command line.
 func (b *bench) addVariant(text string) error {
-	name, store, found := strings.Cut(text, "=")
-	if !found || name == "" {
-		return errors.New(`expected name={"Field": value}`)
+	name, what, found := strings.Cut(text, "=")
+	v := variant{name: " " + name}
+	switch {
+	case !found || name == "":
+		return errors.New(`expected name={"Field": value} or name=program`)
+	case strings.HasPrefix(what, "{"):
+		v.store = what
+	default:
+		var err error
+		if v.program, err = exec.LookPath(what); err != nil {
+			return err
+		}
 	}
-	b.variants = append(b.variants, variant{name, store})
+	b.variants = append(b.variants, v)
 	return nil
 }
 
@@ -193,7 +199,7 @@ func (b *bench) seed(ctx context.Context, s scenario, st *store, size int64) (*t
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.run(ctx, b.subject("seed", up, "{}"), t); err != nil {
+	if _, err := b.run(ctx, b.subject(variant{}, up), t); err != nil {
 		return nil, fmt.Errorf("fill the store: %w", err)
 	}
 	return t, nil

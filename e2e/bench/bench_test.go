@@ -219,6 +219,11 @@ func TestSmoke(t *testing.T) {
 	if err := b.addVariant(`more={"Concurrency": 8}`); err != nil {
 		t.Fatal(err)
 	}
+	for _, text := range []string{"{}", "={}", "old=no/such/program"} {
+		if err := b.addVariant(text); err == nil {
+			t.Errorf("%q was taken for a variant", text)
+		}
+	}
 	scenarios := []scenario{
 		{direction: up, store: null, streams: 1, payload: "mixed"},
 		{direction: down, store: null, wan: true, tls: true, streams: 4, payload: "table"},

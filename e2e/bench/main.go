@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 		b.only, err = regexp.Compile(text)
 		return err
 	})
-	flags.Func("variant", `one more client: name={"Concurrency": 8}, settings of the store of the data path; may be repeated`, b.addVariant)
+	flags.Func("variant", `one more client: name={"Concurrency": 8}, settings of the store of the data path, or name=program, another build of it; may be repeated`, b.addVariant)
 	flags.StringVar(&b.document, "update", "", "write the results into this document, between its marks, and a plot beside it")
 	only := flags.String("only", usual, "scenarios whose name begins so (regular expression)")
 	full := flags.Bool("full", false, "all scenarios: hours")
