@@ -28,6 +28,8 @@ type bench struct {
 	// document is a Markdown file into which the results go, empty for none; the
 	// plot goes beside it.
 	document string
+	// profiles is a directory for CPU profiles of the data path, empty for none.
+	profiles string
 	// data is where a real store keeps its objects.
 	data string
 

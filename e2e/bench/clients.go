@@ -144,9 +144,13 @@ type variant struct {
 // subject is one process for all pipes.
 func (b *bench) subject(v variant, direction string) client {
 	return client{name: "pipestreamer" + v.name, armed: true, ownPipes: true, commands: func(t *trial) []command {
+		profile := ""
+		if b.profiles != "" {
+			profile = filepath.Join(b.profiles, t.prefix+v.name+".pprof")
+		}
 		return []command{{program: cmp.Or(v.program, filepath.Join(b.programs, "subject")), args: []string{
 			direction, "-store", t.settings(), "-store", cmp.Or(v.store, "{}"), "-directory", t.directory, "-prefix", t.prefix, "-manifest", t.manifest,
-			"-streams", strconv.Itoa(t.scenario.streams), "-size", strconv.FormatInt(t.size, 10),
+			"-streams", strconv.Itoa(t.scenario.streams), "-size", strconv.FormatInt(t.size, 10), "-profile", profile,
 		}}}
 	}}
 }

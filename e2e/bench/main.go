@@ -35,6 +35,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&b.runs, "runs", 3, "measured runs of each client")
 	flags.Float64Var(&b.gibibytes, "size", 1, "GiB of each run, all streams together")
 	flags.StringVar(&b.data, "data", "", "directory for what the real store keeps (default: a temporary one)")
+	flags.StringVar(&b.profiles, "profiles", "", "directory for CPU profiles of the data path, one for each run")
 	flags.Func("clients", "only clients whose name matches", func(text string) (err error) {
 		b.only, err = regexp.Compile(text)
 		return err
