@@ -28,6 +28,8 @@ type bench struct {
 	// document is a Markdown file into which the results go, empty for none; the
 	// plot goes beside it.
 	document string
+	// profiles is a directory for CPU profiles of the data path, empty for none.
+	profiles string
 	// data is where a real store keeps its objects.
 	data string
 
@@ -38,16 +40,22 @@ type bench struct {
 	trials      int
 }
 
-// variant is the data path with other settings.
-type variant struct{ name, store string }
-
 // addVariant reads one from the command line.
 func (b *bench) addVariant(text string) error {
-	name, store, found := strings.Cut(text, "=")
-	if !found || name == "" {
-		return errors.New(`expected name={"Field": value}`)
+	name, what, found := strings.Cut(text, "=")
+	v := variant{name: " " + name}
+	switch {
+	case !found || name == "":
+		return errors.New(`expected name={"Field": value} or name=program`)
+	case strings.HasPrefix(what, "{"):
+		v.store = what
+	default:
+		var err error
+		if v.program, err = exec.LookPath(what); err != nil {
+			return err
+		}
 	}
-	b.variants = append(b.variants, variant{name, store})
+	b.variants = append(b.variants, v)
 	return nil
 }
 
@@ -193,7 +201,7 @@ func (b *bench) seed(ctx context.Context, s scenario, st *store, size int64) (*t
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.run(ctx, b.subject("seed", up, "{}"), t); err != nil {
+	if _, err := b.run(ctx, b.subject(variant{}, up), t); err != nil {
 		return nil, fmt.Errorf("fill the store: %w", err)
 	}
 	return t, nil

@@ -215,9 +215,15 @@ func TestSmoke(t *testing.T) {
 	var out strings.Builder
 	b := &bench{
 		out: &out, bin: filepath.Join("..", "..", "bin"), only: regexp.MustCompile(""), runs: 1, gibibytes: 6.0 / 1024, document: document,
+		profiles: t.TempDir(),
 	}
 	if err := b.addVariant(`more={"Concurrency": 8}`); err != nil {
 		t.Fatal(err)
+	}
+	for _, text := range []string{"{}", "={}", "old=no/such/program"} {
+		if err := b.addVariant(text); err == nil {
+			t.Errorf("%q was taken for a variant", text)
+		}
 	}
 	scenarios := []scenario{
 		{direction: up, store: null, streams: 1, payload: "mixed"},
@@ -242,6 +248,9 @@ func TestSmoke(t *testing.T) {
 	}
 	if _, err := os.Stat(strings.TrimSuffix(document, ".md") + ".svg"); err != nil {
 		t.Error(err)
+	}
+	if profiles, err := filepath.Glob(filepath.Join(b.profiles, "BENCH*.pprof")); err != nil || len(profiles) == 0 {
+		t.Errorf("the data path left no profile: %v", err)
 	}
 	if _, err := os.Stat(b.work); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left: %v", b.work, err)

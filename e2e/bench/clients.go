@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -79,13 +80,14 @@ func (b *bench) clients(s scenario) []client {
 // paths are the data path with its default settings, with settings for a long
 // way inside 300 MiB, and with those of the command line.
 func (b *bench) paths(s scenario) []client {
-	list := []client{b.subject("pipestreamer", s.direction, "{}")}
+	list := []client{b.subject(variant{}, s.direction)}
 	if s.wan {
-		list = append(list, b.subject("pipestreamer tuned", s.direction,
-			fmt.Sprintf(`{"Concurrency": 16, "MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams)))
+		list = append(list, b.subject(variant{
+			name: " tuned", store: fmt.Sprintf(`{"Concurrency": 16, "MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams),
+		}, s.direction))
 	}
 	for _, v := range b.variants {
-		list = append(list, b.subject("pipestreamer "+v.name, s.direction, v.store))
+		list = append(list, b.subject(v, s.direction))
 	}
 	return list
 }
@@ -129,13 +131,26 @@ func (c command) through(t *trial, pipe string) command {
 	return c
 }
 
-// subject is one process for all pipes. store is laid over the settings of its
-// store.
-func (b *bench) subject(name, direction, store string) client {
-	return client{name: name, armed: true, ownPipes: true, commands: func(t *trial) []command {
-		return []command{{program: filepath.Join(b.programs, "subject"), args: []string{
-			direction, "-store", t.settings(), "-store", store, "-directory", t.directory, "-prefix", t.prefix, "-manifest", t.manifest,
-			"-streams", strconv.Itoa(t.scenario.streams), "-size", strconv.FormatInt(t.size, 10),
+// variant is the data path with other settings or of another build.
+type variant struct {
+	// name follows "pipestreamer".
+	name string
+	// store is laid over the settings of its store, in JSON.
+	store string
+	// program is another build, empty for the one of this tree.
+	program string
+}
+
+// subject is one process for all pipes.
+func (b *bench) subject(v variant, direction string) client {
+	return client{name: "pipestreamer" + v.name, armed: true, ownPipes: true, commands: func(t *trial) []command {
+		profile := ""
+		if b.profiles != "" {
+			profile = filepath.Join(b.profiles, t.prefix+v.name+".pprof")
+		}
+		return []command{{program: cmp.Or(v.program, filepath.Join(b.programs, "subject")), args: []string{
+			direction, "-store", t.settings(), "-store", cmp.Or(v.store, "{}"), "-directory", t.directory, "-prefix", t.prefix, "-manifest", t.manifest,
+			"-streams", strconv.Itoa(t.scenario.streams), "-size", strconv.FormatInt(t.size, 10), "-profile", profile,
 		}}}
 	}}
 }

@@ -35,11 +35,12 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&b.runs, "runs", 3, "measured runs of each client")
 	flags.Float64Var(&b.gibibytes, "size", 1, "GiB of each run, all streams together")
 	flags.StringVar(&b.data, "data", "", "directory for what the real store keeps (default: a temporary one)")
+	flags.StringVar(&b.profiles, "profiles", "", "directory for CPU profiles of the data path, one for each run")
 	flags.Func("clients", "only clients whose name matches", func(text string) (err error) {
 		b.only, err = regexp.Compile(text)
 		return err
 	})
-	flags.Func("variant", `one more client: name={"Concurrency": 8}, settings of the store of the data path; may be repeated`, b.addVariant)
+	flags.Func("variant", `one more client: name={"Concurrency": 8}, settings of the store of the data path, or name=program, another build of it; may be repeated`, b.addVariant)
 	flags.StringVar(&b.document, "update", "", "write the results into this document, between its marks, and a plot beside it")
 	only := flags.String("only", usual, "scenarios whose name begins so (regular expression)")
 	full := flags.Bool("full", false, "all scenarios: hours")

@@ -112,8 +112,10 @@ func (b *bench) conditions(ctx context.Context) string {
 		aws, _, _ = strings.Cut(output(ctx, b.aws, "--version"), " ")
 	}
 	kernel, _, _ := strings.Cut(firstWord("/proc/sys/kernel/osrelease"), "-")
+	// The last commit that changed what is measured.
+	commit := output(ctx, "git", "log", "-1", "--format=%h", "--", "cmd", "internal", "pkg")
 	return fmt.Sprintf("%s, commit %s; %d cores (%s), Linux %s, %s, %s, %s; %d runs after a warm-up.\n", time.Now().UTC().Format("2 January 2006"),
-		output(ctx, "git", "describe", "--always"), runtime.NumCPU(), processor(), kernel,
+		commit, runtime.NumCPU(), processor(), kernel,
 		runtime.Version(), output(ctx, b.program("rclone"), "--version"), aws, b.runs)
 }
 

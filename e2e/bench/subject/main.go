@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -54,12 +55,18 @@ func run(ctx context.Context, args []string) (err error) {
 	manifest := flags.String("manifest", "", "file with the objects of the streams: written by up, read by down")
 	streams := flags.Int("streams", 1, "streams, from volume 1 on")
 	size := flags.Int64("size", 0, "estimate of the bytes of a stream")
+	profile := flags.String("profile", "", "file for a CPU profile")
 	if len(args) == 0 {
 		return errors.New("expected up or down")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	stop, err := startProfile(*profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	log, err := zap.NewProduction(zap.IncreaseLevel(zap.WarnLevel))
 	if err != nil {
 		return err
@@ -86,6 +93,24 @@ func run(ctx context.Context, args []string) (err error) {
 		return s.down(ctx)
 	}
 	return fmt.Errorf("%q: expected up or down", args[0])
+}
+
+// startProfile writes a CPU profile to path, if any, until stop is called.
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile: %w", err), file.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return file.Close()
+	}, nil
 }
 
 // ready says that the pipes may be opened.
