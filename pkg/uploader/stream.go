@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -141,6 +142,9 @@ func (s *Store) fetchPart(ctx context.Context, f *fetch) error {
 }
 
 func (s *Store) readPart(ctx context.Context, f *fetch) error {
+	if s.direct != nil {
+		return s.readDirect(ctx, f)
+	}
 	o, err := s.find(ctx, f.object.Key)
 	if err != nil {
 		return err
@@ -154,6 +158,36 @@ func (s *Store) readPart(ctx context.Context, f *fetch) error {
 	}
 	_, err = io.ReadFull(f.share.reader(ctx, body), *f.buffer)
 	return errors.Join(err, body.Close())
+}
+
+// readDirect ends when nothing has come for StallTimeout.
+func (s *Store) readDirect(ctx context.Context, f *fetch) error {
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
+	defer silence.Stop()
+	return s.because(ctx, attempt, s.ask(attempt, func(*remote) error {
+		body, err := s.direct.open(attempt, f.object.Key, f.offset, int64(len(*f.buffer)), f.object.Size)
+		if err != nil {
+			return err
+		}
+		reader := &movingReader{f.share.reader(attempt, body), func() { silence.Reset(s.cfg.StallTimeout) }}
+		_, err = io.ReadFull(reader, *f.buffer)
+		return errors.Join(err, body.Close())
+	}))
+}
+
+// movingReader tells of each read.
+type movingReader struct {
+	io.Reader
+
+	moved func()
+}
+
+func (r *movingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.moved()
+	return n, err
 }
 
 // Read implements io.Reader.
