@@ -321,7 +321,7 @@ func TestReadIsRepeated(t *testing.T) {
 	isRange := func(r *http.Request) bool { return r.Method == http.MethodGet && r.Header.Get("Range") != "" }
 	server.faults.add(&fault{isRange, 2, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(smallestPart))
-		w.Header().Set("Content-Range", "bytes 0-1/2")
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", smallestPart-1, len(data)))
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(data[:1<<20])
 		panic(http.ErrAbortHandler)
