@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 
@@ -42,6 +43,12 @@ process at once.`,
 	return cmd
 }
 
+// heapLimit is GOMEMLIMIT where the environment sets none. The part buffers are not
+// in Go's heap (pkg/uploader), so it does not depend on memoryBudget: it makes the
+// collector work harder before the rest exceeds what the container's limit has to
+// leave for it.
+const heapLimit = 160 << 20
+
 // daemon is what serve has built so far.
 type daemon struct {
 	cfg      *config.Config
@@ -59,6 +66,9 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	log, err := newLogger(cfg.Log, stderr)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(heapLimit)
 	}
 	d := &daemon{cfg: cfg, log: log, registry: newRegistry()}
 	d.setReady(func(context.Context) error { return errors.New("starting") })

@@ -81,9 +81,17 @@ func (b *bench) clients(s scenario) []client {
 // way inside 300 MiB, and with those of the command line.
 func (b *bench) paths(s scenario) []client {
 	list := []client{b.subject(variant{}, s.direction)}
-	if s.wan {
+	if s.direction == up && !s.memory {
+		list = append(list, b.subject(variant{name: " crc64nvme", args: []string{"-no-sha256"}}, s.direction))
+		if !s.tls {
+			list = append(list, b.subject(variant{
+				name: " crc64nvme unsigned", args: []string{"-no-sha256"}, store: `{"Options": {"use_unsigned_payload": "true"}}`,
+			}, s.direction))
+		}
+	}
+	if s.wan && !s.memory {
 		list = append(list, b.subject(variant{
-			name: " tuned", store: fmt.Sprintf(`{"Concurrency": 16, "MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams),
+			name: " tuned", store: fmt.Sprintf(`{"MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams),
 		}, s.direction))
 	}
 	for _, v := range b.variants {
@@ -139,6 +147,8 @@ type variant struct {
 	store string
 	// program is another build, empty for the one of this tree.
 	program string
+	// args are flags of its own.
+	args []string
 }
 
 // subject is one process for all pipes.
@@ -148,10 +158,10 @@ func (b *bench) subject(v variant, direction string) client {
 		if b.profiles != "" {
 			profile = filepath.Join(b.profiles, t.prefix+v.name+".pprof")
 		}
-		return []command{{program: cmp.Or(v.program, filepath.Join(b.programs, "subject")), args: []string{
+		return []command{{program: cmp.Or(v.program, filepath.Join(b.programs, "subject")), args: append([]string{
 			direction, "-store", t.settings(), "-store", cmp.Or(v.store, "{}"), "-directory", t.directory, "-prefix", t.prefix, "-manifest", t.manifest,
 			"-streams", strconv.Itoa(t.scenario.streams), "-size", strconv.FormatInt(t.size, 10), "-profile", profile,
-		}}}
+		}, v.args...)}}
 	}}
 }
 

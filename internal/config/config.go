@@ -14,7 +14,7 @@ type Config struct {
 	HTTP            HTTP          `key:"http"`
 	Metrics         Metrics       `key:"metrics"`
 	Store           Store         `key:"store"`
-	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 256MiB more."`
+	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of the part buffers of all streams together. A stream takes store.concurrency + 1 parts while there is room, and never fewer than 2. Set the container's memory limit to at least 256MiB more: the program takes about 60MiB beside the buffers, a long manifest more."`
 	Timeouts        Timeouts      `key:"timeouts"`
 	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
@@ -74,7 +74,7 @@ type Store struct {
 	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value. Those of S3 credentials (access_key_id, secret_access_key, session_token) are read again when the store refuses them; others when the daemon starts."`
 	Crypt           Crypt             `key:"crypt"`
 	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one; with logs.directory 8 more for each database."`
-	Concurrency     int               `key:"concurrency" default:"4" doc:"Parts of one stream that are on their way at once, 1 to 64."`
+	Concurrency     int               `key:"concurrency" default:"16" doc:"Parts of one stream that are on their way at once while memoryBudget has room, 1 to 64. A store that is quick needs few, one that is far away many."`
 	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
 	Checksum        string            `key:"checksum" default:"sha256" doc:"sha256, or crc64nvme: manifests then have the CRC-64/NVME of each part only, and no SHA-256 of streams and objects, which saves half a CPU second for each GiB. Stores other than s3 and azureblob, and log backups, keep the SHA-256."`

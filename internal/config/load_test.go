@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 		StateDirectory:  "/var/lib/pipestreamer",
 		HTTP:            config.HTTP{Socket: "/var/lib/pipestreamer/pipestreamer.sock"},
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
-		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 4, MaxParts: 10000, Checksum: "sha256", OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
+		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 16, MaxParts: 10000, Checksum: "sha256", OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
 		MemoryBudget:    512 << 20,
 		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Stall: 2 * time.Minute, Idle: time.Hour, Answer: 5 * time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
 		OnLost:          "keep",

@@ -36,7 +36,8 @@ type Config struct {
 	// Streams is how many uploads must be able to run at once (32). It bounds
 	// the part size, see the package comment.
 	Streams int
-	// Concurrency is how many parts of one stream are in flight at most (4).
+	// Concurrency is how many parts of one stream are in flight at most (16): where
+	// a connection is slow, their number is what makes the stream fast.
 	Concurrency int
 	// MaxParts is how many parts an object has at most (10000, the limit of
 	// S3). A longer stream continues in a further segment.
@@ -67,7 +68,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.MemoryBudget, 512*mebibyte)
 	setDefault(&c.Streams, 32)
-	setDefault(&c.Concurrency, 4)
+	setDefault(&c.Concurrency, 16)
 	setDefault(&c.MaxParts, 10000)
 	setDefault(&c.OutageTolerance, 15*time.Minute)
 	setDefault(&c.StallTimeout, 5*time.Minute)

@@ -48,7 +48,7 @@
 // each other. The buffers lie outside of Go's heap and take what they are; the
 // formula for the whole process is
 //
-//	96 MiB + the buffers above + 2 parts for manifests and the like
+//	48 MiB + the buffers above, and up to 2 parts for manifests and the like
 //
 // Outside the budget rclone, where it makes the uploads, takes 1 MiB for each part
 // in flight (its checksum buffer), and a connection about 300 KiB. In the partial

@@ -42,6 +42,7 @@ type subject struct {
 	plan     backup.Plan
 	manifest string
 	log      *zap.Logger
+	noSHA256 bool
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -55,6 +56,7 @@ func run(ctx context.Context, args []string) (err error) {
 	manifest := flags.String("manifest", "", "file with the objects of the streams: written by up, read by down")
 	streams := flags.Int("streams", 1, "streams, from volume 1 on")
 	size := flags.Int64("size", 0, "estimate of the bytes of a stream")
+	noSHA256 := flags.Bool("no-sha256", false, "make no SHA-256 of the streams, as with store.checksum: crc64nvme")
 	profile := flags.String("profile", "", "file for a CPU profile")
 	if len(args) == 0 {
 		return errors.New("expected up or down")
@@ -72,7 +74,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	uploader.Quiet(log)
-	s := &subject{manifest: *manifest, log: log, plan: backup.Plan{
+	s := &subject{manifest: *manifest, log: log, noSHA256: *noSHA256, plan: backup.Plan{
 		JobID: *prefix, SID: "HXE", Database: "HXE", Kind: backup.KindComplete, Directory: *directory, Prefix: *prefix,
 	}}
 	for n := range *streams {

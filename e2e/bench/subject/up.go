@@ -30,7 +30,7 @@ func (s *subject) up(ctx context.Context) (err error) {
 	}()
 	for _, stream := range s.plan.Streams {
 		key := backup.StreamKey(s.plan.SID, s.plan.Database, s.plan.Prefix, stream.StreamID)
-		upload, err := s.store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: stream.EstimatedSize})
+		upload, err := s.store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: stream.EstimatedSize, NoSHA256: s.noSHA256})
 		if err != nil {
 			return err
 		}
