@@ -149,7 +149,7 @@ func TestChoose(t *testing.T) {
 		only string
 		want int
 	}{
-		{".*", len(seen)}, {usual, 18}, {"up/null/http/1", 3}, {"up/null/http/1/random", 1}, {"up/null-wan", 18}, {"memory/null-wan/http/16", 1},
+		{".*", len(seen)}, {usual, 18}, {"up/null/http/1", 3}, {"up/null/http/1/random", 1}, {"up/null-wan", 18}, {"memory/null-slow/http/16", 1},
 	} {
 		chosen, err := choose(test.only)
 		if err != nil || len(chosen) != test.want {

@@ -89,7 +89,7 @@ func (b *bench) paths(s scenario) []client {
 			}, s.direction))
 		}
 	}
-	if s.wan && !s.memory {
+	if s.wan {
 		list = append(list, b.subject(variant{
 			name: " tuned", store: fmt.Sprintf(`{"MemoryBudget": %d, "Streams": %d}`, 300<<20, s.streams),
 		}, s.direction))

@@ -43,6 +43,9 @@ func (b *bench) openStore(ctx context.Context, s scenario) (_ *store, err error)
 	if s.wan {
 		args = append(args, "-delay", wanDelay.String(), "-rate", strconv.Itoa(wanRate))
 	}
+	if s.slow {
+		args = append(args, "-delay", slowDelay.String())
+	}
 	if s.tls {
 		args = append(args, "-certificate", b.certificate)
 	}
