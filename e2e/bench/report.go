@@ -49,7 +49,7 @@ func (s spread) ratio() string {
 // memory is what the data path took beside what is documented.
 func (r *result) memory(out *strings.Builder, last bool) {
 	if !last {
-		out.WriteString("\n**memory**, with a store that takes 4 s for each request, so that all buffers are needed, but for the longest:\n\n" +
+		out.WriteString("\n**memory**, with a store that takes 2 s for each request, so that all buffers are needed, but for the longest:\n\n" +
 			"| client | streams | GiB | peak MiB | documented MiB | peak / documented |\n|---|---|---|---|---|---|\n")
 	}
 	for n := range r.rows {

@@ -14,7 +14,7 @@ const (
 	wanRate  = 80_000_000 // bytes per second of each connection
 	// slowDelay keeps every part in flight for so long that all buffers are
 	// needed.
-	slowDelay = 4 * time.Second
+	slowDelay = 2 * time.Second
 )
 
 // Directions.
@@ -83,9 +83,9 @@ func everything() []scenario {
 		}
 	}
 	for _, m := range []scenario{
-		{streams: 1, gibibytes: 1, slow: true},
-		{streams: 4, gibibytes: 2, slow: true},
-		{streams: 16, gibibytes: 4, slow: true},
+		{streams: 1, gibibytes: 0.5, slow: true},
+		{streams: 4, gibibytes: 1, slow: true},
+		{streams: 16, gibibytes: 2, slow: true},
 		{streams: 1, gibibytes: 20},
 		{streams: 1, gibibytes: 200},
 	} {
@@ -99,7 +99,7 @@ func everything() []scenario {
 // hour on a quiet machine.
 const usual = `(up|down)/null/(http|https)/1/random|up/null/http/1/(mixed|table)|(up|down)/null/http/(4|16)/random|` +
 	`(up|down)/null-wan/https/1/random|(up|down)/vgw/http/1/random|` +
-	`memory/null-slow/http/(1/1|4/2|16/4)GiB|memory/null/http/1/20GiB`
+	`memory/null-slow/http/(1/0.5|4/1|16/2)GiB|memory/null/http/1/20GiB`
 
 // choose returns the scenarios whose name, or the beginning of it up to a slash,
 // matches the expression as a whole.
