@@ -147,9 +147,6 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
 	manifest, left := c.removeUnnamed(ctx, plan)
-	if left == nil {
-		c.sweep(ctx, plan)
-	}
 	switch {
 	case ctx.Err() != nil:
 		return verdict{state: StateRunning}
@@ -189,6 +186,10 @@ func (c *Conductor) endInterrupted(ctx context.Context, plan backup.Plan) (backu
 	return c.pollCatalog(ctx, plan, 2*c.config.AnswerTimeout, nil)
 }
 
+// errLookAgain says that the store has to be looked at once more after something
+// was removed: a completion may have passed the abort.
+var errLookAgain = errors.New("what was removed may still be shown")
+
 // removeUnnamed removes what a backup made visible, unless a manifest names it:
 // then it returns that. While the store fails it is asked again for CleanTimeout;
 // the error says what may be left.
@@ -196,24 +197,47 @@ func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backu
 	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
 	defer cancel()
 	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
+	removed := false
 	manifest, err := backoff.Retry(ctx, func() (*backup.Manifest, error) {
-		objects, err := c.parts.Store.List(ctx, prefix)
-		if err != nil || len(objects) == 0 {
-			return nil, err
-		}
-		m, err := c.manifestFor(ctx, plan)
-		if m != nil && m.JobID != plan.JobID {
-			return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
-		}
-		if m != nil || err != nil {
-			return m, err
-		}
-		return nil, c.removeAll(ctx, objects)
+		m, err := c.removeOnce(ctx, plan, prefix, removed)
+		removed = removed || errors.Is(err, errLookAgain)
+		return m, err
 	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(0))
 	if err != nil {
 		return nil, fmt.Errorf("what is below %s stays in the store: %w", prefix, err)
 	}
 	return manifest, nil
+}
+
+// removeOnce aborts the uploads first, that of the manifest too: after that the
+// store does not complete any more what the dead process had asked for. Then it
+// looks, decides and removes, and returns errLookAgain if there was something to
+// remove. A manifest that appears after objects were removed goes, too.
+func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix string, removed bool) (*backup.Manifest, error) {
+	// The database has no other job whose manifest could be on its way.
+	err := errors.Join(c.parts.Store.Sweep(ctx, prefix, 0), c.parts.Store.Sweep(ctx, backup.ManifestPrefix(plan.SID, plan.Database), 0))
+	if err != nil {
+		return nil, err
+	}
+	objects, err := c.parts.Store.List(ctx, prefix)
+	if err != nil || len(objects) == 0 && !removed {
+		return nil, err
+	}
+	m, err := c.manifestFor(ctx, plan)
+	switch {
+	case err != nil:
+		return nil, err
+	case m != nil && m.JobID != plan.JobID:
+		return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
+	case m != nil && !removed:
+		return m, nil
+	case m != nil:
+		objects = append(objects, backup.Object{Key: backup.ManifestKey(m.SID, m.Database, m.BackupID)})
+	}
+	if len(objects) == 0 {
+		return nil, nil
+	}
+	return nil, errors.Join(errLookAgain, c.removeAll(ctx, objects))
 }
 
 // manifestFor looks for a manifest that names objects of plan, the newest ones

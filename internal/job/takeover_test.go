@@ -1,7 +1,10 @@
 package job
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +112,117 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 				t.Errorf("the next backup gave %+v, %v", again, err)
 			} else if again = await(t, c, again.ID); test.restart == nil && again.State != StateSucceeded {
 				t.Errorf("the next backup %s because of %v", again.State, again.Error)
+			}
+		})
+	}
+}
+
+// late is a store that still completes an upload of a dead process: its object
+// appears behind the first list of its lane.
+type late struct {
+	Store
+
+	t      *testing.T
+	key    string
+	text   []byte
+	stays  bool // an abort finds nothing to abort
+	wins   bool // against an abort that comes first
+	landed bool
+}
+
+// lands has the store finish what it was asked for, once.
+func (l *late) lands(ctx context.Context) {
+	if l.text == nil {
+		return
+	}
+	text := l.text
+	l.text, l.landed = nil, true
+	if err := writeObject(ctx, l.Store, l.key, text, time.Second); err != nil {
+		l.t.Error(err)
+	}
+}
+
+func (l *late) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
+	if strings.HasPrefix(l.key, prefix) {
+		if l.wins {
+			l.lands(ctx)
+		}
+		if !l.stays {
+			l.text = nil
+		}
+	}
+	return l.Store.Sweep(ctx, prefix, olderThan)
+}
+
+func (l *late) List(ctx context.Context, prefix string) ([]backup.Object, error) {
+	objects, err := l.Store.List(ctx, prefix)
+	if strings.HasPrefix(l.key, prefix) {
+		l.lands(ctx)
+	}
+	return objects, err
+}
+
+// TestRestartRacesWithTheStore starts a conductor while the store still works on
+// a completion that the dead daemon asked for. Whenever it comes, the manifest
+// and its objects are there, or neither.
+func TestRestartRacesWithTheStore(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		manifest bool // is what is late, otherwise a stream
+		change   func(*late)
+		landed   bool
+		state    State
+	}{
+		{"a manifest that was aborted", true, func(*late) {}, false, StateLost},
+		{"a stream that was aborted", false, func(*late) {}, false, StateLost},
+		{"a manifest that comes before the abort", true, func(l *late) { l.wins = true }, true, StateSucceeded},
+		{"a stream that comes before the abort", false, func(l *late) { l.wins = true }, true, StateLost},
+		{"a manifest that no abort reaches", true, func(l *late) { l.stays = true }, true, StateLost},
+		{"a stream that no abort reaches", false, func(l *late) { l.stays = true }, true, StateLost},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, func(_ *hanasim.Config, _ *Parts, c *Config) { c.AnswerTimeout = 500 * time.Millisecond })
+			record := w.backupOf(t, "HXE")
+			if record.State != StateSucceeded {
+				t.Fatal(record.Error)
+			}
+			w.Close()
+			gone := []string{record.Manifest}
+			if !test.manifest {
+				gone = append([]string{backup.StreamKey("HXE", "HXE", record.Prefix, record.Streams[0].StreamID)}, gone...)
+			}
+			store := &late{Store: w.parts.Store, t: t, key: gone[0]}
+			test.change(store)
+			var err error
+			if store.text, err = os.ReadFile(filepath.Join(w.bucket, store.key)); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range gone {
+				if err := w.parts.Store.Remove(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			record.State, record.Stage, record.FinishedAt, record.Manifest, record.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+			if err := w.journal.save(entry{Record: record}); err != nil {
+				t.Fatal(err)
+			}
+			parts := w.parts
+			parts.Store = store
+			c, err := NewConductor(w.config, parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got := await(t, c, record.ID); got.State != test.state {
+				t.Errorf("got %s because of %v", got.State, got.Error)
+			}
+			if store.landed != test.landed || store.text != nil {
+				t.Errorf("it was completed: %t", store.landed)
+			}
+			if left := names(t, w.bucket); (test.state == StateSucceeded) != (len(left) > 0) {
+				t.Errorf("in the store: %v", left)
 			}
 		})
 	}
