@@ -154,7 +154,7 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	if plan.SID != r.config.SID {
 		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))
 	}
-	plan.JobID, plan.Prefix, plan.Directory = record.comment(), record.Prefix, r.config.Directory
+	plan.JobID, plan.Attempt, plan.Prefix, plan.Directory = record.ID, record.Attempt, record.Prefix, r.config.Directory
 	r.plan = plan
 	if err := r.checkProbeSize(record); err != nil {
 		return err

@@ -52,6 +52,9 @@ func TestEveryWayOfWriting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if comment := (backup.Plan{JobID: record.ID, Attempt: record.Attempt}).Comment(); m.JobID != record.ID || m.Catalog.Comment != comment || (comment != record.ID) != (test.attempt == 2) {
+				t.Errorf("the manifest is of job %s, the comment in the catalog is %s; the job is %s", m.JobID, m.Catalog.Comment, record.ID)
+			}
 			var doors []string
 			for i := range m.Streams {
 				doors = append(doors, m.Streams[i].Door)

@@ -130,7 +130,7 @@ func (c *Conductor) resume(e *entry) {
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
-		JobID: record.comment(), SID: c.config.SID, Database: record.Database, Kind: record.Kind,
+		JobID: record.ID, Attempt: record.Attempt, SID: c.config.SID, Database: record.Database, Kind: record.Kind,
 		Directory: c.config.Directory, Prefix: record.Prefix,
 	}
 	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}
@@ -227,7 +227,7 @@ func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix str
 	switch {
 	case err != nil:
 		return nil, err
-	case m != nil && m.JobID != plan.JobID:
+	case m != nil && m.JobID != plan.JobID && m.JobID != plan.Comment(): // as it was once written
 		return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
 	case m != nil && !removed:
 		return m, nil
