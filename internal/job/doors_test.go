@@ -116,6 +116,22 @@ func TestRefusedPipesAreRemembered(t *testing.T) {
 	}
 }
 
+// A backup that did not succeed through files either proves nothing: the next one
+// tries pipes again.
+func TestRefusedPipesAreProvenByASuccess(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(sim *hanasim.Config, p *Parts, c *Config) {
+		sim.Profile, c.Door = hanasim.Direct, DoorAuto
+		p.Store = &faultyStore{Store: p.Store, failing: "commit"}
+	})
+	if record := w.backupOf(t, "HXE"); record.State != StateLost || record.Attempt != 2 {
+		t.Fatalf("%s in attempt %d because of %v", record.State, record.Attempt, record.Error)
+	}
+	if known, err := KnownDoors(w.state); err != nil || len(known) > 0 {
+		t.Errorf("it has learnt %v, %v", known, err)
+	}
+}
+
 // TestMoreThanPlanned lets HANA write files that nobody could know of.
 func TestMoreThanPlanned(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -103,10 +104,18 @@ func refused(failures []*Error) bool {
 	return slices.ContainsFunc(failures, func(f *Error) bool { return f.Err != nil && isFinal(f.Err) })
 }
 
+// codeCannotOpen is HANA's inner code for a file that it cannot open.
+const codeCannotOpen = 2000004
+
+// saysInvalid says whether HANA reports EINVAL (22) of a file that it opened.
+func saysInvalid(f *Error) bool {
+	return slices.Contains(f.HANAInner, codeCannotOpen) && strings.Contains(f.Message, "rc=22")
+}
+
 // directRefused explains a failure that HANA reports as EINVAL: it has opened
 // the pipe of a stream with O_DIRECT only. nil when that is not what happened.
 func directRefused(e evidence) *Error {
-	if len(e.failures) == 0 || e.failures[0].Code != CodeHANA {
+	if len(e.failures) == 0 || e.failures[0].Code != CodeHANA || !saysInvalid(e.failures[0]) {
 		return nil
 	}
 	for i := range e.streams {

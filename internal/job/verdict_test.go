@@ -117,6 +117,11 @@ var faults = []struct {
 		e.entry.State = backup.CatalogFailed
 		e.streams[1].report = backup.StreamReport{StreamID: e.streams[1].stream.StreamID, EmptyOpens: 1, DirectOpens: 1}
 	}, StateFailed, CodeDirect},
+	{"HANA tries O_DIRECT and fails before it goes on without", func(e *evidence) {
+		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000004}, Text: "rc=28"})}
+		e.entry.State = backup.CatalogFailed
+		e.streams[1].report = backup.StreamReport{StreamID: e.streams[1].stream.StreamID, EmptyOpens: 1, DirectOpens: 1}
+	}, StateFailed, CodeHANA},
 	{"HANA tries O_DIRECT, goes on without, and fails", func(e *evidence) {
 		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000008}, Text: "rc=28"})}
 		e.entry.State = backup.CatalogFailed
