@@ -141,7 +141,7 @@ func TestForeignManifestStays(t *testing.T) {
 	store := &occupied{t: t}
 	w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) { store.Store, p.Store = p.Store, store })
 	record := w.backupOf(t, "HXE")
-	if record.State != StateLost || record.Error.Code != CodeManifest {
+	if record.State != StateLost || record.Error.Code != CodeUnwritten {
 		t.Errorf("got %s because of %v", record.State, record.Error)
 	}
 	text, err := os.ReadFile(filepath.Join(w.bucket, *store.key.Load()))

@@ -143,7 +143,7 @@ func uncommitted(e evidence) []*Error {
 		found = append(found, e.commit.failure)
 	}
 	if e.commit.uncertain != "" {
-		found = append(found, newError(StageCommit, CodeManifest, errors.New(e.commit.uncertain)))
+		found = append(found, newError(StageCommit, CodeUnwritten, errors.New(e.commit.uncertain)))
 	}
 	if len(found) > 0 {
 		return found
@@ -154,7 +154,7 @@ func uncommitted(e evidence) []*Error {
 		}
 	}
 	if e.commit.manifest == "" {
-		found = append(found, newError(StageCommit, CodeManifest, errors.New("it was not written")))
+		found = append(found, newError(StageCommit, CodeUnwritten, errors.New("it was not written")))
 	}
 	return found
 }

@@ -106,8 +106,8 @@ var faults = []struct {
 	{"the store refused at the end", func(e *evidence) {
 		e.commit.failure, e.commit.manifest = newError(StageCommit, CodeCommit, errors.New("403")), ""
 	}, StateLost, CodeCommit},
-	{"manifest not written", func(e *evidence) { e.commit.manifest = "" }, StateLost, CodeManifest},
-	{"manifest perhaps written", func(e *evidence) { e.commit.uncertain = "503" }, StateLost, CodeManifest},
+	{"manifest not written", func(e *evidence) { e.commit.manifest = "" }, StateLost, CodeUnwritten},
+	{"manifest perhaps written", func(e *evidence) { e.commit.uncertain = "503" }, StateLost, CodeUnwritten},
 	{"a failure that HANA noticed", func(e *evidence) {
 		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
 		e.entry.State = backup.CatalogFailed
