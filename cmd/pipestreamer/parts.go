@@ -76,8 +76,8 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	}
 }
 
-// plug builds the other rooms around the store.
-func (d *daemon) plug(p *parts) (err error) {
+// plug builds the other rooms around the store and what is left of earlier jobs.
+func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
 	if err != nil {
 		return &failure{status: statusUsage, err: err}
@@ -94,6 +94,7 @@ func (d *daemon) plug(p *parts) (err error) {
 		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
 		Volume:   spool.NewVolume(files),
 		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
+		Earlier:  earlier,
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),

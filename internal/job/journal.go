@@ -170,43 +170,55 @@ func (j *journal) remove(id string) error {
 }
 
 // load reads all entries, oldest first. A file that cannot be read is an error
-// that names it: guessing about an earlier job is worse than not starting.
+// that names it, beside the entries of the others: guessing about an earlier job
+// is worse than not starting.
 func (j *journal) load() ([]entry, error) {
 	files, err := os.ReadDir(j.directory)
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	var entries []entry
+	var faults []error
 	for _, file := range files {
 		path := filepath.Join(j.directory, file.Name())
 		if strings.HasPrefix(file.Name(), ".new-") {
-			if err := os.Remove(path); err != nil {
-				return nil, fmt.Errorf("read journal: %w", err)
-			}
+			faults = append(faults, os.Remove(path))
 			continue
 		}
-		text, err := os.ReadFile(path)
+		e, err := readEntry(path)
 		if err != nil {
-			return nil, fmt.Errorf("read journal: %w", err)
+			faults = append(faults, err)
+			continue
 		}
-		var e entry
-		if err := json.Unmarshal(text, &e); err != nil {
-			return nil, fmt.Errorf("read journal %s: %w", path, err)
-		}
-		if e.Version != journalVersion {
-			return nil, fmt.Errorf("read journal %s: version %d: this program reads version %d", path, e.Version, journalVersion)
-		}
-		if e.Record.ID+".json" != file.Name() {
-			return nil, fmt.Errorf("read journal %s: it holds job %q", path, e.Record.ID)
-		}
-		j.know(&e)
-		entries = append(entries, e)
+		j.know(e)
+		entries = append(entries, *e)
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
 		// UUIDv7 are in order of time, as long as the clock is.
 		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), strings.Compare(a.Record.ID, b.Record.ID))
 	})
+	if err := errors.Join(faults...); err != nil {
+		return entries, fmt.Errorf("read journal: %w", err)
+	}
 	return entries, nil
+}
+
+func readEntry(path string) (*entry, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	e := new(entry)
+	if err := json.Unmarshal(text, e); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if e.Version != journalVersion {
+		return nil, fmt.Errorf("%s: version %d: this program reads version %d", path, e.Version, journalVersion)
+	}
+	if e.Record.ID+".json" != filepath.Base(path) {
+		return nil, fmt.Errorf("%s: it holds job %q", path, e.Record.ID)
+	}
+	return e, nil
 }
 
 func syncDirectory(path string) error {

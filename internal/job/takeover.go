@@ -16,41 +16,34 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
-// takeOver remembers the jobs of earlier processes. Pipes that they left are
-// released and never read (a re-opened pipe splices silently), so their
-// unfinished jobs have come to nothing. What became of a backup that HANA may
-// have been told to start is found out in the background; until then it runs on
-// and keeps its database, and whoever writes to its pipes gets EPIPE.
-func (c *Conductor) takeOver() error {
-	entries, err := c.journal.load()
-	if err != nil {
-		return err
-	}
+// takeOver remembers the jobs of earlier processes. Their pipes are released, and
+// never read (a re-opened pipe splices silently), so their unfinished jobs have
+// come to nothing. What became of a backup that HANA may have been told to start
+// is found out in the background; until then it runs on and keeps its database,
+// and whoever writes to its pipes gets EPIPE.
+func (c *Conductor) takeOver(earlier *Earlier) {
 	c.mu.Lock() // what is resumed runs already
 	defer c.mu.Unlock()
-	for i := range entries {
-		e := &entries[i]
+	for i := range earlier.entries {
+		e := &earlier.entries[i]
 		if e.Record.State.Terminal() {
 			c.remember(e)
 			continue
 		}
-		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database), zap.String("stage", string(e.Record.Stage)))
+		pipes := earlier.take(e.Record.ID)
 		if e.Record.Action.backsUp() {
-			c.resume(e)
+			c.resume(e, pipes)
 			continue
 		}
 		v := verdictOf(interruption(e.Record.Stage))
-		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
-		v.consequences = c.pipesGone(e, swept, err)
-		v.consequences = append(v.consequences, c.leaveShelf(e)...)
+		v.consequences = append(pipes.left, c.leaveShelf(e)...)
 		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {
-			return err
+			c.log.Error("the end of a job could not be journaled", zap.String("job_id", e.Record.ID), zap.Error(err))
 		}
 		c.remember(e)
 	}
-	return nil
 }
 
 // leaveShelf removes what an interrupted restore has laid out for HANA, unless
@@ -69,18 +62,6 @@ func (c *Conductor) leaveShelf(e *entry) []string {
 	return nil
 }
 
-// pipesGone tells what became of the pipes of an interrupted job. What could
-// not be removed blocks nobody, and the daemon is needed: it starts.
-func (c *Conductor) pipesGone(e *entry, swept fifo.Swept, err error) []string {
-	log := c.log.With(zap.String("job_id", e.Record.ID), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
-	if err == nil {
-		log.Info("pipes of an interrupted job released")
-		return nil
-	}
-	log.Error("pipes of an interrupted job stay", zap.Error(err))
-	return []string{newError(StageClean, CodePipesLeft, err).Error()}
-}
-
 func interruption(stage Stage) *Error {
 	return newError(stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
 }
@@ -94,17 +75,7 @@ func (c *Conductor) remember(e *entry) {
 
 // resume runs what is left to do for an interrupted backup. It is cancelled
 // already: nobody can cancel it once more.
-func (c *Conductor) resume(e *entry) {
-	var released *fifo.Released
-	var left []string
-	if len(e.Pipes) > 0 {
-		var err error
-		var swept fifo.Swept
-		if released, err = fifo.Release(c.config.Directory, e.Pipes, c.log); err == nil {
-			swept = released.Swept
-		}
-		left = c.pipesGone(e, swept, err)
-	}
+func (c *Conductor) resume(e *entry, pipes *earlierPipes) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	j.note(SideDaemon, "had ended, nobody knows when, and was started again; what its streams had moved is not known")
 	c.admit(j)
@@ -113,10 +84,10 @@ func (c *Conductor) resume(e *entry) {
 	c.running.Go(func() {
 		c.run(c.life, j, func(ctx context.Context, j *live) verdict {
 			v := c.afterwards(ctx, j)
-			if released != nil {
-				left = append(left, c.pipesGone(e, fifo.Swept{}, released.Close())...)
+			v.consequences = append(v.consequences, pipes.left...)
+			if pipes.refusing != nil {
+				v.consequences = append(v.consequences, pipesGone(c.log, e.Record.ID, fifo.Swept{}, pipes.refusing.Close())...)
 			}
-			v.consequences = append(v.consequences, left...)
 			return v
 		})
 	})

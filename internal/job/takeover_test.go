@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
+	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 )
 
 // TestRestartFindsOutWhatBecameOfABackup starts a conductor on a journal that
@@ -226,4 +229,64 @@ func TestRestartRacesWithTheStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnreadableJournalReleasesPipes finds a file in the journal that nobody can
+// read. The conductor does not start, but HANA is not left blocked in opening a
+// pipe of another job.
+func TestUnreadableJournalReleasesPipes(t *testing.T) {
+	t.Parallel()
+	directory, state := t.TempDir(), t.TempDir()
+	journal, err := openJournal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var released []<-chan error
+	for i, action := range []Action{ActionBackup, ActionRestore} {
+		name := fmt.Sprintf("P_databackup_%d_1", i)
+		released = append(released, blockInOpen(t, filepath.Join(directory, name)))
+		record := Record{ID: string(action), Action: action, State: StateRunning, Stage: StageStream, Database: "HXE", Kind: backup.KindComplete, Prefix: "P"}
+		if err := journal.save(entry{Record: record, Pipes: []fifo.PipeID{{Name: name}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(state, "jobs", "a.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{SID: "HXE", Directory: directory, StateDirectory: state}
+	if _, err := NewConductor(config, Parts{}, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry())); err == nil || !strings.Contains(err.Error(), "a.json") {
+		t.Errorf("got %v, expected a word about a.json", err)
+	}
+	for i, ended := range released {
+		select {
+		case err := <-ended:
+			// It may have come too late to be blocked.
+			if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ENOENT) {
+				t.Errorf("the writer of pipe %d got %v, expected EPIPE", i, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("the writer of pipe %d stays blocked", i)
+		}
+	}
+	if left := names(t, directory); len(left) > 0 {
+		t.Errorf("left in the backup directory: %v", left)
+	}
+}
+
+// blockInOpen makes a pipe and writes to it, which blocks in open(2) until
+// somebody has it open for reading. What came of it is sent.
+func blockInOpen(t *testing.T, path string) <-chan error {
+	t.Helper()
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
+		for err == nil {
+			_, err = pipe.Write(make([]byte, 4096))
+		}
+		ended <- errors.Join(err, pipe.Close())
+	}()
+	return ended
 }
