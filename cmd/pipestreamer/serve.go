@@ -96,10 +96,9 @@ func (d *daemon) run(ctx context.Context) error {
 	return errors.Join(err, group.Wait())
 }
 
-// work opens the parts, serves jobs until ctx ends, and closes in reverse.
+// work releases what an earlier process left behind, then serves until ctx ends.
 func (d *daemon) work(ctx context.Context) (err error) {
-	// What an earlier process left behind is ended, which nobody may do beside a
-	// living one.
+	// Nobody may end the jobs of a process that lives.
 	lock, err := lockState(d.cfg.StateDirectory)
 	if err != nil {
 		return err
@@ -109,6 +108,11 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	// daemon from starting.
 	earlier := job.ReleaseEarlier(jobConfig(d.cfg), d.log)
 	defer func() { err = errors.Join(err, earlier.Close()) }()
+	return d.serveJobs(ctx, earlier)
+}
+
+// serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
+func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
 	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err

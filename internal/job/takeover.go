@@ -36,7 +36,7 @@ func (c *Conductor) takeOver(earlier *Earlier) {
 			continue
 		}
 		v := verdictOf(interruption(e.Record.Stage))
-		v.consequences = append(pipes.left, c.leaveShelf(e)...)
+		v.consequences = slices.Concat(pipes.left, c.leaveShelf(e))
 		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {
@@ -185,9 +185,7 @@ func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backu
 // looks, decides and removes, and returns errLookAgain if there was something to
 // remove. A manifest that appears after objects were removed goes, too.
 func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix string, removed bool) (*backup.Manifest, error) {
-	// The database has no other job whose manifest could be on its way.
-	err := errors.Join(c.parts.Store.Sweep(ctx, prefix, 0), c.parts.Store.Sweep(ctx, backup.ManifestPrefix(plan.SID, plan.Database), 0))
-	if err != nil {
+	if err := c.abortUploads(ctx, plan, prefix); err != nil {
 		return nil, err
 	}
 	objects, err := c.parts.Store.List(ctx, prefix)
@@ -209,6 +207,12 @@ func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix str
 		return nil, nil
 	}
 	return nil, errors.Join(errLookAgain, c.removeAll(ctx, objects))
+}
+
+// abortUploads aborts what may be on its way to the objects of a backup and to its
+// manifest. The database has no other job that could be writing one.
+func (c *Conductor) abortUploads(ctx context.Context, plan backup.Plan, prefix string) error {
+	return errors.Join(c.parts.Store.Sweep(ctx, prefix, 0), c.parts.Store.Sweep(ctx, backup.ManifestPrefix(plan.SID, plan.Database), 0))
 }
 
 // manifestFor looks for a manifest that names objects of plan, the newest ones
