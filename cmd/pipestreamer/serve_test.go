@@ -147,6 +147,9 @@ func TestServeWithoutHANA(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	m := newMachine(t)
 	log, stop := m.serve(t)
+	if !strings.Contains(log.String(), "an outage of this store") {
+		t.Error("the log does not say that a local store absorbs no outages")
+	}
 	if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, "connection refused") {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
