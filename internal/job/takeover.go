@@ -170,6 +170,11 @@ func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backu
 	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
 	removed := false
 	manifest, err := backoff.Retry(ctx, func() (*backup.Manifest, error) {
+		// First: after that the store does not complete any more what the dead
+		// process had asked for.
+		if err := c.abortUploads(ctx, plan, prefix); err != nil {
+			return nil, err
+		}
 		m, err := c.removeOnce(ctx, plan, prefix, removed)
 		removed = removed || errors.Is(err, errLookAgain)
 		return m, err
@@ -180,14 +185,10 @@ func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backu
 	return manifest, nil
 }
 
-// removeOnce aborts the uploads first, that of the manifest too: after that the
-// store does not complete any more what the dead process had asked for. Then it
-// looks, decides and removes, and returns errLookAgain if there was something to
-// remove. A manifest that appears after objects were removed goes, too.
+// removeOnce looks, decides and removes, and returns errLookAgain if there was
+// something to remove. A manifest that appears after objects were removed goes,
+// too.
 func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix string, removed bool) (*backup.Manifest, error) {
-	if err := c.abortUploads(ctx, plan, prefix); err != nil {
-		return nil, err
-	}
 	objects, err := c.parts.Store.List(ctx, prefix)
 	if err != nil || len(objects) == 0 && !removed {
 		return nil, err
