@@ -201,6 +201,10 @@ func (w *modelWorld) playOn(crash *crashSpec, id string) {
 		}
 	}
 	record := w.await(c, id)
+	jobs := c.Jobs()
+	for i := range jobs { // there may be one of the other database
+		w.await(c, jobs[i].ID)
+	}
 	synctest.Wait()
 	w.checkTakenOver(record, written)
 	w.heal()
