@@ -236,6 +236,9 @@ func (w *modelWorld) checkForgotten(c, restarted *Conductor) {
 		if !w.hana.run(backup.Plan{JobID: before.ID}).remains() {
 			continue // HANA does not say again what it said to the first
 		}
+		if before.OutcomeUnknown {
+			continue // HANA may have answered the second
+		}
 		if before.State == StateLost && before.Error.Code == CodeUnwritten && after.State == StateSucceeded {
 			continue // the manifest is there after all, and so are its objects
 		}
