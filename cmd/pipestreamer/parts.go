@@ -56,10 +56,6 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	for {
 		store, err := uploader.New(ctx, storeConfig(d.cfg), d.log, metrics)
 		if err == nil {
-			if !store.AbsorbsOutages() {
-				d.log.Warn("an outage of this store, or a refusal of its credentials, fails the backups that run: only s3 and azureblob without store.crypt absorb it",
-					zap.String("type", d.cfg.Store.Type), zap.Bool("crypt", !d.cfg.Store.Crypt.Password.Empty()))
-			}
 			return &parts{sid: d.cfg.HANA.SID, store: store}, nil
 		}
 		if ctx.Err() != nil {
@@ -77,6 +73,14 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 			return nil, nil
 		case <-pause.C:
 		}
+	}
+}
+
+// warnOfOutages tells once what this store cannot do.
+func (d *daemon) warnOfOutages(store *uploader.Store) {
+	if !store.AbsorbsOutages() {
+		d.log.Warn("an outage of this store, or a refusal of its credentials, fails the backups that run: only s3 and azureblob without store.crypt absorb it",
+			zap.String("type", d.cfg.Store.Type), zap.Bool("crypt", !d.cfg.Store.Crypt.Password.Empty()))
 	}
 }
 

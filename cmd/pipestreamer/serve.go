@@ -118,6 +118,7 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
+	d.warnOfOutages(p.store)
 	doors, err := d.listen(ctx)
 	if err != nil {
 		return err

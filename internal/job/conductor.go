@@ -29,6 +29,9 @@ type Store interface {
 // Parts are what the conductor brings together. They stay the caller's to
 // close, after the Conductor.
 type Parts struct {
+	// Earlier is what ReleaseEarlier gave for the same Config; without it
+	// NewConductor calls that. The Conductor takes over what is in it.
+	Earlier   *Earlier
 	Store     Store
 	Trigger   backup.Trigger
 	Recoverer backup.Recoverer
@@ -42,9 +45,6 @@ type Parts struct {
 	// NewSpool makes the door for files that HANA names itself; without it
 	// backups come through pipes only.
 	NewSpool func() Spool
-	// Earlier is what ReleaseEarlier gave for the same Config; without it
-	// NewConductor calls that. The Conductor takes over what is in it.
-	Earlier *Earlier
 }
 
 // Volume is the volume of Config.Directory with the files that HANA has left on

@@ -66,18 +66,6 @@ func releasePipes(directory string, e *entry, log *zap.Logger) *earlierPipes {
 	return p
 }
 
-// pipesGone tells what became of the pipes of an interrupted job. What could
-// not be removed blocks nobody, and the daemon is needed: it starts.
-func pipesGone(log *zap.Logger, id string, swept fifo.Swept, err error) []string {
-	log = log.With(zap.String("job_id", id), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
-	if err == nil {
-		log.Info("pipes of an interrupted job released")
-		return nil
-	}
-	log.Error("pipes of an interrupted job stay", zap.Error(err))
-	return []string{newError(StageClean, CodePipesLeft, err).Error()}
-}
-
 // take hands over the pipes of a job.
 func (e *Earlier) take(id string) *earlierPipes {
 	p := e.pipes[id]

@@ -62,6 +62,18 @@ func (c *Conductor) leaveShelf(e *entry) []string {
 	return nil
 }
 
+// pipesGone tells what became of the pipes of an interrupted job. What could
+// not be removed blocks nobody, and the daemon is needed: it starts.
+func pipesGone(log *zap.Logger, id string, swept fifo.Swept, err error) []string {
+	log = log.With(zap.String("job_id", id), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
+	if err == nil {
+		log.Info("pipes of an interrupted job released")
+		return nil
+	}
+	log.Error("pipes of an interrupted job stay", zap.Error(err))
+	return []string{newError(StageClean, CodePipesLeft, err).Error()}
+}
+
 func interruption(stage Stage) *Error {
 	return newError(stage, CodeInterrupted, errors.New("the daemon ended while this job ran"))
 }
