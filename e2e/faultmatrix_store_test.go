@@ -282,7 +282,7 @@ func badCompletions() []faultRow {
 		{
 			fault: "`403 AccessDenied` for the manifest", where: atStore,
 			inject:   answer(ofTheManifest, faultys3.Refuse(http.StatusForbidden, "AccessDenied")),
-			outcomes: at(outcome{state: job.StateLost, code: job.CodeManifest, words: "AccessDenied"}),
+			outcomes: at(outcome{state: job.StateLost, code: job.CodeUnwritten, words: "AccessDenied"}),
 		},
 		{
 			fault: "the answer to the completion of the manifest is lost", where: atStore,

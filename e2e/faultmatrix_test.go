@@ -210,7 +210,7 @@ func (c *faultCase) expectOutcome(record job.Record, expected outcome) {
 	if i < 0 {
 		c.t.Fatalf("the code %q is in no list", record.Error.Code)
 	}
-	ofTheStore := []string{job.CodeStoreUnusable, job.CodeUpload, job.CodeCommit, job.CodeManifest}
+	ofTheStore := []string{job.CodeStoreUnusable, job.CodeUpload, job.CodeCommit, job.CodeUnwritten}
 	if want := job.Codes()[i].Action; slices.Contains(ofTheStore, record.Error.Code) && record.Error.Hint != want {
 		c.t.Errorf("the hint is not the one of %s, %q, but %q", record.Error.Code, want, record.Error.Hint)
 	}

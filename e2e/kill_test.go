@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,16 +148,44 @@ func (w *world) expectUnfinishedAfterKill() {
 }
 
 // TestKillWhileCommitting kills the daemon when HANA has ended successfully and
-// the store is about to show the objects: HANA believes in a backup that has no
-// manifest. The next daemon calls it lost and removes what became visible.
+// the store is about to show the objects or the manifest: HANA believes in a
+// backup that has no manifest. The next daemon calls it lost and removes what
+// became visible. A store that works on a completion when the daemon is killed,
+// and goes on long after the next one has judged, shows nothing.
 func TestKillWhileCommitting(t *testing.T) {
 	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		lane  string // of the completions that take long
+		later bool   // than the next daemon's verdict
+	}{
+		{"a stream", "/data/", false},
+		{"a stream, completed after the verdict", "/data/", true},
+		{"the manifest, completed after the verdict", "/manifests/", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			testKillWhileCommitting(t, test.lane, test.later)
+		})
+	}
+}
+
+func testKillWhileCommitting(t *testing.T, lane string, later bool) {
+	t.Helper()
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var first, last sync.Once
+	var waiting atomic.Int64
 	letGo := func() { last.Do(func() { close(release) }) }
 	t.Cleanup(letGo)
 	store, server := openNull(t, nulls3.Options{Delay: func(r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && strings.Contains(r.URL.Path, "/data/") {
+		if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && strings.Contains(r.URL.Path, lane) {
+			// The store has the whole request: that its client dies changes nothing.
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			waiting.Add(1)
 			first.Do(func() { close(arrived) })
 			<-release
 		}
@@ -170,11 +201,19 @@ func TestKillWhileCommitting(t *testing.T) {
 	}
 	w.daemon.signal(syscall.SIGKILL)
 	w.daemon.wait()
-	letGo()
-	eventually(t, "the store ends what was asked of it", func() bool { return server.Counters().Completed > 0 })
+	if !later {
+		completed := server.Counters().Completed
+		letGo()
+		eventually(t, "the store ends what was asked of it", func() bool { return server.Counters().Completed > completed })
+	}
 	w.startDaemon()
 	record := v.finish().expect(t, 4).record(t)
 	expectCause(t, record, job.StateLost, job.CodeInterrupted)
+	if later {
+		before := server.Counters().Refused
+		letGo()
+		eventually(t, "the store ends what was asked of it", func() bool { return server.Counters().Refused >= before+waiting.Load() })
+	}
 	if rows := w.hana.catalog("HXE"); len(rows) != 1 || rows[0].State != "successful" || rows[0].BackupID != record.BackupID {
 		t.Errorf("HANA's catalog: %+v, expected the successful backup %d", rows, record.BackupID)
 	}

@@ -76,8 +76,16 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	}
 }
 
-// plug builds the other rooms around the store.
-func (d *daemon) plug(p *parts) (err error) {
+// warnOfOutages tells once what this store cannot do.
+func (d *daemon) warnOfOutages(store *uploader.Store) {
+	if !store.AbsorbsOutages() {
+		d.log.Warn("an outage of this store, or a refusal of its credentials, fails the backups that run: only s3 and azureblob without store.crypt absorb it",
+			zap.String("type", d.cfg.Store.Type), zap.Bool("crypt", !d.cfg.Store.Crypt.Password.Empty()))
+	}
+}
+
+// plug builds the other rooms around the store and what is left of earlier jobs.
+func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
 	if err != nil {
 		return &failure{status: statusUsage, err: err}
@@ -94,6 +102,7 @@ func (d *daemon) plug(p *parts) (err error) {
 		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
 		Volume:   spool.NewVolume(files),
 		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
+		Earlier:  earlier,
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -104,20 +106,34 @@ func (d *daemon) run(ctx context.Context) error {
 	return errors.Join(err, group.Wait())
 }
 
-// work opens the parts, serves jobs until ctx ends, and closes in reverse.
+// work releases what an earlier process left behind, then serves until ctx ends.
 func (d *daemon) work(ctx context.Context) (err error) {
+	// Nobody may end the jobs of a process that lives.
+	lock, err := lockState(d.cfg.StateDirectory)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	// HANA waits neither for a store that is away nor for whatever else keeps this
+	// daemon from starting.
+	earlier := job.ReleaseEarlier(jobConfig(d.cfg), d.log)
+	defer func() { err = errors.Join(err, earlier.Close()) }()
+	return d.serveJobs(ctx, earlier)
+}
+
+// serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
+func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
 	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
-	// The conductor ends what an earlier process left behind, so it must not
-	// start beside a living one: the socket is the lock.
+	d.warnOfOutages(p.store)
 	doors, err := d.listen(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.plug(p); err != nil { //nolint:contextcheck // the conductor has a life of its own, which Drain ends
+	if err := d.plug(p, earlier); err != nil { //nolint:contextcheck // the conductor has a life of its own, which Drain ends
 		return errors.Join(err, doors.close())
 	}
 	if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
@@ -172,10 +188,40 @@ func checkDirectory(dir string) error {
 // doors are the listeners of the interface for jobs; tcp may be nil.
 type doors struct{ socket, tcp net.Listener }
 
-func (d *daemon) listen(ctx context.Context) (doors, error) {
-	if err := os.MkdirAll(d.cfg.StateDirectory, 0o750); err != nil {
-		return doors{}, fmt.Errorf("state directory: %w", err)
+// lockState makes sure that no other daemon uses the state directory, until the
+// file is closed or the process ends (flock(2)).
+func lockState(directory string) (*os.File, error) {
+	if err := os.MkdirAll(directory, 0o750); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
+	path := filepath.Join(directory, "lock")
+	// For reading: one that is open for writing keeps its volume from being
+	// mounted read-only. NFS locks for writers only, and says EBADF (flock(2)).
+	file, err := lockFile(path, os.O_RDONLY)
+	if errors.Is(err, syscall.EBADF) {
+		file, err = lockFile(path, os.O_RDWR)
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errors.New("another pipestreamer already uses this state directory")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return file, nil
+}
+
+func lockFile(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func (d *daemon) listen(ctx context.Context) (doors, error) {
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
 	if err != nil || d.cfg.HTTP.Listen == "" {
 		return doors{socket: socket}, err

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -147,6 +148,9 @@ func TestServeWithoutHANA(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	m := newMachine(t)
 	log, stop := m.serve(t)
+	if !strings.Contains(log.String(), "an outage of this store") {
+		t.Error("the log does not say that a local store absorbs no outages")
+	}
 	if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, "connection refused") {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
@@ -200,7 +204,7 @@ func TestServeRefusesASecondDaemon(t *testing.T) {
 	_, stop := m.serve(t)
 	defer stop()
 	status, _, stderr := execute(t.Context(), "serve", "--config", m.config)
-	if status != 1 || !strings.Contains(stderr, "another pipestreamer already serves there") {
+	if status != 1 || !strings.Contains(stderr, "another pipestreamer already uses this state directory") {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	if status, _, stderr := execute(t.Context(), "list", "--socket", m.socket); status != 0 {
@@ -271,7 +275,7 @@ func TestServeWithoutBackupDirectory(t *testing.T) {
 }
 
 // TestStoreIsAway has an sftp store whose server does not answer: the daemon
-// waits for it, and says so.
+// waits for it, and says so. A pipe of an earlier daemon does not wait with it.
 func TestStoreIsAway(t *testing.T) {
 	t.Parallel() // rclone takes its time
 	m := newMachine(t)
@@ -280,12 +284,31 @@ func TestStoreIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.write(t, "c.yaml", strings.Replace(string(text), "type: local", "type: sftp, options: {host: 127.0.0.1, port: '1', user: u}, secrets: {pass: "+m.dir+"/pw}", 1))
+	m.write(t, "state/jobs/j.json", `{"version": 1, "pipes": [{"name": "P_databackup_3_1"}], "record": {"job_id": "j", "action": "backup",
+		"state": "running", "stage": "stream", "database": "HXE", "kind": "complete", "prefix": "P"}}`)
+	pipe := filepath.Join(m.dir, "backup", "P_databackup_3_1")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		file, err := os.OpenFile(pipe, os.O_WRONLY, 0) // blocks until somebody reads
+		opened <- errors.Join(err, file.Close())
+	}()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log := new(lockedBuffer)
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
 	m.await(t, log, "the store cannot be opened; trying again")
+	select {
+	case err := <-opened:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("HANA stays blocked in opening a pipe")
+	}
 	metrics := m.await(t, log, "metrics and probes").Address
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		status, body := get(t, "http://"+metrics+"/readyz")

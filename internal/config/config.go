@@ -71,14 +71,14 @@ type Store struct {
 	Type            string            `key:"type" required:"true" doc:"Type of the rclone remote, such as s3, azureblob, swift or sftp."`
 	Root            string            `key:"root" required:"true" doc:"Bucket or container, and optionally a path in it, below which all objects lie."`
 	Options         map[string]string `key:"options" doc:"Options of the rclone remote by their rclone names."`
-	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value. Those of S3 credentials (access_key_id, secret_access_key, session_token) are read again when the store refuses them; others when the daemon starts."`
+	Secrets         map[string]string `key:"secrets" doc:"Options that are secret: the name, and the file that holds the value. Those of S3 credentials (access_key_id, secret_access_key, session_token) are read again when the store refuses them, without store.crypt also in the middle of a stream; others when the daemon starts."`
 	Crypt           Crypt             `key:"crypt"`
 	Streams         int               `key:"streams" default:"32" doc:"Uploads that must be able to run at once: at least the volumes of the largest database, and one; with logs.directory 8 more for each database."`
 	Concurrency     int               `key:"concurrency" default:"16" doc:"Parts of one stream that are on their way at once while memoryBudget has room, 1 to 64. A store that is quick needs few, one that is far away many."`
 	MaxParts        int               `key:"maxParts" default:"10000" doc:"Parts of one object at most, 1 to 10000; a longer stream goes on in a further object. Lower it for a store that takes fewer."`
 	PartSize        Size              `key:"partSize" doc:"Size of a part, 5MiB to 5GiB. By default it is chosen for each stream from its size and memoryBudget."`
 	Checksum        string            `key:"checksum" default:"sha256" doc:"sha256, or crc64nvme: manifests then have the CRC-64/NVME of each part only, and no SHA-256 of streams and objects, which saves half a CPU second for each GiB. Stores other than s3 and azureblob, and log backups, keep the SHA-256."`
-	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. The last attempt begins at most 22s after it and is bounded by store.stallTimeout."`
+	OutageTolerance time.Duration     `key:"outageTolerance" default:"15m" doc:"How long a part is tried again while the store does not answer or fails. HANA waits meanwhile. Only s3 and azureblob without store.crypt can do that: with any other type, and with crypt, a stream cannot be rewound, and an outage fails the backup after what rclone itself tries again. The last attempt begins at most 22s after it and is bounded by store.stallTimeout."`
 	StallTimeout    time.Duration     `key:"stallTimeout" default:"5m" doc:"How long a connection to the store may be silent."`
 	Bandwidth       Bandwidth         `key:"bandwidth" default:"off" doc:"Most bytes a second to and from the store, both together and shared evenly by all streams: off, a rate such as 50MiB/s, or a timetable of entries [DAY-[DAY-]]HH:MM,LIMIT such as 'Mon-Fri-07:00,50MiB/s Mon-Fri-20:00,off'. The entry that began last holds, by the clock of the process (TZ). A limit has to let memoryBudget pass within store.outageTolerance. Changed while the daemon runs with pipestreamer bandwidth; manifests and other small documents are not limited. A limited stream counts as waiting for the store."`
 	LeftoverAge     time.Duration     `key:"leftoverAge" default:"72h" doc:"What interrupted uploads left in the store is removed at start and daily once it is older. It has to exceed the longest backup."`
@@ -88,7 +88,7 @@ type Store struct {
 
 // Crypt says how objects are encrypted before they leave.
 type Crypt struct {
-	PasswordFile string `key:"passwordFile" doc:"File with the password of rclone crypt. With it, the content of every object is encrypted; without, it is not. A lost password is a lost backup."`
+	PasswordFile string `key:"passwordFile" doc:"File with the password of rclone crypt. With it, the content of every object is encrypted; without, it is not. A lost password is a lost backup. Outages are not absorbed then (store.outageTolerance)."`
 	SaltFile     string `key:"saltFile" doc:"File with the second password (salt) of rclone crypt."`
 	// Password and Salt are the contents of these files, empty without.
 	Password Secret

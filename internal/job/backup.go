@@ -93,22 +93,23 @@ type backupRun struct {
 //
 // A HANA that refuses pipes fails at once. Where the configuration leaves the door
 // to us, the backup is made once more, through files: HANA has had its last word
-// on the first one.
+// on the first one. That it refuses pipes is remembered when that has succeeded.
 func (c *Conductor) backup(ctx context.Context, j *live) verdict {
 	v := c.attempt(ctx, j)
 	record := j.snapshot()
 	if c.doorFor(record) != DoorAuto || v.cause == nil || v.cause.Code != CodeDirect || v.state != StateFailed || ctx.Err() != nil {
 		return v
 	}
-	if err := c.doors.learn(DoorKnowledge{Refused: true, Job: record.ID, At: time.Now().UTC()}); err != nil {
-		c.log.Warn("the next backup will try pipes again", zap.Error(err))
-	}
-	j.warn("this HANA opens its files with O_DIRECT, which pipes refuse: this backup and later ones go through files on the volume")
+	j.warn("this HANA opens its files with O_DIRECT, which pipes refuse: this backup, and later ones if it succeeds, go through files on the volume")
 	j.note(SideDaemon, "tries once more, with files: %s", v.cause.Message)
 	j.update(func(record *Record) { record.Attempt, record.Stage = 2, StagePlan })
 	second := c.attempt(ctx, j)
 	if second.state != StateSucceeded {
 		second.consequences = append(append(second.consequences, "before, "+v.cause.Error()), v.consequences...)
+		return second
+	}
+	if err := c.doors.learn(DoorKnowledge{Refused: true, Job: record.ID, At: time.Now().UTC()}); err != nil {
+		c.log.Warn("the next backup will try pipes again", zap.Error(err))
 	}
 	return second
 }
@@ -154,7 +155,7 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	if plan.SID != r.config.SID {
 		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))
 	}
-	plan.JobID, plan.Prefix, plan.Directory = record.comment(), record.Prefix, r.config.Directory
+	plan.JobID, plan.Attempt, plan.Prefix, plan.Directory = record.ID, record.Attempt, record.Prefix, r.config.Directory
 	r.plan = plan
 	if err := r.checkProbeSize(record); err != nil {
 		return err

@@ -40,6 +40,7 @@ const (
 	CodeUpload           = "upload_failed"
 	CodeCommit           = "commit_failed"
 	CodeManifest         = "manifest_unusable"
+	CodeUnwritten        = "manifest_unwritten"
 	CodeObject           = "object_unusable"
 	CodeUnread           = "stream_unread"
 	CodePointMissed      = "point_missed"
@@ -91,6 +92,7 @@ func Codes() []CodeInfo {
 		{CodeMemory, "The memory budget has no room for all streams of the backup.", "Other jobs use it, or it is too small for so many volumes.", "Wait for the other jobs, or raise memoryBudget."},
 		{CodeUpload, "The store refused or lost the bytes of a stream.", "Credentials expired, quota, network, or a store that is away for longer than store.outageTolerance.", "Mend the store, then start a new backup."},
 		{CodeCommit, "The objects could not be made visible and checked.", "The store failed at the last step.", "Start a new backup; HANA's catalog entry of this one cannot be restored."},
+		{CodeUnwritten, "The manifest of a backup could not be written.", "The store failed at the very last step, or somebody else's object is at its key.", "Mend the store, then start a new backup; HANA's catalog entry of this one cannot be restored. Only if the job says that the manifest may exist, verify this backup first."},
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
 		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
@@ -108,7 +110,7 @@ func Codes() []CodeInfo {
 // sideOf names the side on which a failure of this code happens.
 func sideOf(code string) Side {
 	switch code {
-	case CodeStoreUnusable, CodeUpload, CodeCommit, CodeManifest, CodeObject, CodeLeftover, CodeUnsure, CodePrefixUsed:
+	case CodeStoreUnusable, CodeUpload, CodeCommit, CodeUnwritten, CodeManifest, CodeObject, CodeLeftover, CodeUnsure, CodePrefixUsed:
 		return SideStore
 	case CodeCanceled:
 		return SideOperator

@@ -29,6 +29,9 @@ type Store interface {
 // Parts are what the conductor brings together. They stay the caller's to
 // close, after the Conductor.
 type Parts struct {
+	// Earlier is what ReleaseEarlier gave for the same Config; without it
+	// NewConductor calls that. The Conductor takes over what is in it.
+	Earlier   *Earlier
 	Store     Store
 	Trigger   backup.Trigger
 	Recoverer backup.Recoverer
@@ -95,17 +98,17 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	if parts.NewSpool == nil {
 		config.Door = DoorFIFO
 	}
-	journal, err := openJournal(config.StateDirectory)
-	if err != nil {
-		return nil, err
+	earlier := parts.Earlier
+	if earlier == nil {
+		earlier = ReleaseEarlier(config, log)
 	}
 	doors, err := openDoors(config.StateDirectory)
-	if err != nil {
-		return nil, err
+	if err = errors.Join(earlier.err, err); err != nil {
+		return nil, errors.Join(err, earlier.Close())
 	}
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
-		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: journal, doors: doors, life: life, end: end,
+		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
 		reserving: make(chan struct{}, 1),
 	}
@@ -114,10 +117,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 			c.log.Error("files that were about to be removed cannot get their names back", zap.Error(err))
 		}
 	}
-	if err := c.takeOver(); err != nil {
-		end(nil)
-		return nil, err
-	}
+	c.takeOver(earlier)
 	if parts.NewSpool != nil { // a probe uses it behind any door
 		c.tidying.Go(func() { c.tidy(life) })
 	}

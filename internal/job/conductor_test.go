@@ -236,7 +236,7 @@ func TestRestartEndsWhatWasRunning(t *testing.T) {
 		SID: "HXE", Database: "HXE", StartedAt: time.Now().UTC(), IdempotencyKey: "k",
 	}
 	ended := Record{ID: "0193525a-0000-7000-8000-000000000001", Action: ActionBackup, State: StateSucceeded, Stage: StageDone, Database: "HXE"}
-	for _, record := range []Record{interrupted, ended} {
+	for _, record := range []Record{ended, interrupted} {
 		if err := journal.save(entry{Record: record, Request: "backup HXE"}); err != nil {
 			t.Fatal(err)
 		}

@@ -52,6 +52,9 @@ func TestEveryWayOfWriting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if comment := (backup.Plan{JobID: record.ID, Attempt: record.Attempt}).Comment(); m.JobID != record.ID || m.Catalog.Comment != comment || (comment != record.ID) != (test.attempt == 2) {
+				t.Errorf("the manifest is of job %s, the comment in the catalog is %s; the job is %s", m.JobID, m.Catalog.Comment, record.ID)
+			}
 			var doors []string
 			for i := range m.Streams {
 				doors = append(doors, m.Streams[i].Door)
@@ -110,6 +113,22 @@ func TestRefusedPipesAreRemembered(t *testing.T) {
 	}
 	if second.Streams[0].Door != backup.DoorSpool {
 		t.Errorf("it came through %q", second.Streams[0].Door)
+	}
+}
+
+// A backup that did not succeed through files either proves nothing: the next one
+// tries pipes again.
+func TestRefusedPipesAreProvenByASuccess(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(sim *hanasim.Config, p *Parts, c *Config) {
+		sim.Profile, c.Door = hanasim.Direct, DoorAuto
+		p.Store = &faultyStore{Store: p.Store, failing: "commit"}
+	})
+	if record := w.backupOf(t, "HXE"); record.State != StateLost || record.Attempt != 2 {
+		t.Fatalf("%s in attempt %d because of %v", record.State, record.Attempt, record.Error)
+	}
+	if known, err := KnownDoors(w.state); err != nil || len(known) > 0 {
+		t.Errorf("it has learnt %v, %v", known, err)
 	}
 }
 

@@ -123,7 +123,7 @@ func TestBackupFaults(t *testing.T) {
 		{"upload fails midway", store("consume"), StateFailed, StageStream, CodeUpload, "3_1"},
 		{"upload fails after HANA's last byte", store("consume at the end"), StateLost, StageStream, CodeUpload, "3_1"},
 		{"commit fails", store("commit"), StateLost, StageCommit, CodeCommit, "3_1"},
-		{"manifest cannot be written", store("manifest"), StateLost, StageCommit, CodeManifest, ""},
+		{"manifest cannot be written", store("manifest"), StateLost, StageCommit, CodeUnwritten, ""},
 		{"another system answers", func(_ *hanasim.Config, _ *Parts, c *Config) { c.SID = "ABC" }, StateFailed, StagePlan, CodeWrongSystem, ""},
 		{
 			"HANA writes past the pipes", func(s *hanasim.Config, _ *Parts, _ *Config) { s.Profile = hanasim.Replace },

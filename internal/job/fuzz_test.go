@@ -23,7 +23,7 @@ func fullEntry() entry {
 	at := time.Date(2026, 11, 22, 5, 4, 3, 2, time.UTC)
 	stream := backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver", Host: "h", EstimatedSize: 7}
 	return entry{
-		Version: journalVersion, Request: "backup HXE complete ",
+		Version: journalVersion, Sequence: 1, Request: "backup HXE complete ",
 		Pipes: []fifo.PipeID{{Name: "P_databackup_3_1", Dev: 1, Ino: 2}, {Name: ".P_databackup_3_1"}},
 		Record: Record{
 			ID: journaledID, Action: ActionBackup, State: StateLost, Stage: StageCommit, SID: "HXE", Database: "HXE", Kind: backup.KindComplete,

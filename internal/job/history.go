@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,8 +10,12 @@ import (
 )
 
 // historyLength bounds the history of a job. What comes first explains what
-// comes later, so the first events are the ones that are kept.
-const historyLength = 200
+// comes later, and what comes last is the end: when there are more, the first
+// historyHead and the last ones are kept.
+const (
+	historyLength = 200
+	historyHead   = 100
+)
 
 // Event is one thing that happened in a job. The events of a job that failed
 // tell who stopped first.
@@ -53,7 +58,15 @@ func (j *live) append(e Event) {
 	j.update(func(r *Record) {
 		if len(r.History) < historyLength {
 			r.History = append(r.History, e)
+			return
 		}
+		if j.omitted == 0 {
+			j.omitted = 1 // the one in whose place the gap is told
+		}
+		j.omitted++
+		gap := Event{At: r.History[historyHead+1].At, Side: SideDaemon, Text: fmt.Sprintf("%d events are left out here", j.omitted)}
+		// A new array: what is in the old one belongs to snapshots, too.
+		r.History = slices.Concat(r.History[:historyHead], []Event{gap}, r.History[historyHead+2:], []Event{e})
 	})
 }
 

@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -45,14 +46,33 @@ func TestWhoStoppedFirst(t *testing.T) {
 	})
 }
 
+// TestHistoryIsBounded fills a history with episodes of trouble. How it began and
+// how it ended stay, and the gap between them is counted.
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	j := newLive(Record{}, "", func(error) {})
-	for range 2 * historyLength {
-		j.note(SideHANA, "x")
+	const events = 3 * historyLength
+	for i := range events {
+		if j.note(SideStore, "event %d", i); i == historyLength-1 {
+			if all := j.snapshot().History; len(all) != historyLength || all[i].Text != fmt.Sprint("event ", i) {
+				t.Errorf("%d events fit, kept are %+v", historyLength, all)
+			}
+		}
 	}
-	if n := len(j.snapshot().History); n != historyLength {
-		t.Errorf("%d events are kept", n)
+	earlier := j.snapshot().History
+	j.noteFailure(newError(StageStream, CodeUpload, errFaulty))
+	for i, n := range map[int]int{0: 0, historyHead - 1: historyHead - 1, historyLength - 1: events - 1} {
+		if want := fmt.Sprint("event ", n); earlier[i].Text != want {
+			t.Errorf("event %d is %q, expected %q", i, earlier[i].Text, want)
+		}
+	}
+	kept := j.snapshot().History
+	if len(kept) != historyLength || kept[historyLength-1].Text != errFaulty.Error() {
+		t.Errorf("%d events are kept, the last is %+v", len(kept), kept[len(kept)-1])
+	}
+	// One of those that are kept tells of the others.
+	if want := fmt.Sprintf("%d events are left out here", events+1-(historyLength-1)); kept[historyHead].Text != want {
+		t.Errorf("the gap says %q, expected %q", kept[historyHead].Text, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
@@ -71,15 +73,23 @@ func (c *Conductor) arm(ctx context.Context, j *live, d door, plan backup.Plan) 
 
 // entry is one file of the journal.
 type entry struct {
-	Version int           `json:"version"`
-	Record  Record        `json:"record"`
-	Request string        `json:"request"`
-	Pipes   []fifo.PipeID `json:"pipes,omitempty"`
+	Version int `json:"version"`
+	// Sequence counts the jobs of all processes; save sets it. A clock may be
+	// set back between two jobs, so neither times nor ids tell their order. 0 is
+	// of a program that did not count yet.
+	Sequence int64         `json:"sequence,omitempty"`
+	Record   Record        `json:"record"`
+	Request  string        `json:"request"`
+	Pipes    []fifo.PipeID `json:"pipes,omitempty"`
 }
 
 // journal keeps one file for each job, replaced atomically.
 type journal struct {
 	directory string
+
+	mu        sync.Mutex
+	last      int64            // sequence
+	sequences map[string]int64 // by job id
 }
 
 func openJournal(stateDirectory string) (*journal, error) {
@@ -87,7 +97,7 @@ func openJournal(stateDirectory string) (*journal, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	return &journal{directory: directory}, nil
+	return &journal{directory: directory, sequences: make(map[string]int64)}, nil
 }
 
 func (j *journal) path(id string) string { return filepath.Join(j.directory, id+".json") }
@@ -99,12 +109,30 @@ func (j *journal) save(e entry) (err error) {
 			err = newError(StageClean, CodeState, fmt.Errorf("write journal: %w", err))
 		}
 	}()
-	e.Version = journalVersion
+	e.Version, e.Sequence = journalVersion, j.sequence(e.Record.ID)
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
 	return replaceFile(j.path(e.Record.ID), text)
+}
+
+// sequence is that of a job: the next one for a new job.
+func (j *journal) sequence(id string) int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, known := j.sequences[id]; !known {
+		j.last++
+		j.sequences[id] = j.last
+	}
+	return j.sequences[id]
+}
+
+// know takes over the sequence of a job that is on disk.
+func (j *journal) know(e *entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.sequences[e.Record.ID], j.last = e.Sequence, max(j.last, e.Sequence)
 }
 
 // replaceFile writes a file so that a crash leaves the old or the new one, whole
@@ -132,6 +160,9 @@ func replaceFile(path string, text []byte) (err error) {
 }
 
 func (j *journal) remove(id string) error {
+	j.mu.Lock()
+	delete(j.sequences, id)
+	j.mu.Unlock()
 	if err := os.Remove(j.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("trim journal: %w", err)
 	}
@@ -139,41 +170,55 @@ func (j *journal) remove(id string) error {
 }
 
 // load reads all entries, oldest first. A file that cannot be read is an error
-// that names it: guessing about an earlier job is worse than not starting.
+// that names it, beside the entries of the others: guessing about an earlier job
+// is worse than not starting.
 func (j *journal) load() ([]entry, error) {
 	files, err := os.ReadDir(j.directory)
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	var entries []entry
+	var faults []error
 	for _, file := range files {
 		path := filepath.Join(j.directory, file.Name())
 		if strings.HasPrefix(file.Name(), ".new-") {
-			if err := os.Remove(path); err != nil {
-				return nil, fmt.Errorf("read journal: %w", err)
-			}
+			faults = append(faults, os.Remove(path))
 			continue
 		}
-		text, err := os.ReadFile(path)
+		e, err := readEntry(path)
 		if err != nil {
-			return nil, fmt.Errorf("read journal: %w", err)
+			faults = append(faults, err)
+			continue
 		}
-		var e entry
-		if err := json.Unmarshal(text, &e); err != nil {
-			return nil, fmt.Errorf("read journal %s: %w", path, err)
-		}
-		if e.Version != journalVersion {
-			return nil, fmt.Errorf("read journal %s: version %d: this program reads version %d", path, e.Version, journalVersion)
-		}
-		if e.Record.ID+".json" != file.Name() {
-			return nil, fmt.Errorf("read journal %s: it holds job %q", path, e.Record.ID)
-		}
-		entries = append(entries, e)
+		j.know(e)
+		entries = append(entries, *e)
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
-		return strings.Compare(a.Record.ID, b.Record.ID) // UUIDv7: in order of time
+		// UUIDv7 are in order of time, as long as the clock is.
+		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), strings.Compare(a.Record.ID, b.Record.ID))
 	})
+	if err := errors.Join(faults...); err != nil {
+		return entries, fmt.Errorf("read journal: %w", err)
+	}
 	return entries, nil
+}
+
+func readEntry(path string) (*entry, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	e := new(entry)
+	if err := json.Unmarshal(text, e); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if e.Version != journalVersion {
+		return nil, fmt.Errorf("%s: version %d: this program reads version %d", path, e.Version, journalVersion)
+	}
+	if e.Record.ID+".json" != filepath.Base(path) {
+		return nil, fmt.Errorf("%s: it holds job %q", path, e.Record.ID)
+	}
+	return e, nil
 }
 
 func syncDirectory(path string) error {

@@ -25,6 +25,7 @@ type live struct {
 
 	mu          sync.Mutex
 	record      Record
+	omitted     int // events of its history
 	counters    []*counter
 	subscribers map[chan Record]struct{}
 	done        chan struct{}

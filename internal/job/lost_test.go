@@ -73,6 +73,48 @@ func TestLostBaseRefusesDeltas(t *testing.T) {
 	}
 }
 
+// TestLostSurvivesAClockSetBack loses a backup after the clock was set back to
+// before the last good one: the next daemon still knows which came last.
+func TestLostSurvivesAClockSetBack(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	done := make(chan struct{})
+	close(done)
+	complete := Record{Action: ActionBackup, Database: "HXE", Kind: backup.KindComplete}
+	begin := func(c *Conductor, v verdict) Record {
+		t.Helper()
+		record, err := c.start(complete, "backup HXE", until(done, v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return await(t, c, record.ID)
+	}
+	first := idle(t, state)
+	good := begin(first, verdict{state: StateSucceeded})
+	first.Close()
+	entries, err := first.journal.load()
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	entries[0].Record.ID = "7fffffff-0000-7000-8000-000000000000" // of a clock that was ahead
+	if err := errors.Join(first.journal.save(entries[0]), first.journal.remove(good.ID)); err != nil {
+		t.Fatal(err)
+	}
+	second := idle(t, state)
+	lost := begin(second, verdict{state: StateLost})
+	second.Close()
+	third := idle(t, state)
+	refused, is := errors.AsType[*LostError](third.checkBase("HXE"))
+	if !is || refused.JobID != lost.ID {
+		t.Errorf("got %v, expected a word about job %s", refused, lost.ID)
+	}
+	begin(third, verdict{state: StateSucceeded})
+	third.Close()
+	if err := idle(t, state).checkBase("HXE"); err != nil {
+		t.Errorf("after a good backup: %v", err)
+	}
+}
+
 // occupied is a store in which another job's manifest appears at the key.
 type occupied struct {
 	Store
@@ -99,7 +141,7 @@ func TestForeignManifestStays(t *testing.T) {
 	store := &occupied{t: t}
 	w := startWhole(t, func(_ *hanasim.Config, p *Parts, _ *Config) { store.Store, p.Store = p.Store, store })
 	record := w.backupOf(t, "HXE")
-	if record.State != StateLost || record.Error.Code != CodeManifest {
+	if record.State != StateLost || record.Error.Code != CodeUnwritten {
 		t.Errorf("got %s because of %v", record.State, record.Error)
 	}
 	text, err := os.ReadFile(filepath.Join(w.bucket, *store.key.Load()))

@@ -162,7 +162,7 @@ func (w *modelWorld) checkReleased(record Record, door *modelDoor) {
 func (w *modelWorld) checkStore(record Record) {
 	told := strings.Join(record.Consequences, "\n")
 	visible := slices.DeleteFunc(w.store.below(backup.DataPrefix(modelSID, record.Database)+record.Prefix+"/"), isForeign)
-	stay := record.State == StateLost && record.Error.Code == CodeManifest && strings.Contains(told, "the objects stay")
+	stay := record.State == StateLost && record.Error.Code == CodeUnwritten && strings.Contains(told, "the objects stay")
 	if key := w.manifestOf(record.ID); record.State != StateSucceeded && !stay && key != "" {
 		w.violate("the manifest %s is visible in state %s", key, record.State)
 	}

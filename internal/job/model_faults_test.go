@@ -189,15 +189,15 @@ var storeFaults = []modelFault{
 	{"a commit fails", []string{CodeCommit}, storeFaultOf(opCommit, func(d draw, _ *modelSchedule, f *storeFault) {
 		f.hangs, f.after, f.at = d.often(20), d.often(60), d.IntN(3)
 	})},
-	{"the manifest cannot begin", []string{CodeManifest}, storeFaultOf(opBegin, ofManifest)},
-	{"the manifest cannot be consumed", []string{CodeManifest}, storeFaultOf(opConsume, ofManifest)},
-	{"the manifest cannot be committed", []string{CodeManifest}, storeFaultOf(opCommit, ofManifest)},
+	{"the manifest cannot begin", []string{CodeUnwritten}, storeFaultOf(opBegin, ofManifest)},
+	{"the manifest cannot be consumed", []string{CodeUnwritten}, storeFaultOf(opConsume, ofManifest)},
+	{"the manifest cannot be committed", []string{CodeUnwritten}, storeFaultOf(opCommit, ofManifest)},
 	{"nothing can be aborted at first", nil, storeFaultOf(opAbort, func(d draw, _ *modelSchedule, f *storeFault) {
 		f.suffix, f.times = "", 1+d.IntN(3)
 	})},
 	{"nothing can be aborted", nil, storeFaultOf(opAbort, func(d draw, _ *modelSchedule, f *storeFault) { f.suffix, f.hangs = "", d.often(30) })},
 	{"the manifest cannot be aborted", nil, storeFaultOf(opAbort, func(_ draw, _ *modelSchedule, f *storeFault) { f.manifest, f.suffix = true, "" })},
-	{"a manifest that cannot be taken back", []string{CodeManifest}, func(d draw, s *modelSchedule) {
+	{"a manifest that cannot be taken back", []string{CodeUnwritten}, func(d draw, s *modelSchedule) {
 		for _, op := range []string{opCommit, opAbort, opRemove} {
 			s.store.faults = append(s.store.faults, &storeFault{op: op, manifest: true, after: op == opCommit, times: d.IntN(3)})
 		}

@@ -42,6 +42,7 @@ type modelRun struct {
 	endedAt    time.Time
 	truth      string // what HANA will say of it for ever; empty while it runs
 	files      []modelFile
+	refused    bool     // a pipe refused O_DIRECT
 	success    bool     // the answer that reached the caller was success
 	told       []string // the states that Entry gave, errors as "-"
 	deleted    int64
@@ -184,6 +185,11 @@ func (r *modelRun) await(ctx context.Context) error {
 	if r.spec.lies {
 		failed = false
 	}
+	if failed && r.refused {
+		return &backup.HANAError{
+			Code: 447, Inner: []int{2000004, 110507}, Text: "backup could not be completed, [2000004] Cannot open file, rc=22", Statement: "BACKUP DATA",
+		}
+	}
 	if failed || r.spec.complains {
 		return &backup.HANAError{
 			Code: 447, Inner: []int{2000008, 110507}, Text: "backup could not be completed, [2000008] Backup " + r.truth, Statement: "BACKUP DATA",
@@ -264,6 +270,9 @@ func (r *modelRun) write(i int) bool {
 	r.mu.Unlock()
 	if spec.kind == writeDirect {
 		r.w.doors.openDirect(r.plan, id)
+		r.mu.Lock()
+		r.refused = true
+		r.mu.Unlock()
 		return false
 	}
 	pipe := r.openPipe(id)

@@ -236,6 +236,12 @@ func (w *modelWorld) checkForgotten(c, restarted *Conductor) {
 		if !w.hana.run(backup.Plan{JobID: before.ID}).remains() {
 			continue // HANA does not say again what it said to the first
 		}
+		if before.OutcomeUnknown {
+			continue // HANA may have answered the second
+		}
+		if before.State == StateLost && before.Error.Code == CodeUnwritten && after.State == StateSucceeded {
+			continue // the manifest is there after all, and so are its objects
+		}
 		if (before.State == StateSucceeded) != (after.State == StateSucceeded) || (before.State == StateLost) != (after.State == StateLost) {
 			w.violate("job %s was %s because of %v, after a restart %s because of %v", before.ID, before.State, before.Error, after.State, after.Error)
 		}

@@ -51,7 +51,8 @@ type modelStore struct {
 	calls    map[*storeFault]int
 	objects  map[string]modelObject
 	uploads  []*modelUpload
-	reserved int // others included
+	late     map[string]modelObject // what it still completes for a dead process
+	reserved int                    // others included
 	others   int
 	freed    chan struct{} // replaced whenever memory becomes free
 }
@@ -235,9 +236,24 @@ func (s *modelStore) release(n int) {
 	s.freed = make(chan struct{})
 }
 
-// Sweep has nothing to do: what is invisible here belongs to an upload.
+// Sweep aborts what a dead process had asked for; whatever else is invisible
+// belongs to an upload.
 func (s *modelStore) Sweep(ctx context.Context, prefix string, _ time.Duration) error {
-	return s.pass(ctx, opList, prefix)
+	if err := s.pass(ctx, opList, prefix); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.late, func(key string, _ modelObject) bool { return strings.HasPrefix(key, prefix) })
+	return nil
+}
+
+// showLate completes what was not aborted meanwhile.
+func (s *modelStore) showLate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.objects, s.late)
+	clear(s.late)
 }
 
 // below lists the visible keys with a prefix.

@@ -26,6 +26,7 @@ type modelUpload struct {
 	consumed bool
 	spoiled  bool
 	failedAt time.Time // when Consume returned an error
+	asked    bool      // Commit was called
 	done     bool      // committed or aborted
 	stored   backup.Stored
 	texts    [][]byte
@@ -159,6 +160,7 @@ func (u *modelUpload) free() {
 func (u *modelUpload) Commit(ctx context.Context) error {
 	u.mu.Lock()
 	usable, finished := u.consumed && !u.spoiled, u.done && len(u.visible) > 0
+	u.asked = usable
 	u.mu.Unlock()
 	switch {
 	case finished:
@@ -227,6 +229,20 @@ func (u *modelUpload) Abort(ctx context.Context) error {
 	}
 	u.visible, u.spoiled, u.done = nil, true, true
 	return nil
+}
+
+// unfinished gives the objects that a store which has been asked to complete
+// them may still show when whoever asked has died.
+func (u *modelUpload) unfinished() map[string]modelObject {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	objects := make(map[string]modelObject)
+	for i, o := range u.stored.Objects {
+		if u.asked && !u.done && i >= len(u.visible) {
+			objects[o.Key] = modelObject{Object: o, text: u.texts[i]}
+		}
+	}
+	return objects
 }
 
 // open reports whether the store still has unseen pieces of it.

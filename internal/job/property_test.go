@@ -154,6 +154,13 @@ func perfect(e evidence) bool {
 			files++
 		}
 	}
+	distinct := make(map[backup.StreamID]bool)
+	for _, s := range e.plan.Streams {
+		distinct[s.StreamID] = true
+	}
+	if len(distinct) != len(e.plan.Streams) { // one is planned twice
+		return false
+	}
 	for _, planned := range e.plan.Streams {
 		if !e.commit.visible[planned.StreamID] || !carried(e, planned.StreamID) {
 			return false
@@ -266,5 +273,6 @@ func FuzzJudge(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 5})
 	f.Add([]byte{0, 1, 1, 2, 1})
 	f.Add([]byte(strings.Repeat("\x00\x01", 80)))
+	f.Add([]byte("01021110000000000001000001")) // one stream is planned twice
 	f.Fuzz(func(t *testing.T, text []byte) { checkVerdict(t, text) })
 }

@@ -121,14 +121,6 @@ type Record struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
-// comment is what the backup's row in HANA's catalog is found by.
-func (r *Record) comment() string {
-	if r.Attempt > 1 {
-		return r.ID + "_" + strconv.Itoa(r.Attempt)
-	}
-	return r.ID
-}
-
 // Progress is how far one stream is.
 type Progress struct {
 	backup.Stream

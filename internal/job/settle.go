@@ -133,7 +133,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	done := &commitEvidence{visible: make(map[backup.StreamID]bool)}
 	text, err := manifest.Encode()
 	if err != nil {
-		done.failure = newError(StageCommit, CodeManifest, err)
+		done.failure = newError(StageCommit, CodeUnwritten, err)
 		return done
 	}
 	limit := r.config.CommitTimeout + time.Duration(manifest.Bytes()/copyRate)*time.Second
@@ -144,7 +144,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	}
 	key := backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
 	if err := writeObject(ctx, r.parts.Store, key, text, r.config.CleanTimeout); err != nil {
-		done.failure = newError(StageCommit, CodeManifest, err)
+		done.failure = newError(StageCommit, CodeUnwritten, err)
 		if errors.Is(err, backup.ErrExists) {
 			return done // what is there is somebody else's
 		}

@@ -84,9 +84,7 @@ func (r *restoreRun) layOut(ctx context.Context, f *staged) error {
 // refusedRead says whether HANA could not even open the pipes: it insists on
 // O_DIRECT, which a pipe refuses with EINVAL (22), and has read nothing.
 func (r *restoreRun) refusedRead(failures []*Error) bool {
-	if r.files || r.outlet == nil || !slices.ContainsFunc(failures, func(f *Error) bool {
-		return slices.Contains(f.HANAInner, codeCannotOpen) && strings.Contains(f.Message, "rc=22")
-	}) {
+	if r.files || r.outlet == nil || !slices.ContainsFunc(failures, saysInvalid) {
 		return false
 	}
 	for i := range r.outlet.sinks {
@@ -96,9 +94,6 @@ func (r *restoreRun) refusedRead(failures []*Error) bool {
 	}
 	return true
 }
-
-// codeCannotOpen is HANA's inner code for a file that it cannot open.
-const codeCannotOpen = 2000004
 
 // reached compares what HANA has read of the log with what it had to read to get
 // to the point that was asked for. A recovery that does not find a log backup

@@ -16,41 +16,34 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
 
-// takeOver remembers the jobs of earlier processes. Pipes that they left are
-// released and never read (a re-opened pipe splices silently), so their
-// unfinished jobs have come to nothing. What became of a backup that HANA may
-// have been told to start is found out in the background; until then it runs on
-// and keeps its database, and whoever writes to its pipes gets EPIPE.
-func (c *Conductor) takeOver() error {
-	entries, err := c.journal.load()
-	if err != nil {
-		return err
-	}
+// takeOver remembers the jobs of earlier processes. Their pipes are released, and
+// never read (a re-opened pipe splices silently), so their unfinished jobs have
+// come to nothing. What became of a backup that HANA may have been told to start
+// is found out in the background; until then it runs on and keeps its database,
+// and whoever writes to its pipes gets EPIPE.
+func (c *Conductor) takeOver(earlier *Earlier) {
 	c.mu.Lock() // what is resumed runs already
 	defer c.mu.Unlock()
-	for i := range entries {
-		e := &entries[i]
+	for i := range earlier.entries {
+		e := &earlier.entries[i]
 		if e.Record.State.Terminal() {
 			c.remember(e)
 			continue
 		}
-		c.log.Error("job interrupted", zap.String("job_id", e.Record.ID), zap.String("database", e.Record.Database), zap.String("stage", string(e.Record.Stage)))
+		pipes := earlier.take(e.Record.ID)
 		if e.Record.Action.backsUp() {
-			c.resume(e)
+			c.resume(e, pipes)
 			continue
 		}
 		v := verdictOf(interruption(e.Record.Stage))
-		swept, err := fifo.Sweep(c.config.Directory, e.Pipes)
-		v.consequences = c.pipesGone(e, swept, err)
-		v.consequences = append(v.consequences, c.leaveShelf(e)...)
+		v.consequences = slices.Concat(pipes.left, c.leaveShelf(e))
 		conclude(&e.Record, v)
 		e.Pipes = nil
 		if err := c.journal.save(*e); err != nil {
-			return err
+			c.log.Error("the end of a job could not be journaled", zap.String("job_id", e.Record.ID), zap.Error(err))
 		}
 		c.remember(e)
 	}
-	return nil
 }
 
 // leaveShelf removes what an interrupted restore has laid out for HANA, unless
@@ -71,8 +64,8 @@ func (c *Conductor) leaveShelf(e *entry) []string {
 
 // pipesGone tells what became of the pipes of an interrupted job. What could
 // not be removed blocks nobody, and the daemon is needed: it starts.
-func (c *Conductor) pipesGone(e *entry, swept fifo.Swept, err error) []string {
-	log := c.log.With(zap.String("job_id", e.Record.ID), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
+func pipesGone(log *zap.Logger, id string, swept fifo.Swept, err error) []string {
+	log = log.With(zap.String("job_id", id), zap.Strings("pipes_removed", swept.Removed), zap.Strings("not_ours", swept.Left))
 	if err == nil {
 		log.Info("pipes of an interrupted job released")
 		return nil
@@ -94,17 +87,7 @@ func (c *Conductor) remember(e *entry) {
 
 // resume runs what is left to do for an interrupted backup. It is cancelled
 // already: nobody can cancel it once more.
-func (c *Conductor) resume(e *entry) {
-	var released *fifo.Released
-	var left []string
-	if len(e.Pipes) > 0 {
-		var err error
-		var swept fifo.Swept
-		if released, err = fifo.Release(c.config.Directory, e.Pipes, c.log); err == nil {
-			swept = released.Swept
-		}
-		left = c.pipesGone(e, swept, err)
-	}
+func (c *Conductor) resume(e *entry, pipes *earlierPipes) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	j.note(SideDaemon, "had ended, nobody knows when, and was started again; what its streams had moved is not known")
 	c.admit(j)
@@ -113,10 +96,10 @@ func (c *Conductor) resume(e *entry) {
 	c.running.Go(func() {
 		c.run(c.life, j, func(ctx context.Context, j *live) verdict {
 			v := c.afterwards(ctx, j)
-			if released != nil {
-				left = append(left, c.pipesGone(e, fifo.Swept{}, released.Close())...)
+			v.consequences = append(v.consequences, pipes.left...)
+			if pipes.refusing != nil {
+				v.consequences = append(v.consequences, pipesGone(c.log, e.Record.ID, fifo.Swept{}, pipes.refusing.Close())...)
 			}
-			v.consequences = append(v.consequences, left...)
 			return v
 		})
 	})
@@ -130,7 +113,7 @@ func (c *Conductor) resume(e *entry) {
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
-		JobID: record.comment(), SID: c.config.SID, Database: record.Database, Kind: record.Kind,
+		JobID: record.ID, Attempt: record.Attempt, SID: c.config.SID, Database: record.Database, Kind: record.Kind,
 		Directory: c.config.Directory, Prefix: record.Prefix,
 	}
 	e := evidence{plan: plan, failures: []*Error{interruption(record.Stage)}}
@@ -147,9 +130,6 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })
 	}
 	manifest, left := c.removeUnnamed(ctx, plan)
-	if left == nil {
-		c.sweep(ctx, plan)
-	}
 	switch {
 	case ctx.Err() != nil:
 		return verdict{state: StateRunning}
@@ -189,6 +169,10 @@ func (c *Conductor) endInterrupted(ctx context.Context, plan backup.Plan) (backu
 	return c.pollCatalog(ctx, plan, 2*c.config.AnswerTimeout, nil)
 }
 
+// errLookAgain says that the store has to be looked at once more after something
+// was removed: a completion may have passed the abort.
+var errLookAgain = errors.New("what was removed may still be shown")
+
 // removeUnnamed removes what a backup made visible, unless a manifest names it:
 // then it returns that. While the store fails it is asked again for CleanTimeout;
 // the error says what may be left.
@@ -196,24 +180,52 @@ func (c *Conductor) removeUnnamed(ctx context.Context, plan backup.Plan) (*backu
 	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
 	defer cancel()
 	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
+	removed := false
 	manifest, err := backoff.Retry(ctx, func() (*backup.Manifest, error) {
-		objects, err := c.parts.Store.List(ctx, prefix)
-		if err != nil || len(objects) == 0 {
+		// First: after that the store does not complete any more what the dead
+		// process had asked for.
+		if err := c.abortUploads(ctx, plan, prefix); err != nil {
 			return nil, err
 		}
-		m, err := c.manifestFor(ctx, plan)
-		if m != nil && m.JobID != plan.JobID {
-			return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
-		}
-		if m != nil || err != nil {
-			return m, err
-		}
-		return nil, c.removeAll(ctx, objects)
+		m, err := c.removeOnce(ctx, plan, prefix, removed)
+		removed = removed || errors.Is(err, errLookAgain)
+		return m, err
 	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(0))
 	if err != nil {
 		return nil, fmt.Errorf("what is below %s stays in the store: %w", prefix, err)
 	}
 	return manifest, nil
+}
+
+// removeOnce looks, decides and removes, and returns errLookAgain if there was
+// something to remove. A manifest that appears after objects were removed goes,
+// too.
+func (c *Conductor) removeOnce(ctx context.Context, plan backup.Plan, prefix string, removed bool) (*backup.Manifest, error) {
+	objects, err := c.parts.Store.List(ctx, prefix)
+	if err != nil || len(objects) == 0 && !removed {
+		return nil, err
+	}
+	m, err := c.manifestFor(ctx, plan)
+	switch {
+	case err != nil:
+		return nil, err
+	case m != nil && m.JobID != plan.JobID && m.JobID != plan.Comment(): // as it was once written
+		return nil, backoff.Permanent(fmt.Errorf("the manifest of backup %d, made by job %s, names it", m.BackupID, m.JobID))
+	case m != nil && !removed:
+		return m, nil
+	case m != nil:
+		objects = append(objects, backup.Object{Key: backup.ManifestKey(m.SID, m.Database, m.BackupID)})
+	}
+	if len(objects) == 0 {
+		return nil, nil
+	}
+	return nil, errors.Join(errLookAgain, c.removeAll(ctx, objects))
+}
+
+// abortUploads aborts what may be on its way to the objects of a backup and to its
+// manifest. The database has no other job that could be writing one.
+func (c *Conductor) abortUploads(ctx context.Context, plan backup.Plan, prefix string) error {
+	return errors.Join(c.parts.Store.Sweep(ctx, prefix, 0), c.parts.Store.Sweep(ctx, backup.ManifestPrefix(plan.SID, plan.Database), 0))
 }
 
 // manifestFor looks for a manifest that names objects of plan, the newest ones

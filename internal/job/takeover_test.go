@@ -1,16 +1,22 @@
 package job
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
+	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 )
 
 // TestRestartFindsOutWhatBecameOfABackup starts a conductor on a journal that
@@ -112,4 +118,175 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// late is a store that still completes an upload of a dead process: its object
+// appears behind the first list of its lane.
+type late struct {
+	Store
+
+	t      *testing.T
+	key    string
+	text   []byte
+	stays  bool // an abort finds nothing to abort
+	wins   bool // against an abort that comes first
+	landed bool
+}
+
+// lands has the store finish what it was asked for, once.
+func (l *late) lands(ctx context.Context) {
+	if l.text == nil {
+		return
+	}
+	text := l.text
+	l.text, l.landed = nil, true
+	if err := writeObject(ctx, l.Store, l.key, text, time.Second); err != nil {
+		l.t.Error(err)
+	}
+}
+
+func (l *late) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
+	if strings.HasPrefix(l.key, prefix) {
+		if l.wins {
+			l.lands(ctx)
+		}
+		if !l.stays {
+			l.text = nil
+		}
+	}
+	return l.Store.Sweep(ctx, prefix, olderThan)
+}
+
+func (l *late) List(ctx context.Context, prefix string) ([]backup.Object, error) {
+	objects, err := l.Store.List(ctx, prefix)
+	if strings.HasPrefix(l.key, prefix) {
+		l.lands(ctx)
+	}
+	return objects, err
+}
+
+// TestRestartRacesWithTheStore starts a conductor while the store still works on
+// a completion that the dead daemon asked for. Whenever it comes, the manifest
+// and its objects are there, or neither.
+func TestRestartRacesWithTheStore(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		manifest bool // is what is late, otherwise a stream
+		change   func(*late)
+		landed   bool
+		state    State
+	}{
+		{"a manifest that was aborted", true, func(*late) {}, false, StateLost},
+		{"a stream that was aborted", false, func(*late) {}, false, StateLost},
+		{"a manifest that comes before the abort", true, func(l *late) { l.wins = true }, true, StateSucceeded},
+		{"a stream that comes before the abort", false, func(l *late) { l.wins = true }, true, StateLost},
+		{"a manifest that no abort reaches", true, func(l *late) { l.stays = true }, true, StateLost},
+		{"a stream that no abort reaches", false, func(l *late) { l.stays = true }, true, StateLost},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, func(_ *hanasim.Config, _ *Parts, c *Config) { c.AnswerTimeout = 500 * time.Millisecond })
+			record := w.backupOf(t, "HXE")
+			if record.State != StateSucceeded {
+				t.Fatal(record.Error)
+			}
+			w.Close()
+			gone := []string{record.Manifest}
+			if !test.manifest {
+				gone = append([]string{backup.StreamKey("HXE", "HXE", record.Prefix, record.Streams[0].StreamID)}, gone...)
+			}
+			store := &late{Store: w.parts.Store, t: t, key: gone[0]}
+			test.change(store)
+			var err error
+			if store.text, err = os.ReadFile(filepath.Join(w.bucket, store.key)); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range gone {
+				if err := w.parts.Store.Remove(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			record.State, record.Stage, record.FinishedAt, record.Manifest, record.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+			if err := w.journal.save(entry{Record: record}); err != nil {
+				t.Fatal(err)
+			}
+			parts := w.parts
+			parts.Store = store
+			c, err := NewConductor(w.config, parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got := await(t, c, record.ID); got.State != test.state {
+				t.Errorf("got %s because of %v", got.State, got.Error)
+			}
+			if store.landed != test.landed || store.text != nil {
+				t.Errorf("it was completed: %t", store.landed)
+			}
+			if left := names(t, w.bucket); (test.state == StateSucceeded) != (len(left) > 0) {
+				t.Errorf("in the store: %v", left)
+			}
+		})
+	}
+}
+
+// TestUnreadableJournalReleasesPipes finds a file in the journal that nobody can
+// read. The conductor does not start, but HANA is not left blocked in opening a
+// pipe of another job.
+func TestUnreadableJournalReleasesPipes(t *testing.T) {
+	t.Parallel()
+	directory, state := t.TempDir(), t.TempDir()
+	journal, err := openJournal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var released []<-chan error
+	for i, action := range []Action{ActionBackup, ActionRestore} {
+		name := fmt.Sprintf("P_databackup_%d_1", i)
+		released = append(released, blockInOpen(t, filepath.Join(directory, name)))
+		record := Record{ID: string(action), Action: action, State: StateRunning, Stage: StageStream, Database: "HXE", Kind: backup.KindComplete, Prefix: "P"}
+		if err := journal.save(entry{Record: record, Pipes: []fifo.PipeID{{Name: name}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(state, "jobs", "a.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{SID: "HXE", Directory: directory, StateDirectory: state}
+	if _, err := NewConductor(config, Parts{}, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry())); err == nil || !strings.Contains(err.Error(), "a.json") {
+		t.Errorf("got %v, expected a word about a.json", err)
+	}
+	for i, ended := range released {
+		select {
+		case err := <-ended:
+			// It may have come too late to be blocked.
+			if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ENOENT) {
+				t.Errorf("the writer of pipe %d got %v, expected EPIPE", i, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("the writer of pipe %d stays blocked", i)
+		}
+	}
+	if left := names(t, directory); len(left) > 0 {
+		t.Errorf("left in the backup directory: %v", left)
+	}
+}
+
+// blockInOpen makes a pipe and writes to it, which blocks in open(2) until
+// somebody has it open for reading. What came of it is sent.
+func blockInOpen(t *testing.T, path string) <-chan error {
+	t.Helper()
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
+		for err == nil {
+			_, err = pipe.Write(make([]byte, 4096))
+		}
+		ended <- errors.Join(err, pipe.Close())
+	}()
+	return ended
 }

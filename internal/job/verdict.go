@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -103,10 +104,18 @@ func refused(failures []*Error) bool {
 	return slices.ContainsFunc(failures, func(f *Error) bool { return f.Err != nil && isFinal(f.Err) })
 }
 
+// codeCannotOpen is HANA's inner code for a file that it cannot open.
+const codeCannotOpen = 2000004
+
+// saysInvalid says whether HANA reports EINVAL (22) of a file that it opened.
+func saysInvalid(f *Error) bool {
+	return slices.Contains(f.HANAInner, codeCannotOpen) && strings.Contains(f.Message, "rc=22")
+}
+
 // directRefused explains a failure that HANA reports as EINVAL: it has opened
 // the pipe of a stream with O_DIRECT only. nil when that is not what happened.
 func directRefused(e evidence) *Error {
-	if len(e.failures) == 0 || e.failures[0].Code != CodeHANA {
+	if len(e.failures) == 0 || e.failures[0].Code != CodeHANA || !saysInvalid(e.failures[0]) {
 		return nil
 	}
 	for i := range e.streams {
@@ -134,7 +143,7 @@ func uncommitted(e evidence) []*Error {
 		found = append(found, e.commit.failure)
 	}
 	if e.commit.uncertain != "" {
-		found = append(found, newError(StageCommit, CodeManifest, errors.New(e.commit.uncertain)))
+		found = append(found, newError(StageCommit, CodeUnwritten, errors.New(e.commit.uncertain)))
 	}
 	if len(found) > 0 {
 		return found
@@ -145,7 +154,7 @@ func uncommitted(e evidence) []*Error {
 		}
 	}
 	if e.commit.manifest == "" {
-		found = append(found, newError(StageCommit, CodeManifest, errors.New("it was not written")))
+		found = append(found, newError(StageCommit, CodeUnwritten, errors.New("it was not written")))
 	}
 	return found
 }

@@ -106,8 +106,8 @@ var faults = []struct {
 	{"the store refused at the end", func(e *evidence) {
 		e.commit.failure, e.commit.manifest = newError(StageCommit, CodeCommit, errors.New("403")), ""
 	}, StateLost, CodeCommit},
-	{"manifest not written", func(e *evidence) { e.commit.manifest = "" }, StateLost, CodeManifest},
-	{"manifest perhaps written", func(e *evidence) { e.commit.uncertain = "503" }, StateLost, CodeManifest},
+	{"manifest not written", func(e *evidence) { e.commit.manifest = "" }, StateLost, CodeUnwritten},
+	{"manifest perhaps written", func(e *evidence) { e.commit.uncertain = "503" }, StateLost, CodeUnwritten},
 	{"a failure that HANA noticed", func(e *evidence) {
 		e.failures = []*Error{newError(StageStream, CodeUpload, errors.New("403"))}
 		e.entry.State = backup.CatalogFailed
@@ -117,6 +117,11 @@ var faults = []struct {
 		e.entry.State = backup.CatalogFailed
 		e.streams[1].report = backup.StreamReport{StreamID: e.streams[1].stream.StreamID, EmptyOpens: 1, DirectOpens: 1}
 	}, StateFailed, CodeDirect},
+	{"HANA tries O_DIRECT and fails before it goes on without", func(e *evidence) {
+		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000004}, Text: "rc=28"})}
+		e.entry.State = backup.CatalogFailed
+		e.streams[1].report = backup.StreamReport{StreamID: e.streams[1].stream.StreamID, EmptyOpens: 1, DirectOpens: 1}
+	}, StateFailed, CodeHANA},
 	{"HANA tries O_DIRECT, goes on without, and fails", func(e *evidence) {
 		e.failures = []*Error{newError(StageTrigger, CodeHANA, &backup.HANAError{Code: 447, Inner: []int{2000008}, Text: "rc=28"})}
 		e.entry.State = backup.CatalogFailed

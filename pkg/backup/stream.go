@@ -62,7 +62,9 @@ type Stream struct {
 
 // Plan is everything that is decided before HANA is told to start.
 type Plan struct {
-	JobID    string
+	JobID string
+	// Attempt is 2 when the job makes its backup once more.
+	Attempt  int
 	SID      string
 	Database string
 	Kind     Kind
@@ -100,6 +102,15 @@ func (p Plan) Owns(name string) bool {
 // file before it renames it to FileName.
 func (p Plan) TemporaryName(id StreamID) string {
 	return "." + p.FileName(id)
+}
+
+// Comment is what the backup's row in HANA's catalog is found by: the job id, or
+// "<job id>_<attempt>" from the second attempt on.
+func (p Plan) Comment() string {
+	if p.Attempt > 1 {
+		return p.JobID + "_" + strconv.Itoa(p.Attempt)
+	}
+	return p.JobID
 }
 
 // Path is the absolute path prefix that goes into USING FILE ('…').

@@ -8,9 +8,8 @@ import (
 )
 
 // Entry returns the catalog's row and files of the backup that carries plan's
-// job id as its comment, or backup.ErrNotFound. Without CATALOG READ the
-// catalog looks empty. A row that cannot be right is an error that names the
-// column.
+// comment, or backup.ErrNotFound. Without CATALOG READ the catalog looks empty.
+// A row that cannot be right is an error that names the column.
 func (t *Trigger) Entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
 	entry, err := t.entry(ctx, plan)
 	if err != nil {
@@ -23,14 +22,14 @@ func (t *Trigger) Entry(ctx context.Context, plan backup.Plan) (backup.CatalogEn
 	return entry, nil
 }
 
-// entry reads the row without its files. Several rows with one job id mean
+// entry reads the row without its files. Several rows with one comment mean
 // that HANA got the statement more than once, and no one of them is the right
 // one.
 func (t *Trigger) entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
 	if err := checkPlan(plan); err != nil {
 		return backup.CatalogEntry{}, err
 	}
-	entries, err := t.entries(ctx, selectEntry, plan.Database, plan.JobID)
+	entries, err := t.entries(ctx, selectEntry, plan.Database, plan.Comment())
 	switch {
 	case err != nil:
 		return backup.CatalogEntry{}, err

@@ -293,9 +293,9 @@ func TestEntryOfASecondAttempt(t *testing.T) {
 	hana, config := startScripted(t, nil)
 	trigger := newTrigger(t, config)
 	first := samplePlan(nil)
-	second := samplePlan(func(p *backup.Plan) { p.JobID += "_2" })
+	second := samplePlan(func(p *backup.Plan) { p.Attempt = 2 })
 	row := func(plan backup.Plan, state string, id int64) []any {
-		return catalogRow("HXE", plan.JobID, state, "complete data backup", id, time.UnixMilli(id+1).UTC())
+		return catalogRow("HXE", plan.Comment(), state, "complete data backup", id, time.UnixMilli(id+1).UTC())
 	}
 	hana.set(viewCatalog, row(second, "successful", firstID+5))
 	if _, err := trigger.Entry(t.Context(), first); !errors.Is(err, backup.ErrNotFound) {
@@ -304,8 +304,8 @@ func TestEntryOfASecondAttempt(t *testing.T) {
 	hana.set(viewCatalog, row(second, "successful", firstID+5), row(first, "failed", firstID))
 	for plan, want := range map[*backup.Plan]int64{&first: firstID, &second: firstID + 5} {
 		entry, err := trigger.Entry(t.Context(), *plan)
-		if err != nil || entry.BackupID != want || entry.Comment != plan.JobID {
-			t.Errorf("%s: %+v, %v", plan.JobID, entry, err)
+		if err != nil || entry.BackupID != want || entry.Comment != plan.Comment() {
+			t.Errorf("%s: %+v, %v", plan.Comment(), entry, err)
 		}
 	}
 	if err := trigger.Backup(t.Context(), second); err != nil {

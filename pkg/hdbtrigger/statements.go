@@ -30,7 +30,7 @@ type statement struct {
 
 // backupStatement builds BACKUP DATA. The type stands before FOR (seen in
 // backup.log: "backup data incremental for sbx using …"). The job id goes into
-// COMMENT, by which the catalog entry is found.
+// COMMENT, by which the catalog entry is found (Plan.Comment).
 func backupStatement(plan backup.Plan) (statement, error) {
 	if err := checkPlan(plan); err != nil {
 		return statement{}, fmt.Errorf("build %s: %w", kindBackup, err)
@@ -48,7 +48,7 @@ func backupStatement(plan backup.Plan) (statement, error) {
 	if plan.Database != backup.SystemDB {
 		text += " FOR " + identifier(plan.Database)
 	}
-	text += " USING FILE (" + literal(plan.Path()) + ") COMMENT " + literal(plan.JobID)
+	text += " USING FILE (" + literal(plan.Path()) + ") COMMENT " + literal(plan.Comment())
 	return statement{kindBackup, text}, nil
 }
 
@@ -128,7 +128,7 @@ func checkPlan(plan backup.Plan) error {
 	if err := backup.CheckPrefix(plan.Prefix); err != nil {
 		return err
 	}
-	if err := backup.CheckPrefix(plan.JobID); err != nil { // the same characters
+	if err := backup.CheckPrefix(plan.Comment()); err != nil { // the same characters
 		return fmt.Errorf("job id: %w", err)
 	}
 	return nil

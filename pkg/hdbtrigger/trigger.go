@@ -117,7 +117,7 @@ func (t *Trigger) Cancel(ctx context.Context, plan backup.Plan) error {
 }
 
 // Delete removes the backup with backupID from the catalog of plan's database;
-// files are not touched. Only one that carries plan's job id is removed: a wrong
+// files are not touched. Only one that carries plan's comment is removed: a wrong
 // id must not cost anybody a good backup. It is sent once, as everything that
 // changes something.
 func (t *Trigger) Delete(ctx context.Context, plan backup.Plan, backupID int64) error {

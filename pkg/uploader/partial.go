@@ -22,6 +22,10 @@ import (
 
 const partialPrefix = privatePrefix + "partial/"
 
+// AbsorbsOutages says whether a stream on its way outlives an outage of the store,
+// and credentials that are refused: in the chunk lane it does.
+func (s *Store) AbsorbsOutages() bool { return s.chunks }
+
 // partialObject is an object at a private key.
 type partialObject struct {
 	segment *segment

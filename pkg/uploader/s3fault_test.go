@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -352,5 +353,40 @@ func TestSlowBody(t *testing.T) {
 	}
 	if n := server.faults.unused(); n != 0 {
 		t.Errorf("%d faults did not happen", n)
+	}
+}
+
+// A sweep of everything does not ask how old it is by the store's clock, which may
+// be ahead of ours.
+func TestSweepWithTheClockOfTheStoreAhead(t *testing.T) {
+	server := startS3(t)
+	store, _ := openS3(t, server, nil)
+	isList := func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Query().Has("uploads") }
+	initiated := regexp.MustCompile("<Initiated>[^<]*</Initiated>")
+	server.faults.add(&fault{isList, 100, server.rewrite(func(answer *httptest.ResponseRecorder) {
+		ahead := time.Now().Add(time.Hour).UTC().Format("<Initiated>2006-01-02T15:04:05.000Z</Initiated>")
+		answer.Body = bytes.NewBuffer(initiated.ReplaceAll(answer.Body.Bytes(), []byte(ahead)))
+		answer.Header().Del("Content-Length")
+	})})
+	upload, err := store.Begin(t.Context(), "a/k", backup.UploadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upload.Consume(t.Context(), strings.NewReader("bytes")); err != nil {
+		t.Fatal(err)
+	}
+	for _, sweep := range []struct {
+		age  time.Duration
+		left int
+	}{{time.Second, 1}, {0, 0}} {
+		if err := store.Sweep(t.Context(), "a/", sweep.age); err != nil {
+			t.Error(err)
+		}
+		if left, err := (subject{store}).Leftovers(t.Context()); err != nil || left != sweep.left {
+			t.Errorf("after a sweep of what is older than %s: %d leftovers, %v", sweep.age, left, err)
+		}
+	}
+	if err := upload.Abort(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -28,15 +28,24 @@ import (
 // names, the multipart uploads of the whole root are swept, if olderThan is at
 // least an hour: they cannot be told apart. Azure drops uncommitted blocks after
 // 7 days itself.
+//
+// Ages are by the clock of the store. With 0 everything goes, though that clock
+// be a day ahead, and a multipart upload that is still listed is an error.
 func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
 	if err := checkPrefix(prefix); err != nil {
 		return fmt.Errorf("sweep: %w", err)
+	}
+	if olderThan == 0 {
+		olderThan = -clockSkew
 	}
 	if err := errors.Join(s.abortLeft(ctx, prefix), s.sweepPartial(ctx, prefix, olderThan), s.sweepMultipart(ctx, prefix, olderThan)); err != nil {
 		return fmt.Errorf("sweep %q: %w", prefix, err)
 	}
 	return nil
 }
+
+// clockSkew is how far the clock of a store may be ahead of ours.
+const clockSkew = 24 * time.Hour
 
 func (s *Store) sweepPartial(ctx context.Context, prefix string, olderThan time.Duration) error {
 	found, err := s.list(ctx, privatePrefix)
