@@ -97,7 +97,7 @@ func (d *daemon) plug(p *parts) (err error) {
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
-			logship.Parts{Store: p.store, Historian: p.trigger}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+			logship.Parts{Store: p.store, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func (l *ledger) newPath(d *dataChain) *path {
 		return p
 	}
 	p.scope = scope{era: l.eraOf(startOf(d.complete)), since: d.last.BackupID, oldest: d.complete.BackupID - slack, catalog: l.catalogID}
-	positions := redoPositions(d.last)
+	positions := ReplayPositions(d.last)
 	for _, id := range slices.Sorted(maps.Keys(positions)) {
 		v := l.volumes[id]
 		if v == nil {
@@ -195,7 +195,7 @@ func (p *path) with(logs, further []backup.LogFile) Chain {
 // added is the log of volumes that the data backup does not have, up to t or, when
 // that is zero, to the end. It cannot be told where it begins.
 func (p *path) added(t time.Time) []backup.LogFile {
-	own := redoPositions(p.data.last)
+	own := ReplayPositions(p.data.last)
 	var files []backup.LogFile
 	for id, v := range p.ledger.volumes {
 		if _, has := own[id]; has {

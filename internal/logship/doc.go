@@ -52,8 +52,9 @@
 // real listings of HANA 2.0). Where the beginning is missing, the file waits
 // for Config.GapPatience if HANA's catalog knows of a backup that may still
 // come, or cannot be asked; then the gap is recorded. It ends when the missing
-// file comes, and counts no more when HANA has made a data backup that begins
-// behind it. A Shipper looks back one day before the newest index; the whole
+// file comes, and counts no more when the store has a data backup that begins
+// behind it. A Shipper looks back to the newest data backup in the store that can
+// be restored, and a day more; without one there is no recovery point. The whole
 // history is the planner's of a restore. A database that was made anew, with
 // positions that begin again, is not told from one that sends a file twice.
 //

@@ -24,7 +24,7 @@ func TestFleetTrouble(t *testing.T) {
 	core, log := observer.New(zapcore.ErrorLevel)
 	w := world{t: t, registry: prometheus.NewRegistry()}
 	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: root},
-		logship.Parts{Store: newMemoryStore(), Historian: &hana{}}, zap.New(core), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}, Bases: newBases()}, zap.New(core), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
 	defer fleet.Wait()
 	defer cancel()
 	w.mustGauge("directory_failing", 0)

@@ -86,33 +86,12 @@ func mayFill(e *backup.CatalogEntry, end int64, n backup.LogName) bool {
 	})
 }
 
-// askBase asks where HANA's newest data backup begins, when there are gaps:
-// those before it do not matter any more.
-func (s *Shipper) askBase(ctx context.Context) {
-	s.mu.Lock()
-	gaps := len(s.history.gaps(s.base))
-	s.mu.Unlock()
-	if gaps == 0 || s.hana.away {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
-	defer cancel()
-	entry, err := s.parts.Historian.Base(ctx, s.config.Database, backup.KindIncremental)
-	if err != nil {
-		s.log.Debug("HANA's newest data backup cannot be asked for", zap.Error(err))
-		return
-	}
-	base := make(map[int]int64)
-	for i := range entry.Files {
-		if f := &entry.Files[i]; f.SourceType == backup.SourceVolume {
-			base[f.VolumeID] = f.RedoLogPosition
-		}
-	}
-	s.update(func() { s.base = base })
-}
-
-// tellGaps logs each gap once. The caller has the lock.
+// tellGaps logs each gap once, as soon as it is known from where on the log
+// counts. The caller has the lock.
 func (s *Shipper) tellGaps() {
+	if !s.asked {
+		return
+	}
 	gaps := s.history.gaps(s.base)
 	open := make(map[Gap]bool, len(gaps))
 	for _, gap := range gaps {

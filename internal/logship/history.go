@@ -14,7 +14,8 @@ import (
 type Gap struct {
 	VolumeID int `json:"volume_id"`
 	// After and Before are the log positions around it; AfterFile ends with the
-	// one, BeforeFile begins with the other.
+	// one, BeforeFile begins with the other. AfterFile is empty where the data
+	// backup ends with it.
 	After      int64  `json:"after"`
 	Before     int64  `json:"before"`
 	AfterFile  string `json:"after_file"`
@@ -25,6 +26,8 @@ type Gap struct {
 type run struct {
 	first, last         int64
 	firstFile, lastFile string
+	// begun is the backup id of the first file.
+	begun int64
 	// until is the time up to which the log is in it.
 	until time.Time
 }
@@ -54,7 +57,7 @@ func (h *history) add(f *backup.LogFile) {
 	if !f.Confirmed {
 		return
 	}
-	added := run{first: n.First, last: n.Last, firstFile: f.Name, lastFile: f.Name, until: f.CoveredUntil()}
+	added := run{first: n.First, last: n.Last, firstFile: f.Name, begun: n.BackupID, lastFile: f.Name, until: f.CoveredUntil()}
 	var runs []run
 	for _, r := range h.volumes[n.VolumeID] {
 		if r.last < added.first || r.first > added.last {
@@ -72,7 +75,7 @@ func (h *history) add(f *backup.LogFile) {
 func merge(a, b run) run {
 	m := a
 	if b.first < a.first {
-		m.first, m.firstFile = b.first, b.firstFile
+		m.first, m.firstFile, m.begun = b.first, b.firstFile, b.begun
 	}
 	switch {
 	case b.last > a.last:
@@ -90,52 +93,76 @@ func (h *history) tail(volume int) (position int64, known bool) {
 	return position, known
 }
 
-// gaps are those behind the positions of base, sorted.
-func (h *history) gaps(base map[int]int64) []Gap {
+// gaps are those that a restore from base needs, sorted; all that are known
+// when there is no base.
+func (h *history) gaps(base *Base) []Gap {
 	var gaps []Gap
 	for _, volume := range slices.Sorted(maps.Keys(h.volumes)) {
 		runs := h.volumes[volume]
-		for i := 1; i < len(runs); i++ {
-			if runs[i].first <= base[volume] {
+		for i := range runs {
+			if !base.needs(volume, &runs[i]) {
 				continue
 			}
-			gaps = append(gaps, Gap{
-				VolumeID: volume, After: runs[i-1].last, Before: runs[i].first,
-				AfterFile: runs[i-1].lastFile, BeforeFile: runs[i].firstFile,
-			})
+			gap := Gap{VolumeID: volume, After: base.position(volume), Before: runs[i].first, BeforeFile: runs[i].firstFile}
+			if i > 0 {
+				gap.After, gap.AfterFile = runs[i-1].last, runs[i-1].lastFile
+			} else if gap.After == 0 {
+				continue // it is not known that something comes before the first
+			}
+			gaps = append(gaps, gap)
 		}
 	}
 	return gaps
 }
 
-// reached is the run of each volume that the log since base ends with.
-func (h *history) reached(base map[int]int64) map[int]run {
+// reached is the run of each volume that the log since base ends with. One
+// without a file is where base itself ends.
+func (h *history) reached(base *Base) map[int]run {
 	reached := make(map[int]run, len(h.volumes))
 	for volume, runs := range h.volumes {
-		r := runs[0]
-		for _, next := range runs[1:] {
-			if next.first <= base[volume] {
-				r = next
+		for i := range runs {
+			if base.needs(volume, &runs[i]) && (i > 0 || base.position(volume) > 0) {
+				break
 			}
+			reached[volume] = runs[i]
 		}
-		reached[volume] = r
+	}
+	if base != nil {
+		base.complete(reached)
 	}
 	return reached
 }
 
-// recoveryPoint is the time up to which the log of every volume is without a
-// gap behind base; zero when nothing is indexed, or nothing of a volume confirmed.
-func (h *history) recoveryPoint(base map[int]int64) time.Time {
-	var point time.Time
-	if len(h.volumes) < len(h.tails) {
-		return point
+// complete adds where b itself ends, and leaves out volumes that were gone before.
+func (b *Base) complete(reached map[int]run) {
+	for volume, r := range reached {
+		if _, has := b.Positions[volume]; !has && r.until.Before(b.StartedAt) {
+			delete(reached, volume)
+		}
 	}
+	for volume, position := range b.Positions {
+		if r, some := reached[volume]; !some || r.last < position {
+			reached[volume] = run{last: position, until: b.StartedAt}
+		}
+	}
+}
+
+// recoveryPoint is the time up to which the log of every volume is without a
+// gap behind base, not before that of base itself; zero without a base.
+func (h *history) recoveryPoint(base *Base) time.Time {
+	if base == nil {
+		return time.Time{}
+	}
+	var point time.Time
 	for _, r := range h.reached(base) {
 		if point.IsZero() || r.until.Before(point) {
 			point = r.until
 		}
 	}
-	return point
+	if len(h.volumes) < len(h.tails) {
+		point = base.StartedAt // nothing of a volume is confirmed
+	}
+	return later(base.StartedAt, point)
 }
 
 // newest is the time up to which the newest confirmed file of any volume reaches.

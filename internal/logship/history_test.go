@@ -55,10 +55,10 @@ func TestHistoryAgainstEveryPosition(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("seed %d: files %v (-want +got):\n%s", seed, files, diff)
 		}
-		if gaps := h.gaps(nil); len(gaps) != len(want)-1 {
+		if gaps := h.gaps(&Base{}); len(gaps) != len(want)-1 {
 			t.Fatalf("seed %d: files %v: gaps %v", seed, files, gaps)
 		}
-		if point := h.recoveryPoint(nil); !point.Equal(latestOf(files, want[0][1])) {
+		if point := h.recoveryPoint(&Base{}); !point.Equal(latestOf(files, want[0][1])) {
 			t.Fatalf("seed %d: files %v: recovery point %s, expected %s", seed, files, point, latestOf(files, want[0][1]))
 		}
 	}

@@ -33,7 +33,6 @@ func (s *Shipper) index(ctx context.Context) error {
 			}
 		}
 		s.mu.Unlock()
-		s.askBase(ctx)
 		s.update(s.tellGaps)
 	}
 	return nil
