@@ -177,7 +177,11 @@ func (a archive) history(ctx context.Context, database string) (h chain.History,
 		return h, nil, err
 	}
 	notes = append(notes, damaged...)
-	for _, m := range h.Backups {
+	if h.Breaks, damaged, err = logship.ReadBreaks(ctx, a.store, a.sid, database); err != nil {
+		return h, nil, err
+	}
+	notes = append(notes, damaged...)
+	for _, m := range h.Backups { // those of before breaks were recorded
 		if b := m.Broken; b != nil && !slices.ContainsFunc(h.Breaks, func(other backup.Break) bool { return other.At.Equal(b.At) }) {
 			h.Breaks = append(h.Breaks, *b)
 		}

@@ -64,7 +64,10 @@ func (b *Base) position(volume int) int64 {
 // reads the indexes back to there. HANA's own newest data backup may be lost, or
 // not ours.
 func (s *Shipper) findBase(ctx context.Context) {
-	if time.Now().Before(s.baseDue) {
+	s.mu.Lock()
+	due := s.rebase || !time.Now().Before(s.baseDue)
+	s.mu.Unlock()
+	if !due {
 		return
 	}
 	asking, cancel := context.WithTimeout(ctx, baseTimeout)
@@ -80,7 +83,7 @@ func (s *Shipper) findBase(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.baseFault
-	s.baseFault = err
+	s.baseFault, s.rebase = err, false
 	switch {
 	case none:
 		s.base, s.asked = nil, true
@@ -97,6 +100,7 @@ func (s *Shipper) findBase(ctx context.Context) {
 	}
 	s.baseDue = time.Now().Add(s.basePause())
 	s.tellGaps()
+	s.tellBroken()
 }
 
 // basePause is when the next question is due. The caller has the lock.
@@ -104,7 +108,7 @@ func (s *Shipper) basePause() time.Duration {
 	switch {
 	case s.base == nil:
 		return missingInterval
-	case s.baseFault != nil || len(s.history.gaps(s.base)) > 0:
+	case s.baseFault != nil || s.broken() != nil || len(s.history.gaps(s.base)) > 0:
 		return gapInterval
 	default:
 		return baseInterval

@@ -42,7 +42,7 @@
 //
 // # Crashes
 //
-// Nothing is kept but files, objects and indexes. A new Shipper reads the
+// Nothing is kept but files, objects, indexes and breaks. A new Shipper reads the
 // newest indexes and does for each file on the volume what is left to do. An
 // object that is there already is read and compared: equal, it is indexed.
 //
@@ -57,6 +57,14 @@
 // be restored, and a day more; without one there is no recovery point. The whole
 // history is the planner's of a restore. A database that was made anew, with
 // positions that begin again, is not told from one that sends a file twice.
+//
+// # Breaks
+//
+// HANA tells in a view when the log was interrupted, by a recovery for example. A
+// Shipper records each of them as an object of its own, before it indexes log
+// that came after its last question: HANA may forget it, and the data backup whose
+// manifest would tell of it may get lost. What follows a break is of no use before
+// the store has a complete backup from after it.
 //
 // HANA itself was never at hand. Names and positions are from real listings;
 // that BACKUP_SIZE of the catalog is the size of the file, to the byte, is an

@@ -213,7 +213,7 @@ type hana struct {
 	mu      sync.Mutex
 	entries []backup.CatalogEntry
 	base    *backup.CatalogEntry
-	broken  *backup.Break
+	breaks  []backup.Break
 	err     error
 	asked   int
 }
@@ -282,13 +282,10 @@ func (h *hana) Base(context.Context, string, backup.Kind) (backup.CatalogEntry, 
 	return *h.base, h.err
 }
 
-func (h *hana) Broken(context.Context, string) (backup.Break, error) {
+func (h *hana) Breaks(context.Context, string) ([]backup.Break, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.broken == nil {
-		return backup.Break{}, errors.Join(h.err, backup.ErrNotFound)
-	}
-	return *h.broken, h.err
+	return slices.Clone(h.breaks), h.err
 }
 
 // bases are the data backups in the store.

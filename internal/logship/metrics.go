@@ -68,7 +68,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		gaugeFailing:     "1 while the store does not take log backups, else 0.",
 		gaugeUnseen:      "1 while the volume of the log backups cannot be read, else 0.",
 		gaugeBase:        "1 while no data backup in the store can be restored, so that no log backup can, else 0.",
-		gaugeBroken:      "1 when HANA has interrupted the log after the last log backup in the store, else 0.",
+		gaugeBroken:      "1 when HANA has interrupted the log and no complete backup in the store has begun since, else 0.",
 	} {
 		m.gauges[name] = factory.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "pipestreamer", Subsystem: "logs", Name: name, Help: help,

@@ -67,7 +67,14 @@ type Shipper struct {
 	trouble     trouble
 	unseenFor   trouble
 	space       space
-	broken      backup.Break
+	// breaks are the interruptions of the log, sorted; recorded are those that the
+	// store has, by milliseconds, and brokenTold is the one that was logged. rebase
+	// says that there is a new one, which a data backup may have behind it.
+	breaks      []backup.Break
+	recorded    map[int64]bool
+	breaksAsked time.Time
+	brokenTold  time.Time
+	rebase      bool
 }
 
 // New checks config and parts. metrics may be shared by the Shippers of all
@@ -83,7 +90,7 @@ func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shippe
 		arrived: make(chan struct{}, 1),
 		items:   make(map[string]*item), known: make(map[string]backup.LogFile),
 		unproven: make(map[string]backup.LogFile),
-		history:  newHistory(), told: make(map[Gap]bool),
+		history:  newHistory(), told: make(map[Gap]bool), recorded: make(map[int64]bool),
 	}
 	metrics.begin(config.Database)
 	return s, nil
@@ -125,10 +132,15 @@ func (s *Shipper) feed(ctx context.Context) {
 		policy.Reset()
 		s.unseen(nil)
 		s.take(files)
-		select {
-		case s.arrived <- struct{}{}:
-		default:
-		}
+		s.rouse()
+	}
+}
+
+// rouse ends the rest between two rounds.
+func (s *Shipper) rouse() {
+	select {
+	case s.arrived <- struct{}{}:
+	default:
 	}
 }
 
@@ -242,6 +254,10 @@ func (s *Shipper) nextLook() time.Duration {
 func (s *Shipper) round(ctx context.Context) error {
 	errUpload := s.upload(ctx)
 	s.confirm(ctx)
+	s.askBreaksFirst(ctx)
+	if err := s.recordBreaks(ctx); err != nil {
+		return errors.Join(errUpload, err)
+	}
 	if err := s.index(ctx); err != nil {
 		return errors.Join(errUpload, err)
 	}

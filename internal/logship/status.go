@@ -60,8 +60,9 @@ type Status struct {
 	BaseTrouble string `json:"base_trouble,omitempty"`
 	// DamagedIndexes were left out.
 	DamagedIndexes []string `json:"damaged_indexes,omitempty"`
-	// Broken is an interruption of the log, for example by log_mode overwrite,
-	// that is newer than all log that was shipped.
+	// Broken is an interruption of the log, for example by log_mode overwrite or a
+	// recovery, after which no complete backup in the store has begun: the recovery
+	// point does not go past it.
 	Broken *backup.Break `json:"broken,omitempty"`
 }
 
@@ -88,9 +89,12 @@ func (s *Shipper) Status() Status {
 	defer s.mu.Unlock()
 	now := time.Now()
 	status := Status{
-		Database: s.config.Database, RecoveryPoint: s.history.recoveryPoint(s.base), CatalogAt: s.history.catalog,
+		Database: s.config.Database, RecoveryPoint: s.history.recoveryPoint(s.base), Broken: s.broken(), CatalogAt: s.history.catalog,
 		Gaps: s.history.gaps(s.base), DamagedIndexes: slices.Clone(s.damaged),
 		BaseTrouble: s.baseTrouble(),
+	}
+	if b := status.Broken; b != nil && status.RecoveryPoint.After(b.At) {
+		status.RecoveryPoint = b.At
 	}
 	if !status.RecoveryPoint.IsZero() {
 		status.AgeSeconds = int64(now.Sub(status.RecoveryPoint).Seconds())
@@ -113,9 +117,6 @@ func (s *Shipper) Status() Status {
 	}
 	if s.unseenFor.err != nil {
 		status.VolumeTrouble, status.VolumeTroubleSince = s.unseenFor.err.Error(), s.unseenFor.since
-	}
-	if s.isBroken() {
-		status.Broken = &s.broken
 	}
 	return status
 }
