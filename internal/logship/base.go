@@ -97,6 +97,7 @@ func (s *Shipper) findBase(ctx context.Context) {
 	default:
 		base.Positions = maps.Clone(base.Positions)
 		s.base, s.asked = &base, true
+		s.history.forget(base.BackupID - lookBack.Milliseconds())
 	}
 	s.baseDue = time.Now().Add(s.basePause())
 	s.tellGaps()

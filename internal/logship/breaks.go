@@ -81,8 +81,9 @@ func (s *Shipper) addBreak(b backup.Break) bool {
 	if slices.ContainsFunc(s.breaks, func(other backup.Break) bool { return other.At.UnixMilli() == b.At.UnixMilli() }) {
 		return false
 	}
-	s.breaks = append(s.breaks, b)
+	s.breaks = append(slices.Clone(s.breaks), b)
 	sortBreaks(s.breaks)
+	s.history.split(s.breaks)
 	return true
 }
 

@@ -111,3 +111,50 @@ func TestReadBreaks(t *testing.T) {
 		t.Error("a store that fails has no breaks")
 	}
 }
+
+// After a recovery HANA gives the same positions to other log: what was there
+// before it fills no gap.
+func TestGapBehindBreak(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.start()
+		w.log64(2, 0, 9)
+		w.after(time.Minute)
+		w.breakLog("RECOVERY")
+		w.after(time.Minute)
+		w.bases.set(map[int]int64{2: 2 * 64}, nil)
+		first := w.log64(2, 2, 3)
+		w.after(time.Minute)
+		third := w.log64(2, 4, 5)
+		status := w.after(2 * time.Minute)
+		want := []logship.Gap{{VolumeID: 2, After: 3 * 64, Before: 4 * 64, AfterFile: first, BeforeFile: third}}
+		if diff := cmp.Diff(want, status.Gaps); diff != "" || !status.RecoveryPoint.Equal(entryOf(t, first, 0, "").StartedAt) {
+			t.Errorf("recovery point %s, gaps (-want +got):\n%s", status.RecoveryPoint, diff)
+		}
+		w.stop()
+		w.start()
+		if diff := cmp.Diff(want, w.after(time.Minute).Gaps); diff != "" {
+			t.Errorf("after a restart (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Of log from before and after a break only that counts which goes on from the
+// data backup, also when the break becomes known after it.
+func TestLogOfBothSides(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.bases.set(map[int]int64{2: 1}, nil)
+		w.start()
+		before := w.log64(2, 0, 1)
+		w.after(time.Minute)
+		at := time.Now()
+		w.log64(2, 1, 2)
+		w.after(time.Minute)
+		w.hana.change(func(h *hana) { h.breaks = []backup.Break{{At: at, Reason: "RECOVERY"}} })
+		status := w.after(12 * time.Minute)
+		if want := entryOf(t, before, 0, "").StartedAt; !status.RecoveryPoint.Equal(want) || status.Broken == nil {
+			t.Errorf("recovery point %s, expected %s, broken %v", status.RecoveryPoint, want, status.Broken)
+		}
+	})
+}

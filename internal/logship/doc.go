@@ -55,8 +55,9 @@
 // file comes, and counts no more when the store has a data backup that begins
 // behind it. A Shipper looks back to the newest data backup in the store that can
 // be restored, and a day more; without one there is no recovery point. The whole
-// history is the planner's of a restore. A database that was made anew, with
-// positions that begin again, is not told from one that sends a file twice.
+// history is the planner's of a restore. After a recovery positions may begin
+// again: log on two sides of a break is never joined. A database that was dropped
+// and made anew is not told from one that sends a file twice.
 //
 // # Breaks
 //

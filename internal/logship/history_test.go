@@ -49,7 +49,7 @@ func TestHistoryAgainstEveryPosition(t *testing.T) {
 			want = append(want, [2]int64{first, p})
 		}
 		var got [][2]int64
-		for _, r := range h.volumes[2] {
+		for _, r := range h.volumes[place{volume: 2}] {
 			got = append(got, [2]int64{r.first, r.last})
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
