@@ -27,6 +27,25 @@ func TestNotes(t *testing.T) {
 			until(15),
 			[]string{"the newest backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA"},
 		},
+		"a newer catalog that was never confirmed, and one that will do": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16), unconfirmed(catalog(22))},
+			},
+			until(15),
+			[]string{"the newer backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA and is not used"},
+		},
+		"a newer catalog that was never confirmed, and leads further": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16), log(2, 200, 300, 20), unconfirmed(catalog(22))},
+			},
+			latest(),
+			[]string{
+				"the newest backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA",
+				"the newest that was confirmed, log_backup_0_0_0_0.1767312960000, leads to 2026-01-02T00:15:00Z",
+			},
+		},
 		"log that the catalog does not know": {
 			without(week(), catalog(91)), latest(),
 			[]string{

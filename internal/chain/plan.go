@@ -5,17 +5,48 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // Plan finds what a restore of target needs. It begins with the newest data backup
 // from which target can be reached, so that the least log is replayed. When there
 // is none, the error is an *Unreachable. A target that names not exactly one thing
-// gives another error.
+// gives another error. A backup of the catalog that HANA never confirmed is used
+// only when none that it has confirmed leads there.
 func Plan(h History, target Target) (Chain, error) {
 	if err := target.check(); err != nil {
 		return Chain{}, err
 	}
 	l := open(h)
+	c, err := l.plan(target)
+	if err != nil || c.Catalog == nil || c.Catalog.Confirmed {
+		return c, err
+	}
+	proven, err := open(h.proven()).plan(target)
+	switch {
+	case err != nil:
+	case proven.Reaches.Before(c.Reaches):
+		if proven.Catalog != nil {
+			c.Notes = append(c.Notes, fmt.Sprintf("the newest that was confirmed, %s, leads to %s", proven.Catalog.Name, stamp(proven.Reaches)))
+		}
+	default:
+		proven.Notes = append(proven.Notes, fmt.Sprintf("the newer backup of the catalog, %s, was never confirmed by HANA and is not used", l.catalog.Name))
+		return proven, nil
+	}
+	return c, nil
+}
+
+// proven is h without the backups of the catalog that HANA never confirmed: they
+// may be cut off, or of a backup that failed.
+func (h History) proven() History {
+	h.Logs = slices.DeleteFunc(slices.Clone(h.Logs), func(f backup.LogFile) bool {
+		return !f.Confirmed && f.Parsed().Kind() == backup.KindCatalog
+	})
+	return h
+}
+
+func (l *ledger) plan(target Target) (Chain, error) {
 	switch {
 	case target.BackupID != 0:
 		return l.planBackup(target)
