@@ -40,8 +40,8 @@ type Parts struct {
 	// Volume looks after the files of the spool; it comes with NewSpool.
 	Volume Volume
 	// NewSpool makes the door for files that HANA names itself; without it
-	// backups come through pipes only.
-	NewSpool func() Spool
+	// backups come through pipes only. With pipes, it leaves those to NewSource.
+	NewSpool func(pipes bool) Spool
 }
 
 // Volume is the volume of Config.Directory with the files that HANA has left on
