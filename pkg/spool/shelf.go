@@ -125,7 +125,7 @@ func (s *Shelf) Write(ctx context.Context, name string, size int64, content io.R
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil {
-		err = unix.Renameat2(s.dir.fd, partial, s.dir.fd, name, unix.RENAME_NOREPLACE)
+		err = s.dir.move(partial, name)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("lay out %s/%s: %w", s.dir.path, name, err), unix.Unlinkat(s.dir.fd, partial, 0))
