@@ -56,8 +56,9 @@ type Volume interface {
 	PutBack() error
 	// Room is how many bytes of a backup it has room for.
 	Room() (bytes int64, err error)
-	// Punches says whether blocks of files are freed while HANA writes them.
-	Punches() bool
+	// Punching says whether blocks of files are to be freed while HANA writes them,
+	// and what stands in the way of that.
+	Punching() (configured bool, obstacle error)
 }
 
 // Conductor runs jobs: at most one for each database at a time. It is safe for
