@@ -225,7 +225,8 @@ func (a archive) manifests(ctx context.Context, database string) (found []*backu
 			return nil
 		})
 	}
-	return found, notes, group.Wait()
+	err = group.Wait() // before found and notes are read
+	return found, notes, err
 }
 
 // missing lists the objects of a history that are not in the store, or not with
