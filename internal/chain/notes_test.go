@@ -65,11 +65,6 @@ func TestNotes(t *testing.T) {
 			without(week(), data(backup.KindDifferential, 40, 0, redo{2: 1})), until(80),
 			[]string{"newer data backups cannot be used for this: 1767314400000, 1767316200000"},
 		},
-		"a catalog from while the delta was made": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 2})}, Logs: []backup.LogFile{catalog(21)}},
-			by(20),
-			[]string{"the newest backup of the catalog began at 2026-01-02T00:21:00Z, before incremental backup 1767313200000 ended: it may not know it"},
-		},
 		"a volume that was idle": {
 			chain.History{
 				Backups: []*backup.Manifest{complete(0, redo{2: 100, 3: 7})},

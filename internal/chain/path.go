@@ -68,8 +68,8 @@ func (p *path) fault() string {
 	switch {
 	case p.data.fault != "":
 		return p.data.fault
-	case p.data.last.BackupID > p.ledger.catalogID:
-		return p.ledger.catalogTooOld(p.data.last.BackupID)
+	case p.data.last.BackupID > p.ledger.catalogID || !p.ledger.knows(p.data):
+		return p.ledger.catalogTooOld(p.data.last)
 	case p.endsBefore(p.data.ended):
 		return p.interrupted()
 	default:
@@ -182,7 +182,7 @@ func (p *path) with(logs, further []backup.LogFile) Chain {
 		return cmp.Or(cmp.Compare(x.VolumeID, y.VolumeID), cmp.Compare(x.First, y.First),
 			cmp.Compare(x.Last, y.Last), cmp.Compare(x.BackupID, y.BackupID))
 	})
-	c.noteCatalog(p.ledger.catalogID)
+	c.noteCatalog()
 	for i := range p.replays {
 		if r := &p.replays[i]; r.assumed {
 			c.Notes = append(c.Notes, fmt.Sprintf("volume %d: HANA did not say from which log position %s has to be replayed: "+

@@ -47,7 +47,7 @@ func TestPlanAgainstTruth(t *testing.T) {
 			}
 		}
 	}
-	if planned < histories/50 || waited < histories/50 || doubted > planned/10 || recovered < histories/100 {
+	if planned < histories/50 || waited < histories/50 || doubted > planned/10 || recovered < histories/200 {
 		t.Errorf("%d plans and %d in doubt, with %d log backups that waited and %d recoveries", planned, doubted, waited, recovered)
 	}
 }
