@@ -23,16 +23,13 @@ func Plan(h History, target Target) (Chain, error) {
 	if err != nil || c.Catalog == nil || c.Catalog.Confirmed {
 		return c, err
 	}
-	proven, err := open(h.proven()).plan(target)
-	switch {
-	case err != nil:
-	case proven.Reaches.Before(c.Reaches):
-		if proven.Catalog != nil {
-			c.Notes = append(c.Notes, fmt.Sprintf("the newest that was confirmed, %s, leads to %s", proven.Catalog.Name, stamp(proven.Reaches)))
-		}
-	default:
+	proven, errProven := open(h.proven()).plan(target)
+	if errProven == nil && !proven.Reaches.Before(c.Reaches) {
 		proven.Notes = append(proven.Notes, fmt.Sprintf("the newer backup of the catalog, %s, was never confirmed by HANA and is not used", l.catalog.Name))
 		return proven, nil
+	}
+	if errProven == nil && proven.Catalog != nil {
+		c.Notes = append(c.Notes, fmt.Sprintf("the newest that was confirmed, %s, leads to %s", proven.Catalog.Name, stamp(proven.Reaches)))
 	}
 	return c, nil
 }

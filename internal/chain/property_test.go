@@ -145,7 +145,7 @@ func checkCatalog(c chain.Chain, would bool) string {
 		return ""
 	}
 	if would {
-		return fmt.Sprintf("%s was never confirmed, and one that was would do", c.Catalog.Name)
+		return c.Catalog.Name + " was never confirmed, and one that was would do"
 	}
 	if !slices.ContainsFunc(c.Notes, func(note string) bool { return strings.Contains(note, "never confirmed") }) {
 		return fmt.Sprintf("nothing says that %s was never confirmed: %q", c.Catalog.Name, c.Notes)

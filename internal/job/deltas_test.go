@@ -328,16 +328,14 @@ func TestNoRoom(t *testing.T) {
 		"punching makes room":      {true, nil, false},
 		"punching is not possible": {true, errors.New("not on this file system"), true},
 	} {
-		t.Run(name, func(t *testing.T) { // one after the other: it is one database
-			w.parts.Volume = fullVolume{w.parts.Volume, test.punched, test.obstacle}
-			record := w.backupOf(t, "HXE")
-			if refused := record.State == StateFailed && record.Error.Code == CodeRoom && record.Error.Hint != ""; refused != test.refused {
-				t.Fatalf("%s because of %+v", record.State, record.Error)
-			}
-			if test.obstacle != nil && !strings.Contains(record.Error.Message, test.obstacle.Error()) {
-				t.Errorf("%q", record.Error.Message)
-			}
-		})
+		w.parts.Volume = fullVolume{w.parts.Volume, test.punched, test.obstacle}
+		record := w.backupOf(t, "HXE")
+		if refused := record.State == StateFailed && record.Error.Code == CodeRoom && record.Error.Hint != ""; refused != test.refused {
+			t.Fatalf("%s: %s because of %+v", name, record.State, record.Error)
+		}
+		if test.obstacle != nil && !strings.Contains(record.Error.Message, test.obstacle.Error()) {
+			t.Errorf("%s: %q", name, record.Error.Message)
+		}
 	}
 }
 

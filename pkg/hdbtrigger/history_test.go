@@ -111,7 +111,8 @@ func TestBreaks(t *testing.T) {
 			"all, by UTC",
 			[][]any{row("HXE", at.Add(-time.Second), "old", ""), row("HXE", at, "log mode overwrite", "changed"), row("HXE", at.Add(-time.Minute), "older", nil)},
 			[]backup.Break{
-				{At: at.Add(-time.Minute), Reason: "older"}, {At: at.Add(-time.Second), Reason: "old"},
+				{At: at.Add(-time.Minute), Reason: "older"},
+				{At: at.Add(-time.Second), Reason: "old"},
 				{At: at, Reason: "log mode overwrite", Message: "changed"},
 			},
 			nil, "",
