@@ -131,12 +131,13 @@ func (s *Shipper) recordBreaks(ctx context.Context) error {
 	for i := range open {
 		record := backup.BreakRecord{Version: backup.BreakVersion, Tool: s.config.Tool, SID: s.config.SID, Database: s.config.Database, Break: open[i]}
 		text, err := record.Encode()
-		if err != nil {
-			return err
-		}
-		err = s.writeObject(ctx, backup.BreakKey(s.config.SID, s.config.Database, open[i].At), text)
-		if err != nil && !errors.Is(err, backup.ErrExists) {
-			return err
+		if err == nil {
+			err = s.writeObject(ctx, backup.BreakKey(s.config.SID, s.config.Database, open[i].At), text)
+			if err != nil && !errors.Is(err, backup.ErrExists) {
+				return err
+			}
+		} else { // what HANA says of it is odd; no log waits for that
+			s.log.Error("an interruption of the log cannot be recorded", zap.Time("at", open[i].At), zap.Error(err))
 		}
 		s.update(func() { s.recorded[open[i].At.UnixMilli()] = true })
 	}

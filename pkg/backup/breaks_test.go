@@ -67,3 +67,25 @@ func TestBreakKey(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDecodeBreak(f *testing.F) {
+	good := goodBreak()
+	text, err := good.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := backup.DecodeBreak(text)
+		if err != nil {
+			return
+		}
+		if _, err := r.Encode(); err != nil {
+			t.Errorf("what was decoded cannot be encoded: %v", err)
+		}
+		key := backup.BreakKey(r.SID, r.Database, r.Break.At)
+		if at, err := backup.ParseBreakKey(r.SID, r.Database, key); err != nil || at.UnixMilli() != r.Break.At.UnixMilli() {
+			t.Errorf("%s gives %s, %v", key, at, err)
+		}
+	})
+}
