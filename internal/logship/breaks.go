@@ -12,12 +12,9 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
-const (
-	// breakInterval is how often HANA is asked whether the log was interrupted,
-	// and breakPause is between two questions while files wait for an index.
-	breakInterval = 10 * time.Minute
-	breakPause    = time.Second
-)
+// breakInterval is how often HANA is asked whether the log was interrupted, when no
+// file comes.
+const breakInterval = 10 * time.Minute
 
 // ReadBreaks returns the interruptions of a database's log that were recorded,
 // sorted by time. One whose record is damaged counts all the same: its key says
@@ -92,11 +89,12 @@ func (s *Shipper) addBreak(b backup.Break) bool {
 func (s *Shipper) askBreaks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
 	defer cancel()
+	s.update(func() { s.breaksAsked, s.newFiles = time.Now(), false })
 	breaks, err := s.parts.Historian.Breaks(ctx, s.config.Database)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.breaksAsked = time.Now()
 	if err != nil {
+		s.newFiles = true
 		s.log.Debug("HANA cannot be asked whether the log was interrupted", zap.Error(err))
 		return
 	}
@@ -116,7 +114,7 @@ func (s *Shipper) askBreaksFirst(ctx context.Context) {
 		return
 	}
 	s.mu.Lock()
-	due := time.Since(s.breaksAsked) >= breakPause
+	due := s.newFiles
 	s.mu.Unlock()
 	if due {
 		s.askBreaks(ctx)

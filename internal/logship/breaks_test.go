@@ -53,6 +53,21 @@ func TestBroken(t *testing.T) {
 	})
 }
 
+// Between the last question and a break no time need pass.
+func TestBreakRightAfterTheQuestion(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.start()
+		w.log64(2, 0, 1)
+		w.after(time.Millisecond)
+		at := w.breakLog("RECOVERY")
+		w.log64(2, 1, 2)
+		if status := w.after(10 * time.Second); status.Broken == nil || status.RecoveryPoint.After(at) {
+			t.Errorf("broken %v, recovery point %s", status.Broken, status.RecoveryPoint)
+		}
+	})
+}
+
 // Breaks are in the store before the log that follows them, and are known when
 // HANA does not tell of them any more.
 func TestBreaksAreRecorded(t *testing.T) {

@@ -73,6 +73,7 @@ type Shipper struct {
 	breaks      []backup.Break
 	recorded    map[int64]bool
 	breaksAsked time.Time
+	newFiles    bool // have come since
 	brokenTold  time.Time
 	rebase      bool
 }
@@ -181,7 +182,7 @@ func (s *Shipper) take(files []spool.File) {
 		if before != nil {
 			it.problem, it.since, it.tries, it.notBefore = before.problem, before.since, before.tries, before.notBefore
 		}
-		s.items[f.Name] = it
+		s.items[f.Name], s.newFiles = it, true
 		s.space.arrived(f, s.began, time.Now())
 	}
 }
