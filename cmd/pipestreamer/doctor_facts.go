@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -43,13 +42,14 @@ func collect(ctx context.Context, cfg *config.Config, databases []string) *docto
 }
 
 func doctorSettings(c *config.Config) doctor.Settings {
-	var logs error
+	var logs []host.LogDirectory
+	var problem error
 	if c.Logs.Directory != "" {
-		_, logs = os.ReadDir(c.Logs.Directory)
+		logs, problem = host.LookAtLogs(c.Logs.Directory)
 	}
 	return doctor.Settings{
-		LogDirectoryError: logs,
-		SID:               c.HANA.SID, Host: c.HANA.Host, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
+		Logs: logs, LogDirectoryError: problem,
+		SID: c.HANA.SID, Host: c.HANA.Host, TLS: c.HANA.TLS.Enabled, Insecure: c.HANA.TLS.Insecure,
 		LogDirectory: c.Logs.Directory, Door: c.Door, SpoolOwner: c.Spool.Owner,
 		DeleteLost: c.OnLost == config.OnLostDelete, MemoryBudget: int64(c.MemoryBudget),
 	}

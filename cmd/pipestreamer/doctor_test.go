@@ -129,8 +129,11 @@ func TestDoctor(t *testing.T) {
 	}
 	p.configure(t, "logs: {directory: "+p.dir+"/logs}\nonLost: delete-catalog-entry\ndoor: fifo\n")
 	p.write(t, "state/doors.json", `{"`+hanasim.Version+`": {"refused": true, "job_id": "j", "at": "2026-01-02T03:04:05Z"}}`)
-	expect("logs are shipped, and pipes are known to be refused", 3, both, "warning complete-backup SYSTEMDB", "warning complete-backup HXE", "error door")
+	expect("logs are shipped, and pipes are known to be refused", 3, both, "warning log-directory", "warning complete-backup SYSTEMDB", "warning complete-backup HXE", "error door")
 
+	if err := os.Mkdir(p.dir+"/logs/SYSTEMDB", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	p.sql(t, "ALTER SYSTEM ALTER CONFIGURATION ('global.ini', 'DATABASE', 'HXE') SET ('persistence', 'log_mode') = 'overwrite' WITH RECONFIGURE")
 	p.sql(t, "ALTER SYSTEM ALTER CONFIGURATION ('global.ini', 'DATABASE', 'HXE') SET ('backup', 'data_backup_max_chunk_size') = '1048576' WITH RECONFIGURE")
 	p.sql(t, "ALTER SYSTEM ALTER CONFIGURATION ('global.ini', 'SYSTEM') SET ('persistence', 'log_backup_timeout_s') = '0' WITH RECONFIGURE")

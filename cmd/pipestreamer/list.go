@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,6 +114,9 @@ func troubleText(s *logship.Status) string {
 	if s.StoreTrouble != "" {
 		troubles = append(troubles, "the store fails since "+timeText(s.StoreTroubleSince)+": "+s.StoreTrouble)
 	}
+	if s.BaseTrouble != "" {
+		troubles = append(troubles, s.BaseTrouble)
+	}
 	add(len(s.Gaps), "gap")
 	add(s.ConflictFiles, "conflict")
 	add(s.ProblemFiles, "unreadable file")
@@ -146,7 +150,7 @@ func (a *app) listRecovery(ctx context.Context, client *httpapi.Client, database
 		for i := range r.Gaps {
 			g := &r.Gaps[i]
 			a.tell(fmt.Sprintf("gap: log of volume %d from %s to %s is in no log backup, between %s and %s",
-				g.VolumeID, timeText(g.From), timeText(g.To), g.AfterFile, g.BeforeFile))
+				g.VolumeID, timeText(g.From), timeText(g.To), cmp.Or(g.AfterFile, "the data backup"), g.BeforeFile))
 		}
 		for _, key := range r.Missing {
 			a.tell("missing in the store: " + key)

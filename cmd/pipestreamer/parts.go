@@ -99,14 +99,18 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 			shape.Rescue = rescue
 			return fifo.NewSource(shape, d.log, pipeMetrics)
 		},
-		NewSink:  func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
-		Volume:   spool.NewVolume(files),
-		NewSpool: func() job.Spool { return spool.NewSource(files, d.log, fileMetrics) },
-		Earlier:  earlier,
+		Earlier: earlier,
+		NewSink: func() job.Sink { return fifo.NewSink(pipes, d.log, pipeMetrics) },
+		Volume:  spool.NewVolume(files),
+		NewSpool: func(shared bool) job.Spool {
+			shape := files
+			shape.Pipes = shared
+			return spool.NewSource(shape, d.log, fileMetrics)
+		},
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
-			logship.Parts{Store: p.store, Historian: p.trigger}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+			logship.Parts{Store: p.store, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
 	}
 	return err
 }

@@ -91,9 +91,9 @@ func endOf(m *backup.Manifest) time.Time {
 	return m.FinishedAt
 }
 
-// redoPositions tells for every volume that has a log where its replay begins
+// ReplayPositions tells for every volume that has a log where its replay begins
 // after m; 0 where HANA did not say it.
-func redoPositions(m *backup.Manifest) map[int]int64 {
+func ReplayPositions(m *backup.Manifest) map[int]int64 {
 	positions := make(map[int]int64)
 	for i := range m.Streams {
 		positions[m.Streams[i].VolumeID] = 0

@@ -19,7 +19,9 @@
 //     off, or of a backup that failed. So does one that began more than a day before
 //     the complete backup: a tenant of the same name may have had another life.
 //   - HANA can use what the backup of the catalog knows: what has a smaller backup
-//     id than it. A complete backup alone needs none.
+//     id than it, and deltas that had ended. A complete backup alone needs none. One
+//     that HANA's catalog never confirmed is used, with a note, when no other leads
+//     there.
 //   - An interruption of the log ends what began before it, and the log on one side
 //     of it is not used with a data backup on the other: after a recovery HANA
 //     gives the same positions to other log (assumed).

@@ -27,6 +27,25 @@ func TestNotes(t *testing.T) {
 			until(15),
 			[]string{"the newest backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA"},
 		},
+		"a newer catalog that was never confirmed, and one that will do": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16), unconfirmed(catalog(22))},
+			},
+			until(15),
+			[]string{"the newer backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA and is not used"},
+		},
+		"a newer catalog that was never confirmed, and leads further": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 100})},
+				Logs:    []backup.LogFile{log(2, 100, 200, 15), catalog(16), log(2, 200, 300, 20), unconfirmed(catalog(22))},
+			},
+			latest(),
+			[]string{
+				"the newest backup of the catalog, log_backup_0_0_0_0.1767313320000, was never confirmed by HANA",
+				"the newest that was confirmed, log_backup_0_0_0_0.1767312960000, leads to 2026-01-02T00:15:00Z",
+			},
+		},
 		"log that the catalog does not know": {
 			without(week(), catalog(91)), latest(),
 			[]string{
@@ -45,11 +64,6 @@ func TestNotes(t *testing.T) {
 		"newer backups that HANA would ask for": {
 			without(week(), data(backup.KindDifferential, 40, 0, redo{2: 1})), until(80),
 			[]string{"newer data backups cannot be used for this: 1767314400000, 1767316200000"},
-		},
-		"a catalog from while the delta was made": {
-			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 2})}, Logs: []backup.LogFile{catalog(21)}},
-			by(20),
-			[]string{"the newest backup of the catalog began at 2026-01-02T00:21:00Z, before incremental backup 1767313200000 ended: it may not know it"},
 		},
 		"a volume that was idle": {
 			chain.History{

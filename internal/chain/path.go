@@ -33,7 +33,7 @@ func (l *ledger) newPath(d *dataChain) *path {
 		return p
 	}
 	p.scope = scope{era: l.eraOf(startOf(d.complete)), since: d.last.BackupID, oldest: d.complete.BackupID - slack, catalog: l.catalogID}
-	positions := redoPositions(d.last)
+	positions := ReplayPositions(d.last)
 	for _, id := range slices.Sorted(maps.Keys(positions)) {
 		v := l.volumes[id]
 		if v == nil {
@@ -68,8 +68,8 @@ func (p *path) fault() string {
 	switch {
 	case p.data.fault != "":
 		return p.data.fault
-	case p.data.last.BackupID > p.ledger.catalogID:
-		return p.ledger.catalogTooOld(p.data.last.BackupID)
+	case p.data.last.BackupID > p.ledger.catalogID || !p.ledger.knows(p.data):
+		return p.ledger.catalogTooOld(p.data.last)
 	case p.endsBefore(p.data.ended):
 		return p.interrupted()
 	default:
@@ -182,7 +182,7 @@ func (p *path) with(logs, further []backup.LogFile) Chain {
 		return cmp.Or(cmp.Compare(x.VolumeID, y.VolumeID), cmp.Compare(x.First, y.First),
 			cmp.Compare(x.Last, y.Last), cmp.Compare(x.BackupID, y.BackupID))
 	})
-	c.noteCatalog(p.ledger.catalogID)
+	c.noteCatalog()
 	for i := range p.replays {
 		if r := &p.replays[i]; r.assumed {
 			c.Notes = append(c.Notes, fmt.Sprintf("volume %d: HANA did not say from which log position %s has to be replayed: "+
@@ -195,7 +195,7 @@ func (p *path) with(logs, further []backup.LogFile) Chain {
 // added is the log of volumes that the data backup does not have, up to t or, when
 // that is zero, to the end. It cannot be told where it begins.
 func (p *path) added(t time.Time) []backup.LogFile {
-	own := redoPositions(p.data.last)
+	own := ReplayPositions(p.data.last)
 	var files []backup.LogFile
 	for id, v := range p.ledger.volumes {
 		if _, has := own[id]; has {

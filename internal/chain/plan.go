@@ -5,17 +5,45 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // Plan finds what a restore of target needs. It begins with the newest data backup
 // from which target can be reached, so that the least log is replayed. When there
 // is none, the error is an *Unreachable. A target that names not exactly one thing
-// gives another error.
+// gives another error. A backup of the catalog that HANA never confirmed is used
+// only when none that it has confirmed leads there.
 func Plan(h History, target Target) (Chain, error) {
 	if err := target.check(); err != nil {
 		return Chain{}, err
 	}
 	l := open(h)
+	c, err := l.plan(target)
+	if err != nil || c.Catalog == nil || c.Catalog.Confirmed {
+		return c, err
+	}
+	proven, errProven := open(h.proven()).plan(target)
+	if errProven == nil && !proven.Reaches.Before(c.Reaches) {
+		proven.Notes = append(proven.Notes, fmt.Sprintf("the newer backup of the catalog, %s, was never confirmed by HANA and is not used", l.catalog.Name))
+		return proven, nil
+	}
+	if errProven == nil && proven.Catalog != nil {
+		c.Notes = append(c.Notes, fmt.Sprintf("the newest that was confirmed, %s, leads to %s", proven.Catalog.Name, stamp(proven.Reaches)))
+	}
+	return c, nil
+}
+
+// proven is h without the backups of the catalog that HANA never confirmed: they
+// may be cut off, or of a backup that failed.
+func (h History) proven() History {
+	h.Logs = slices.DeleteFunc(slices.Clone(h.Logs), func(f backup.LogFile) bool {
+		return !f.Confirmed && f.Parsed().Kind() == backup.KindCatalog
+	})
+	return h
+}
+
+func (l *ledger) plan(target Target) (Chain, error) {
 	switch {
 	case target.BackupID != 0:
 		return l.planBackup(target)
@@ -47,7 +75,7 @@ func (l *ledger) planBackup(target Target) (Chain, error) {
 	case d.fault != "":
 		return Chain{}, l.unreachable(target, d.fault)
 	case !l.knows(d):
-		return Chain{}, l.unreachable(target, l.catalogTooOld(d.last.BackupID))
+		return Chain{}, l.unreachable(target, l.catalogTooOld(d.last))
 	}
 	return l.alone(d), nil
 }
@@ -108,8 +136,20 @@ func (l *ledger) planLatest(target Target) (Chain, error) {
 // restorable says whether the state of d itself can be had.
 func (l *ledger) restorable(d *dataChain) bool { return d.fault == "" && l.knows(d) }
 
-// knows says whether HANA can find d: a delta only by the catalog.
-func (l *ledger) knows(d *dataChain) bool { return d.base == nil || d.last.BackupID <= l.catalogID }
+// knows says whether HANA can find d: a delta only by the catalog, which lists it as
+// successful when it has ended, and not before.
+func (l *ledger) knows(d *dataChain) bool {
+	return d.base == nil || d.last.BackupID <= l.catalogID && !l.catalogBefore(d.last)
+}
+
+// finishing is the time between the begin of the catalog's backup at the end of a
+// data backup and the end of that one: 13 milliseconds in a real listing.
+const finishing = 10 * time.Second
+
+// catalogBefore says whether the catalog's newest backup began before m ended.
+func (l *ledger) catalogBefore(m *backup.Manifest) bool {
+	return time.UnixMilli(l.catalogID).Before(endOf(m).Add(-finishing))
+}
 
 // alone is the chain to the state of d.
 func (l *ledger) alone(d *dataChain) Chain {
@@ -118,7 +158,7 @@ func (l *ledger) alone(d *dataChain) Chain {
 		return c
 	}
 	c.Catalog = l.catalog
-	c.noteCatalog(l.catalogID)
+	c.noteCatalog()
 	era := l.eraOf(startOf(d.complete))
 	if b, _ := l.ending(era); l.endsBefore(era, d.state()) {
 		c.Notes = append(c.Notes, fmt.Sprintf("%s was made after the log was interrupted at %s, %s before",
@@ -136,16 +176,7 @@ func (c *Chain) skip(ids []int64) {
 	c.Notes = append(c.Notes, "newer data backups cannot be used for this: "+list(c.Skipped))
 }
 
-// finishing is the time between the begin of the catalog's backup at the end of a
-// data backup and the end of that one: 13 milliseconds in a real listing.
-const finishing = 10 * time.Second
-
-func (c *Chain) noteCatalog(id int64) {
-	last := c.Last()
-	if begun := time.UnixMilli(id); begun.Before(endOf(last).Add(-finishing)) {
-		c.Notes = append(c.Notes, fmt.Sprintf("the newest backup of the catalog began at %s, before %s ended: it may not know it",
-			stamp(begun), title(last)))
-	}
+func (c *Chain) noteCatalog() {
 	if c.Catalog != nil && !c.Catalog.Confirmed {
 		c.Notes = append(c.Notes, fmt.Sprintf("the newest backup of the catalog, %s, was never confirmed by HANA", c.Catalog.Name))
 	}

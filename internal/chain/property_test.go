@@ -1,6 +1,7 @@
 package chain_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -31,6 +32,7 @@ func TestPlanAgainstOracle(t *testing.T) {
 	for what, n := range map[string]int{
 		"reached": tally.reached, "refused": tally.refused, "begun with an older backup": tally.older,
 		"deltas used": tally.deltas, "latest by log": tally.byLog, "latest without log": tally.alone, "backups refused": tally.noBackup,
+		"by a catalog that was never confirmed": tally.unconfirmed,
 	} {
 		if n < histories/100 {
 			t.Errorf("%s: only %d of %d histories", what, n, histories)
@@ -39,7 +41,7 @@ func TestPlanAgainstOracle(t *testing.T) {
 }
 
 // counts make sure that the histories are neither all good nor all bad.
-type counts struct{ reached, refused, older, deltas, byLog, alone, noBackup int }
+type counts struct{ reached, refused, older, deltas, byLog, alone, noBackup, unconfirmed int }
 
 // world is a random history, what the oracle says of it and every moment that
 // could make a difference.
@@ -58,12 +60,7 @@ type window struct {
 }
 
 func newWorld(r *rand.Rand) *world {
-	w := &world{oracle: newOracle(randomHistory(r))}
-	for _, m := range w.h.Backups {
-		if to, ok := w.reach(m, func(f *oracleFile) bool { return f.usable }); ok {
-			w.windows = append(w.windows, window{m, to})
-		}
-	}
+	w := worldOf(randomHistory(r))
 	for ms := int64(1); ms <= span+50; ms++ {
 		w.moments = append(w.moments, time.UnixMilli(ms))
 	}
@@ -73,6 +70,16 @@ func newWorld(r *rand.Rand) *world {
 	}
 	if n := len(w.h.Backups); n > 0 {
 		w.backup = w.h.Backups[r.IntN(n)]
+	}
+	return w
+}
+
+func worldOf(h chain.History) *world {
+	w := &world{oracle: newOracle(h)}
+	for _, m := range w.h.Backups {
+		if to, ok := w.reach(m, func(f *oracleFile) bool { return f.usable }); ok {
+			w.windows = append(w.windows, window{m, to})
+		}
 	}
 	return w
 }
@@ -121,9 +128,35 @@ func newer(a, b *backup.Manifest) *backup.Manifest {
 	return a
 }
 
+// proven is the same world without the backups of the catalog that HANA never
+// confirmed: what can be had there must not rest on one.
+func (w *world) proven() *world {
+	h := w.h
+	h.Logs = slices.DeleteFunc(slices.Clone(h.Logs), func(f backup.LogFile) bool {
+		return !f.Confirmed && f.Parsed().Kind() == backup.KindCatalog
+	})
+	return worldOf(h)
+}
+
+// checkCatalog makes sure that a plan rests on an unconfirmed backup of the catalog
+// only when none that was confirmed would do, and says so.
+func checkCatalog(c chain.Chain, would bool) string {
+	if c.Catalog == nil || c.Catalog.Confirmed {
+		return ""
+	}
+	if would {
+		return c.Catalog.Name + " was never confirmed, and one that was would do"
+	}
+	if !slices.ContainsFunc(c.Notes, func(note string) bool { return strings.Contains(note, "never confirmed") }) {
+		return fmt.Sprintf("nothing says that %s was never confirmed: %q", c.Catalog.Name, c.Notes)
+	}
+	return ""
+}
+
 func (w *world) checkUntil(tally *counts) string {
 	target := chain.Target{Until: w.target}
-	want := w.newest(w.target)
+	proven := w.proven().newest(w.target)
+	want := cmp.Or(proven, w.newest(w.target))
 	c, err := chain.Plan(w.h, target)
 	if want == nil {
 		tally.refused++
@@ -144,12 +177,15 @@ func (w *world) checkUntil(tally *counts) string {
 	if len(c.Skipped) > 0 {
 		tally.older++
 	}
-	return w.checkChain(c)
+	if !c.Catalog.Confirmed {
+		tally.unconfirmed++
+	}
+	return cmp.Or(checkCatalog(c, proven != nil), w.checkChain(c))
 }
 
 // checkChain makes sure that c has what it needs, looking at nothing else.
 func (w *world) checkChain(c chain.Chain) string {
-	if diff := cmp.Diff(ids(w.elements(c.Last())), ids(c.Data())); diff != "" {
+	if diff := gocmp.Diff(ids(w.elements(c.Last())), ids(c.Data())); diff != "" {
 		return "data backups (-want +got):\n" + diff
 	}
 	if c.Catalog == nil {
@@ -230,13 +266,23 @@ func (w *world) possible(moment time.Time, target chain.Target) bool {
 	return target.BackupID == 0 && w.newest(moment) != nil
 }
 
-func (w *world) checkLatest(tally *counts) string {
-	var want time.Time
-	byLog := false
+// latest is the newest moment that can be had, and whether log leads to it.
+func (w *world) latest() (latest time.Time, byLog bool) {
 	for _, moment := range w.moments {
 		if w.possible(moment, chain.Target{Until: moment}) {
-			want, byLog = moment, w.newest(moment) != nil
+			latest, byLog = moment, w.newest(moment) != nil
 		}
+	}
+	return latest, byLog
+}
+
+func (w *world) checkLatest(tally *counts) string {
+	want, byLog := w.latest()
+	proven := w.proven()
+	proven.moments = w.moments
+	best := w
+	if at, _ := proven.latest(); at.Equal(want) {
+		best = proven
 	}
 	c, err := chain.Plan(w.h, chain.Target{Latest: true})
 	switch {
@@ -248,8 +294,10 @@ func (w *world) checkLatest(tally *counts) string {
 		return fmt.Sprintf("the latest point is %s: %v", want, err)
 	case !c.Reaches.Equal(want):
 		return fmt.Sprintf("the latest point is %s, not %s", want, c.Reaches)
-	case c.Last() != w.shortest(want):
-		return fmt.Sprintf("the latest point has less log from backup %d than from %d", w.shortest(want).BackupID, c.Last().BackupID)
+	case c.Last() != best.shortest(want):
+		return fmt.Sprintf("the latest point has less log from backup %d than from %d", best.shortest(want).BackupID, c.Last().BackupID)
+	case checkCatalog(c, best == proven) != "":
+		return checkCatalog(c, best == proven)
 	case c.Reaches.After(c.Last().Catalog.StartedAt):
 		tally.byLog++
 		return w.checkChain(c)
@@ -274,13 +322,13 @@ func (w *world) checkBackup(tally *counts) string {
 	if err != nil {
 		return fmt.Sprintf("%s can be restored: %v", target, err)
 	}
-	if diff := cmp.Diff(ids(w.elements(w.backup)), ids(c.Data())); diff != "" || len(c.Logs) > 0 {
+	if diff := gocmp.Diff(ids(w.elements(w.backup)), ids(c.Data())); diff != "" || len(c.Logs) > 0 {
 		return fmt.Sprintf("%s: log %v, data (-want +got):\n%s", target, names(c.Logs), diff)
 	}
 	if (c.Catalog != nil) != (w.backup.Kind != backup.KindComplete) || c.Catalog != nil && c.Catalog.Parsed().BackupID < w.backup.BackupID {
 		return fmt.Sprintf("%s: catalog %v", target, c.Catalog)
 	}
-	return ""
+	return checkCatalog(c, w.proven().restorable(w.backup))
 }
 
 func (w *world) checkWindows() string {

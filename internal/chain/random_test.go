@@ -29,10 +29,10 @@ func randomHistory(r *rand.Rand) chain.History {
 		return again
 	})
 	for range r.IntN(5) {
-		h.Logs = append(h.Logs, logFile(backup.LogName{BackupID: 1 + r.Int64N(span+10)}))
+		h.Logs = append(h.Logs, randomCatalog(r, 1+r.Int64N(span+10)))
 	}
 	if r.IntN(3) > 0 {
-		h.Logs = append(h.Logs, logFile(backup.LogName{BackupID: span + r.Int64N(30)}))
+		h.Logs = append(h.Logs, randomCatalog(r, span+r.Int64N(30)))
 	}
 	for range max(0, r.IntN(8)-5) {
 		h.Breaks = append(h.Breaks, backup.Break{At: time.UnixMilli(1 + r.Int64N(span)), Reason: "RANDOM"})
@@ -41,6 +41,13 @@ func randomHistory(r *rand.Rand) chain.History {
 	r.Shuffle(len(h.Logs), func(i, j int) { h.Logs[i], h.Logs[j] = h.Logs[j], h.Logs[i] })
 	r.Shuffle(len(h.Backups), func(i, j int) { h.Backups[i], h.Backups[j] = h.Backups[j], h.Backups[i] })
 	return h
+}
+
+// randomCatalog is one that HANA may not have confirmed.
+func randomCatalog(r *rand.Rand, id int64) backup.LogFile {
+	f := logFile(backup.LogName{BackupID: id})
+	f.Confirmed = r.IntN(4) > 0
+	return f
 }
 
 // lose makes objects absent.

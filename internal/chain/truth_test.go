@@ -13,11 +13,13 @@ import (
 )
 
 // TestPlanAgainstTruth lets a database work, with commits whose places are known,
-// log that waits while HANA cannot write, and objects that get lost. Whatever is
-// planned for a point without a word of doubt must hold every commit before it.
+// log that waits while HANA cannot write, recoveries after which the same positions
+// are given to other log, and objects and backups that get lost: of some recoveries
+// no manifest knows. Whatever is planned for a point without a word of doubt must
+// hold every commit before it, and none of another life.
 func TestPlanAgainstTruth(t *testing.T) {
 	t.Parallel()
-	planned, doubted, waited := 0, 0, 0
+	planned, doubted, waited, recovered := 0, 0, 0, 0
 	for i := range uint64(histories / 100) {
 		r := rand.New(rand.NewPCG(5, i))
 		d := newDatabase(r)
@@ -25,6 +27,7 @@ func TestPlanAgainstTruth(t *testing.T) {
 			d.step()
 		}
 		waited += d.waited
+		recovered += len(d.h.Breaks)
 		for range 10 {
 			target := chain.Target{Until: time.UnixMilli(1 + r.Int64N(d.now))}
 			c, err := chain.Plan(d.h, target)
@@ -36,13 +39,16 @@ func TestPlanAgainstTruth(t *testing.T) {
 				continue
 			}
 			planned++
+			if c.Catalog != nil && !c.Catalog.Confirmed && d.confirmedDoes(target) {
+				t.Fatalf("history of seed (5, %d), %s: rests on %s, which HANA never confirmed", i, target, c.Catalog.Name)
+			}
 			if fault := d.lacks(c, target.Until); fault != "" {
 				t.Fatalf("history of seed (5, %d), %s: %s", i, target, fault)
 			}
 		}
 	}
-	if planned < histories/50 || waited < histories/50 || doubted > planned/10 {
-		t.Errorf("%d plans and %d in doubt, with %d log backups that waited", planned, doubted, waited)
+	if planned < histories/50 || waited < histories/50 || doubted > planned/10 || recovered < histories/200 {
+		t.Errorf("%d plans and %d in doubt, with %d log backups that waited and %d recoveries", planned, doubted, waited, recovered)
 	}
 }
 
@@ -55,6 +61,7 @@ type database struct {
 	stalled bool // HANA cannot write log backups
 	volumes map[int]*volume
 	waited  int
+	begun   int // how many backups there were when this life began
 }
 
 type volume struct {
@@ -64,8 +71,12 @@ type volume struct {
 	queue    []segment // closed and not written
 }
 
-// commit is at the position before it, acknowledged at a time.
-type commit struct{ position, time int64 }
+// commit is at the position before it, acknowledged at a time, of a life: the
+// number of recoveries before it.
+type commit struct {
+	position, time int64
+	life           int
+}
 
 type segment struct{ first, last, closed int64 }
 
@@ -96,12 +107,16 @@ func (d *database) step() {
 		d.stalled = !d.stalled
 	case d.r.IntN(60) == 0:
 		d.backup()
+	case d.r.IntN(150) == 0:
+		d.recover()
 	}
 	for id := 2; id <= 3; id++ {
 		d.work(id, d.volumes[id])
 	}
 	if d.r.IntN(10) == 0 {
-		d.keep(logFile(backup.LogName{BackupID: d.now}))
+		f := logFile(backup.LogName{BackupID: d.now})
+		f.Confirmed = d.r.IntN(4) > 0
+		d.keep(f)
 	}
 }
 
@@ -111,7 +126,7 @@ func (d *database) work(id int, v *volume) {
 		if ending {
 			break
 		}
-		v.commits = append(v.commits, commit{v.position, d.now})
+		v.commits = append(v.commits, commit{v.position, d.now, len(d.h.Breaks)})
 		v.position++
 	}
 	if v.position > v.closed && (ending || d.r.IntN(8) == 0) {
@@ -142,7 +157,7 @@ func (d *database) write(id int, s segment) {
 func (d *database) lastCommit(id int, position int64) time.Time {
 	var last time.Time
 	for _, c := range d.volumes[id].commits {
-		if c.position < position {
+		if c.position < position && c.life == len(d.h.Breaks) {
 			last = time.UnixMilli(c.time)
 		}
 	}
@@ -157,12 +172,63 @@ func (d *database) keep(f backup.LogFile) {
 	}
 }
 
-// backup is a complete one, or an incremental one on the last.
+// recover writes what waits and goes back to an earlier position. It makes a
+// complete backup then, or goes on without: nobody would know of the recovery by a
+// manifest.
+func (d *database) recover() {
+	for id := 2; id <= 3; id++ {
+		d.flush(id, d.volumes[id])
+	}
+	d.now++
+	d.h.Breaks = append(d.h.Breaks, backup.Break{At: time.UnixMilli(d.now), Reason: "RECOVERY"})
+	d.begun = len(d.h.Backups)
+	for _, v := range d.volumes {
+		v.position = max(1, v.position-d.r.Int64N(60))
+		v.closed = v.position
+	}
+	d.now++
+	if d.r.IntN(2) == 0 {
+		d.backup()
+	}
+}
+
+func (d *database) flush(id int, v *volume) {
+	if v.position > v.closed {
+		v.queue = append(v.queue, segment{v.closed, v.position, d.now})
+		v.closed = v.position
+	}
+	for ; len(v.queue) > 0; v.queue = v.queue[1:] {
+		d.now++
+		d.write(id, v.queue[0])
+	}
+}
+
+// confirmedDoes says whether a point can be reached without any backup of the
+// catalog that HANA never confirmed.
+func (d *database) confirmedDoes(target chain.Target) bool {
+	h := d.h
+	h.Logs = slices.DeleteFunc(slices.Clone(h.Logs), func(f backup.LogFile) bool { return !f.Confirmed })
+	_, err := chain.Plan(h, target)
+	return err == nil
+}
+
+// lifeOf is the number of recoveries before a time.
+func (d *database) lifeOf(ms int64) int {
+	life := 0
+	for _, b := range d.h.Breaks {
+		if b.At.UnixMilli() < ms {
+			life++
+		}
+	}
+	return life
+}
+
+// backup is a complete one, or an incremental one on the last of this life.
 func (d *database) backup() {
 	m := complete(0, nil)
 	m.BackupID, m.Prefix, m.Streams = d.now, fmt.Sprint("p", d.now), nil
 	m.Catalog = backup.CatalogEntry{BackupID: d.now, StartedAt: time.UnixMilli(d.now), EndedAt: time.UnixMilli(d.now + d.r.Int64N(5))}
-	if n := len(d.h.Backups); n > 0 && d.r.IntN(2) == 0 {
+	if n := len(d.h.Backups); n > d.begun && d.r.IntN(2) == 0 {
 		m.Kind, m.BaseID = backup.KindIncremental, d.h.Backups[n-1].BackupID
 	}
 	for id, v := range d.volumes {
@@ -181,11 +247,14 @@ func (d *database) backup() {
 
 // lacks names a commit before until that the chain does not have.
 func (d *database) lacks(c chain.Chain, until time.Time) string {
-	staged := c.Staged()
+	begun, life := c.Last().BackupID, d.lifeOf(until.UnixMilli())
+	if d.lifeOf(begun) != life {
+		return fmt.Sprintf("backup %d is of another life", begun)
+	}
+	staged := slices.DeleteFunc(c.Staged(), func(f backup.LogFile) bool { return d.lifeOf(f.Parsed().BackupID) != life })
 	for id, v := range d.volumes {
-		begun := c.Last().BackupID
 		for _, commit := range v.commits {
-			if commit.time < begun || commit.time >= until.UnixMilli() {
+			if commit.time < begun || commit.time >= until.UnixMilli() || commit.life != life {
 				continue
 			}
 			if !has(staged, id, commit.position) {

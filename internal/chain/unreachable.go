@@ -139,11 +139,16 @@ func (l *ledger) nothingEndedBy(t time.Time) string {
 	return fmt.Sprintf("%s is before the end of the oldest data backup, %s, at %s", stamp(t), title(oldest.last), stamp(oldest.ended))
 }
 
-func (l *ledger) catalogTooOld(id int64) string {
-	if l.catalog == nil {
-		return fmt.Sprintf("there is no backup of the catalog, without which HANA does not find backup %d and its log", id)
+func (l *ledger) catalogTooOld(m *backup.Manifest) string {
+	switch {
+	case l.catalog == nil:
+		return fmt.Sprintf("there is no backup of the catalog, without which HANA does not find backup %d and its log", m.BackupID)
+	case m.BackupID > l.catalogID:
+		return fmt.Sprintf("the newest backup of the catalog that is there, %s, is older than backup %d", l.catalog.Name, m.BackupID)
+	default:
+		return fmt.Sprintf("the newest backup of the catalog that is there, %s, began at %s, before %s ended: it does not know it",
+			l.catalog.Name, stamp(time.UnixMilli(l.catalogID)), title(m))
 	}
-	return fmt.Sprintf("the newest backup of the catalog that is there, %s, is older than backup %d", l.catalog.Name, id)
 }
 
 func (p *path) interrupted() string {

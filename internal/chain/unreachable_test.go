@@ -25,6 +25,13 @@ func TestUnreachable(t *testing.T) {
 		target  chain.Target
 		want    string
 	}{
+		"a catalog from while the delta was made": {
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 1}), incremental(20, 0, redo{2: 2})}, Logs: []backup.LogFile{catalog(21)}},
+			by(20),
+			"backup 1767313200000 cannot be restored: the newest backup of the catalog that is there, log_backup_0_0_0_0.1767313260000, " +
+				"began at 2026-01-02T00:21:00Z, before incremental backup 1767313200000 ended: it does not know it; " +
+				"what can be restored instead is backup 1767312000000, the state of 2026-01-02T00:00:00Z",
+		},
 		"nothing at all": {
 			chain.History{},
 			latest(),

@@ -54,7 +54,8 @@ type Gap struct {
 	// After and Before are the log positions between which it lies.
 	After  int64 `json:"after"`
 	Before int64 `json:"before"`
-	// AfterFile and BeforeFile are the files around it.
+	// AfterFile and BeforeFile are the files around it; AfterFile is empty where
+	// the data backup is before it.
 	AfterFile  string `json:"after_file"`
 	BeforeFile string `json:"before_file"`
 	// From and To are when HANA began to write them: what was committed between
@@ -73,18 +74,33 @@ type Gap struct {
 func Gaps(h History) []Gap {
 	l := open(h)
 	oldest := int64(0)
+	begin := make([]*backup.Manifest, len(l.breaks)+1) // the oldest of each era
 	for _, d := range l.data {
 		if d.last.Kind == backup.KindComplete && d.fault == "" {
 			oldest = d.last.BackupID
+			begin[l.eraOf(startOf(d.last))] = d.last
 		}
 	}
 	var gaps []Gap
 	for _, id := range slices.Sorted(maps.Keys(l.volumes)) {
-		for _, files := range l.byEra(l.volumes[id].byFirst) {
-			gaps = append(gaps, gapsBetween(files, oldest)...)
+		for era, files := range l.byEra(l.volumes[id].byFirst) {
+			gaps = append(gaps, gapsBetween(files, beginOf(begin[era], id), oldest)...)
 		}
 	}
 	return gaps
+}
+
+// beginOf is the end of what needs no log of a volume, because a data backup has
+// it: nil when that is not known.
+func beginOf(m *backup.Manifest, volume int) *logFile {
+	if m == nil {
+		return nil
+	}
+	position := ReplayPositions(m)[volume]
+	if position == 0 {
+		return nil
+	}
+	return &logFile{LogFile: &backup.LogFile{}, name: backup.LogName{VolumeID: volume, Last: position}, covered: startOf(m)}
 }
 
 // byEra splits files by the interruptions of the log, oldest first.
@@ -97,10 +113,10 @@ func (l *ledger) byEra(files []logFile) [][]logFile {
 	return eras
 }
 
-// gapsBetween expects files sorted by their first position.
-func gapsBetween(files []logFile, oldest int64) []Gap {
+// gapsBetween expects files sorted by their first position, and what is before
+// them, if that is known.
+func gapsBetween(files []logFile, end *logFile, oldest int64) []Gap {
 	var gaps []Gap
-	var end *logFile
 	var missing []logFile
 	for i := range files {
 		f := &files[i]

@@ -55,13 +55,12 @@ func TestGaps(t *testing.T) {
 	missing.Missing = []string{lost.Name}
 	all := gap
 	all.Missing = []string{wide.Name, lost.Name}
-	from := complete(0, redo{2: 1})
 	for name, test := range map[string]struct {
 		history chain.History
 		want    []chain.Gap
 	}{
 		"none":                     {week(), nil},
-		"a file that nobody knows": {chain.History{Backups: []*backup.Manifest{from}, Logs: []backup.LogFile{behind, before}}, []chain.Gap{gap}},
+		"a file that nobody knows": {chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 300})}, Logs: []backup.LogFile{behind, before}}, []chain.Gap{gap}},
 		"a missing object":         {without(week(), lost), []chain.Gap{missing}},
 		"a file that HANA never confirmed": {
 			chain.History{Logs: []backup.LogFile{behind, unconfirmed(lost), before}},
@@ -88,6 +87,17 @@ func TestGaps(t *testing.T) {
 		},
 		"before the oldest complete backup": {
 			chain.History{Backups: []*backup.Manifest{complete(76, redo{2: 1})}, Logs: []backup.LogFile{behind, before}}, nil,
+		},
+		"between the complete backup and the first log": {
+			chain.History{Backups: []*backup.Manifest{complete(0, redo{2: 250, 3: 1})}, Logs: []backup.LogFile{log(2, 200, 240, 5), before, log(3, 1, 20, 15)}},
+			[]chain.Gap{{VolumeID: 2, After: 250, Before: before.Parsed().First, BeforeFile: before.Name, From: at(0), To: at(45)}},
+		},
+		"between the complete backup after an interruption and the first log": {
+			chain.History{
+				Backups: []*backup.Manifest{complete(0, redo{2: 300}), complete(30, redo{2: 250})},
+				Logs:    []backup.LogFile{log(2, 300, 600, 10), before}, Breaks: []backup.Break{{At: at(20)}},
+			},
+			[]chain.Gap{{VolumeID: 2, After: 250, Before: before.Parsed().First, BeforeFile: before.Name, From: at(30), To: at(45)}},
 		},
 		"in each volume": {
 			without(week(), lost, log(3, 20, 30, 30)),

@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"time"
+
+	"github.com/pipestreamer/pipestreamer/internal/doctor/host"
 )
 
 // judgeDoor is about what the daemon has learnt of this version of HANA.
@@ -56,8 +58,28 @@ func judgeLogDirectory(f *Facts) []Finding {
 		r.ok(CheckLogs, "log backups are not shipped, so there is no recovery to a point in time, and a delta cannot be restored")
 	case s.LogDirectoryError != nil:
 		r.add(CheckLogs, Error, "Mount HANA's basepath_logbackup at the same path in this container.", "logs.directory cannot be used: %v", s.LogDirectoryError)
+	case len(s.Logs) == 0:
+		r.add(CheckLogs, Warning, "Check that logs.directory is HANA's basepath_logbackup. HANA makes the directories with its first log backups, after the first complete backup.",
+			"%s has no directory of a database (SYSTEMDB, DB_<tenant>)", s.LogDirectory)
 	default:
-		r.ok(CheckLogs, "log backups below %s are shipped", s.LogDirectory)
+		judgeLogs(&r, s.Logs, f.Directory.OwnUID, s.SpoolOwner)
 	}
 	return r.findings
+}
+
+// judgeLogs looks at each directory in which HANA leaves log backups: what was
+// shipped has to be removed from there.
+func judgeLogs(r *report, logs []host.LogDirectory, own, hana int) {
+	const mode = "Use mode 2770 and the group of HANA's user."
+	for i := range logs {
+		d := &logs[i]
+		switch {
+		case d.Error != nil:
+			r.add(CheckLogs, Error, mode+" It has to be a directory itself, and not mounted read-only.", "log backups are not shipped and removed from there: %v", d.Error)
+		case d.Sticky && own != 0 && own != hana && int64(own) != int64(d.UID):
+			r.add(CheckLogs, Error, mode, "%s is sticky: log backups are shipped from there, and we, user id %d, cannot remove HANA's files: the volume fills up", d.Path, own)
+		default:
+			r.ok(CheckLogs, "log backups in %s can be shipped and removed", d.Path)
+		}
+	}
 }

@@ -33,10 +33,12 @@ type Settings struct {
 	// TLS says that the connection to HANA has it, Insecure that no certificate is
 	// checked.
 	TLS, Insecure bool
-	// LogDirectory is where log backups are shipped from, empty for none.
-	// LogDirectoryError is why it cannot be looked at here.
+	// LogDirectory is where log backups are shipped from, empty for none; Logs are
+	// those of databases below it. LogDirectoryError is why it cannot be looked at
+	// here.
 	LogDirectory      string
 	LogDirectoryError error
+	Logs              []host.LogDirectory
 	// Door is auto, fifo or spool.
 	Door string
 	// SpoolOwner is HANA's user id, or -1.

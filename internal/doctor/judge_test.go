@@ -39,6 +39,7 @@ func sound() *Facts {
 	return &Facts{
 		Settings: Settings{
 			SID: "HXE", Host: "localhost", LogDirectory: "/backup/log", Door: "auto", SpoolOwner: -1,
+			Logs:         []host.LogDirectory{{Path: "/backup/log/SYSTEMDB", UID: 12000}},
 			MemoryBudget: 512 << 20,
 		},
 		Databases: []string{"SYSTEMDB", "HXE"}, HANA: []hdbtrigger.Inspection{inspection("SYSTEMDB"), inspection("HXE")},
@@ -142,6 +143,10 @@ func TestFindings(t *testing.T) {
 			"ok log-directory": "not shipped", "ok catalog-backup-path HXE": "Backint", "warning log-backup-path HXE": "", "warning log-backup-path SYSTEMDB": "", "warning catalog-backup-path SYSTEMDB": "",
 		}},
 		{"no log directory", func(f *Facts) { f.Settings.LogDirectoryError = errors.New("no such file or directory") }, map[string]string{"error log-directory": "Mount HANA's basepath_logbackup"}},
+		{"no directory of a database", func(f *Facts) { f.Settings.Logs = nil }, map[string]string{"warning log-directory": "no directory of a database"}},
+		{"a log directory without rights", func(f *Facts) { f.Settings.Logs[0].Error = errors.New("write /backup/log/SYSTEMDB: permission denied") }, map[string]string{"error log-directory": "permission denied"}},
+		{"a sticky log directory", func(f *Facts) { f.Settings.Logs[0].Sticky = true }, map[string]string{"error log-directory": "is sticky"}},
+		{"a sticky log directory of ours", func(f *Facts) { f.Settings.Logs[0].Sticky, f.Settings.Logs[0].UID = true, 12001 }, map[string]string{}},
 		{"no log backup yet", func(f *Facts) { f.HANA[1].NewestLog, f.HANA[1].NewestComplete.StartedAt = nil, now.Add(-time.Minute) }, map[string]string{"ok log-backup HXE": "none yet", "ok complete-backup HXE": "1m0s old"}},
 		{"running", func(f *Facts) { f.HANA[1].Running = 7 }, map[string]string{"warning data-backup-running HXE": "data backup 7 runs"}},
 		{"running unreadable", unreadable(hdbtrigger.AskRunning), map[string]string{"warning data-backup-running HXE": "it failed"}},

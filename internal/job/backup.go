@@ -73,9 +73,11 @@ type backupRun struct {
 	log    *zap.Logger
 	plan   backup.Plan
 	base   *backup.Manifest // of a delta
-	broken *backup.Break    // nil when HANA knows of none
-	source *entrance
-	flow   *flow
+	broken *backup.Break    // nil when HANA knows of none, or unasked
+	// unasked says that HANA did not tell whether it knows of one.
+	unasked bool
+	source  *entrance
+	flow    *flow
 
 	mu       sync.Mutex
 	uploads  []*transfer // more when HANA writes what the plan does not name

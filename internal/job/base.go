@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -57,17 +58,41 @@ func (r *backupRun) findBreak(ctx context.Context) *Error {
 	if r.parts.Historian == nil {
 		return nil
 	}
-	broken, err := r.parts.Historian.Broken(ctx, r.plan.Database)
+	breaks, err := r.parts.Historian.Breaks(ctx, r.plan.Database)
+	r.unasked = err != nil
 	switch {
+	case err == nil && len(breaks) > 0:
+		r.broken = &breaks[len(breaks)-1]
 	case err == nil:
-		r.broken = &broken
-	case errors.Is(err, backup.ErrNotFound):
 	case isDelta(r.plan.Kind):
 		return newError(StagePlan, CodePlan, causeOf(ctx, err))
-	default: // a complete backup does not depend on it
+	default: // a complete backup does not depend on it, and it is asked again
 		r.log.Warn("HANA does not tell whether the log was interrupted", zap.Error(err))
 	}
 	return nil
+}
+
+// breakTries is how often HANA is asked at the end of a backup, when it did not
+// answer at its begin.
+const breakTries = 3
+
+// findBreakAgain asks before the manifest is written, if that is necessary: a
+// restore that does not know of an interruption could be planned past it.
+func (r *backupRun) findBreakAgain(ctx context.Context) {
+	if !r.unasked {
+		return
+	}
+	asking, cancel := cleanContext(ctx, r.config.AnswerTimeout)
+	defer cancel()
+	breaks, err := backoff.Retry(asking, func() ([]backup.Break, error) {
+		return r.parts.Historian.Breaks(asking, r.plan.Database)
+	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxTries(breakTries))
+	switch {
+	case err != nil:
+		r.job.warn("HANA did not tell whether the log was interrupted before this backup, so the manifest does not: " + err.Error())
+	case len(breaks) > 0:
+		r.broken = &breaks[len(breaks)-1]
+	}
 }
 
 // timeForm is how times stand in messages.

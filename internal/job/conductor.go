@@ -43,8 +43,8 @@ type Parts struct {
 	// Volume looks after the files of the spool; it comes with NewSpool.
 	Volume Volume
 	// NewSpool makes the door for files that HANA names itself; without it
-	// backups come through pipes only.
-	NewSpool func() Spool
+	// backups come through pipes only. With pipes, it leaves those to NewSource.
+	NewSpool func(pipes bool) Spool
 }
 
 // Volume is the volume of Config.Directory with the files that HANA has left on
@@ -59,8 +59,9 @@ type Volume interface {
 	PutBack() error
 	// Room is how many bytes of a backup it has room for.
 	Room() (bytes int64, err error)
-	// Punches says whether blocks of files are freed while HANA writes them.
-	Punches() bool
+	// Punching says whether blocks of files are to be freed while HANA writes them,
+	// and what stands in the way of that.
+	Punching() (configured bool, obstacle error)
 }
 
 // Conductor runs jobs: at most one for each database at a time. It is safe for

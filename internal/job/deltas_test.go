@@ -319,16 +319,37 @@ func TestRestoreRequestsAreRefused(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	w := startWhole(t, throughDoor(DoorSpool, hanasim.Dotname))
-	w.parts.Volume = fullVolume{w.parts.Volume}
-	record := w.backupOf(t, "HXE")
-	if record.State != StateFailed || record.Error.Code != CodeRoom || record.Error.Hint == "" {
-		t.Errorf("%s because of %+v", record.State, record.Error)
+	for name, test := range map[string]struct {
+		punched  bool
+		obstacle error
+		refused  bool
+	}{
+		"nothing is punched":       {false, nil, true},
+		"punching makes room":      {true, nil, false},
+		"punching is not possible": {true, errors.New("not on this file system"), true},
+	} {
+		w.parts.Volume = fullVolume{w.parts.Volume, test.punched, test.obstacle}
+		record := w.backupOf(t, "HXE")
+		if refused := record.State == StateFailed && record.Error.Code == CodeRoom && record.Error.Hint != ""; refused != test.refused {
+			t.Fatalf("%s: %s because of %+v", name, record.State, record.Error)
+		}
+		if test.obstacle != nil && !strings.Contains(record.Error.Message, test.obstacle.Error()) {
+			t.Errorf("%s: %q", name, record.Error.Message)
+		}
 	}
 }
 
-type fullVolume struct{ Volume }
+// fullVolume has room for little.
+type fullVolume struct {
+	Volume
+
+	punched  bool
+	obstacle error
+}
 
 func (fullVolume) Room() (int64, error) { return 1000, nil }
+
+func (v fullVolume) Punching() (bool, error) { return v.punched, v.obstacle }
 
 // A spool backup that was killed after its manifest was written still gives its
 // files back; one killed before names them.

@@ -65,7 +65,7 @@ func (c *Conductor) entranceFor(record Record) *entrance {
 		e.pipes = c.parts.NewSource(door == DoorAuto)
 	}
 	if door != DoorFIFO {
-		e.files = c.parts.NewSpool()
+		e.files = c.parts.NewSpool(e.pipes != nil)
 	}
 	return e
 }

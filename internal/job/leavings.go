@@ -17,7 +17,11 @@ import (
 // checkRoom refuses a backup through files for which the volume has no room: one
 // that is full hangs HANA, which writes its log there, too, or evicts the pod.
 func (r *backupRun) checkRoom() *Error {
-	if r.source.pipes != nil || r.parts.Volume == nil || r.parts.Volume.Punches() {
+	if r.source.pipes != nil || r.parts.Volume == nil {
+		return nil
+	}
+	punched, obstacle := r.parts.Volume.Punching()
+	if punched && obstacle == nil {
 		return nil
 	}
 	var bytes int64
@@ -28,11 +32,14 @@ func (r *backupRun) checkRoom() *Error {
 	if err != nil {
 		return newError(StagePlan, CodeRoom, err)
 	}
-	if bytes > room {
-		return newError(StagePlan, CodeRoom, fmt.Errorf(
-			"the backup goes through files, HANA estimates them at %d bytes, and %s has room for %d", bytes, r.config.Directory, max(room, 0)))
+	if bytes <= room {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("the backup goes through files, HANA estimates them at %d bytes, and %s has room for %d", bytes, r.config.Directory, max(room, 0))
+	if punched {
+		err = fmt.Errorf("%w; spool.punch does not help: %w", err, obstacle)
+	}
+	return newError(StagePlan, CodeRoom, err)
 }
 
 // leaveFiles decides about the files that HANA has written to the volume. Those
@@ -81,7 +88,7 @@ func (c *Conductor) describeFiles(plan backup.Plan, v verdict) []string {
 	case v.unknown:
 		meaning = "it is not known whether HANA calls this backup good: they may be the only copy"
 	}
-	if c.parts.Volume.Punches() {
+	if punched, _ := c.parts.Volume.Punching(); punched {
 		meaning += "; parts of them may have been freed while HANA wrote them (spool.punch), and are zeros now"
 	}
 	return []string{fmt.Sprintf("files of %d bytes stay in %s (%s): %s", bytes, plan.Directory, strings.Join(names, ", "), meaning)}

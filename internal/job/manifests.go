@@ -110,14 +110,14 @@ func readManifest(ctx context.Context, store backup.Store, key string) (_ *backu
 		return nil, fmt.Errorf("read manifest %s: %w", key, err)
 	}
 	if len(text) > backup.ManifestLimit {
-		return nil, fmt.Errorf("read manifest %s: larger than %d bytes", key, backup.ManifestLimit)
+		return nil, damagedError{fmt.Errorf("read manifest %s: larger than %d bytes", key, backup.ManifestLimit)}
 	}
 	m, err := backup.DecodeManifest(text)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+		return nil, damagedError{fmt.Errorf("read manifest %s: %w", key, err)}
 	}
 	if want := backup.ManifestKey(m.SID, m.Database, m.BackupID); want != key {
-		return nil, fmt.Errorf("read manifest %s: it belongs at %s", key, want)
+		return nil, damagedError{fmt.Errorf("read manifest %s: it belongs at %s", key, want)}
 	}
 	return m, nil
 }

@@ -177,7 +177,11 @@ func (a archive) history(ctx context.Context, database string) (h chain.History,
 		return h, nil, err
 	}
 	notes = append(notes, damaged...)
-	for _, m := range h.Backups {
+	if h.Breaks, damaged, err = logship.ReadBreaks(ctx, a.store, a.sid, database); err != nil {
+		return h, nil, err
+	}
+	notes = append(notes, damaged...)
+	for _, m := range h.Backups { // those of before breaks were recorded
 		if b := m.Broken; b != nil && !slices.ContainsFunc(h.Breaks, func(other backup.Break) bool { return other.At.Equal(b.At) }) {
 			h.Breaks = append(h.Breaks, *b)
 		}
@@ -221,7 +225,8 @@ func (a archive) manifests(ctx context.Context, database string) (found []*backu
 			return nil
 		})
 	}
-	return found, notes, group.Wait()
+	err = group.Wait() // before found and notes are read
+	return found, notes, err
 }
 
 // missing lists the objects of a history that are not in the store, or not with

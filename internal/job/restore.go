@@ -64,7 +64,8 @@ type restoreRun struct {
 	// files says that HANA gets the data as files, not through pipes.
 	files bool
 
-	deaf bool // the connection on which HANA would answer is lost
+	deaf   bool // the connection on which HANA would answer is lost
+	unsure bool // HANA may still be recovering
 
 	mu       sync.Mutex
 	failures []*Error
@@ -128,14 +129,33 @@ func (r *restoreRun) attempt(ctx context.Context) []*Error {
 			r.log.Error("pipes could not be removed", zap.Error(err))
 		}
 	}
-	if r.shelf == nil {
-		return failures
+	if r.shelf != nil {
+		r.closeShelf()
 	}
-	if err := r.shelf.Close(); err != nil {
+	return failures
+}
+
+// closeShelf removes what was laid out, unless HANA may still be recovering from
+// it: then it stays, and the record says so.
+func (r *restoreRun) closeShelf() {
+	end := r.shelf.Close
+	if r.unsure {
+		end = r.shelf.Leave
+		r.job.warn(shelfStays(r.config.Directory, r.job.snapshot().ID))
+	}
+	if err := end(); err != nil {
 		r.log.Error("files that were laid out for HANA stay", zap.Error(err))
 		r.job.warn("files that were laid out for HANA stay on the volume: " + err.Error())
 	}
-	return failures
+}
+
+// mayRecover says whether HANA may go on to read what was laid out for it, after
+// this error: it was told to recover and has not had its last word.
+func (r *restoreRun) mayRecover(err error) bool {
+	if r.plan.Database == backup.SystemDB {
+		return err != nil && r.shelf != nil && len(r.shelf.Opened()) > 0 // it cannot be asked
+	}
+	return err != nil && r.job.snapshot().TenantStopped && (r.deaf || !isFinal(err))
 }
 
 func failureOf(err *Error) []*Error {
@@ -254,6 +274,7 @@ func (r *restoreRun) serve(ctx context.Context) []*Error {
 	if recovered == nil {
 		recovered = r.recover(serving)
 	}
+	r.unsure = r.mayRecover(recovered)
 	stop()
 	err := group.Wait()
 	failures := r.failures // all streams have ended

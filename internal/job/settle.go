@@ -129,6 +129,7 @@ const copyRate = 32 << 20
 // missing.
 func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	r.job.update(func(record *Record) { record.Stage = StageCommit })
+	r.findBreakAgain(ctx)
 	manifest := r.manifest(e)
 	done := &commitEvidence{visible: make(map[backup.StreamID]bool)}
 	text, err := manifest.Encode()

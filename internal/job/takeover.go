@@ -53,13 +53,17 @@ func (c *Conductor) leaveShelf(e *entry) []string {
 		return nil
 	}
 	if e.Record.TenantStopped {
-		return []string{"HANA may still be recovering from what was laid out in " + spool.ShelfPath(c.config.Directory, e.Record.ID) +
-			", if anything: which point it reaches is not known. Remove that directory afterwards"}
+		return []string{shelfStays(c.config.Directory, e.Record.ID)}
 	}
 	if err := spool.RemoveShelf(c.config.Directory, e.Record.ID); err != nil {
 		return []string{newError(StageClean, CodeStaging, err).Error()}
 	}
 	return nil
+}
+
+func shelfStays(directory, jobID string) string {
+	return "HANA may still be recovering from what was laid out in " + spool.ShelfPath(directory, jobID) +
+		", if anything: which point it reaches is not known. Remove that directory afterwards"
 }
 
 // pipesGone tells what became of the pipes of an interrupted job. What could

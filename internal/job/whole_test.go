@@ -61,8 +61,8 @@ func startWhole(t *testing.T, change func(*hanasim.Config, *Parts, *Config)) who
 	change(&sim, &parts, &config)
 	if config.Door != "" {
 		parts.Volume = spool.NewVolume(spool.Config{Directory: w.pipes})
-		parts.NewSpool = func() Spool {
-			return spool.NewSource(spool.Config{Directory: w.pipes, Rescan: time.Second}, log, spool.NewMetrics(nil))
+		parts.NewSpool = func(pipes bool) Spool {
+			return spool.NewSource(spool.Config{Directory: w.pipes, Pipes: pipes, Rescan: time.Second}, log, spool.NewMetrics(nil))
 		}
 	}
 	w.system, w.logs = startSystem(t, sim), sim.LogDir

@@ -39,7 +39,7 @@ func TestBurst(t *testing.T) {
 		indexes := len(w.indexes())
 		want := map[string]int{
 			"Begin": files + indexes, "Consume": files + indexes, "Commit": files + indexes,
-			"OpenStream": files, "Open": 2 * indexes, "List": 2, "Stat": 0,
+			"OpenStream": files, "Open": 2 * indexes, "List": 3, "Stat": 0,
 		}
 		for call, n := range want {
 			if got := w.store.calls[call]; got != n {

@@ -105,14 +105,15 @@ type Parts struct {
 	Volume    Volume
 	Store     Store
 	Historian backup.Historian
+	Bases     Bases
 	// Remove removes f if it is still that file, and says whether it was: see
 	// [spool.Remove].
 	Remove func(f spool.File) (bool, error)
 }
 
 func (p Parts) check() error {
-	if p.Volume == nil || p.Store == nil || p.Historian == nil || p.Remove == nil {
-		return errors.New("expected a volume, a store, a historian and a way to remove files")
+	if p.Volume == nil || p.Store == nil || p.Historian == nil || p.Bases == nil || p.Remove == nil {
+		return errors.New("expected a volume, a store, a historian, data backups and a way to remove files")
 	}
 	return nil
 }

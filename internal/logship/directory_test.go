@@ -9,7 +9,7 @@ import (
 func (p *place) parts(k *killer) (logship.Parts, *spool.Watcher) {
 	watcher := spool.NewWatcher(spool.Config{Directory: p.dir, Rescan: p.rescan}, p.dir, nil, nil)
 	return logship.Parts{
-		Volume: watcher, Store: &mortalStore{Store: p.store, killer: k}, Historian: p.hana,
+		Volume: watcher, Store: &mortalStore{Store: p.store, killer: k}, Historian: p.hana, Bases: newBases(),
 		Remove: func(f spool.File) (removed bool, err error) {
 			err = k.step(func() error {
 				removed, err = spool.Remove(p.dir, p.dir, f)

@@ -42,7 +42,7 @@
 //
 // # Crashes
 //
-// Nothing is kept but files, objects and indexes. A new Shipper reads the
+// Nothing is kept but files, objects, indexes and breaks. A new Shipper reads the
 // newest indexes and does for each file on the volume what is left to do. An
 // object that is there already is read and compared: equal, it is indexed.
 //
@@ -52,10 +52,20 @@
 // real listings of HANA 2.0). Where the beginning is missing, the file waits
 // for Config.GapPatience if HANA's catalog knows of a backup that may still
 // come, or cannot be asked; then the gap is recorded. It ends when the missing
-// file comes, and counts no more when HANA has made a data backup that begins
-// behind it. A Shipper looks back one day before the newest index; the whole
-// history is the planner's of a restore. A database that was made anew, with
-// positions that begin again, is not told from one that sends a file twice.
+// file comes, and counts no more when the store has a data backup that begins
+// behind it. A Shipper looks back to the newest data backup in the store that can
+// be restored, and a day more; without one there is no recovery point. The whole
+// history is the planner's of a restore. After a recovery positions may begin
+// again: log on two sides of a break is never joined. A database that was dropped
+// and made anew is not told from one that sends a file twice.
+//
+// # Breaks
+//
+// HANA tells in a view when the log was interrupted, by a recovery for example. A
+// Shipper records each of them as an object of its own, before it indexes log
+// that came after its last question: HANA may forget it, and the data backup whose
+// manifest would tell of it may get lost. What follows a break is of no use before
+// the store has a complete backup from after it.
 //
 // HANA itself was never at hand. Names and positions are from real listings;
 // that BACKUP_SIZE of the catalog is the size of the file, to the byte, is an

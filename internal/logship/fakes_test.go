@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
 )
@@ -212,7 +213,7 @@ type hana struct {
 	mu      sync.Mutex
 	entries []backup.CatalogEntry
 	base    *backup.CatalogEntry
-	broken  *backup.Break
+	breaks  []backup.Break
 	err     error
 	asked   int
 }
@@ -281,13 +282,41 @@ func (h *hana) Base(context.Context, string, backup.Kind) (backup.CatalogEntry, 
 	return *h.base, h.err
 }
 
-func (h *hana) Broken(context.Context, string) (backup.Break, error) {
+func (h *hana) Breaks(context.Context, string) ([]backup.Break, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.broken == nil {
-		return backup.Break{}, errors.Join(h.err, backup.ErrNotFound)
+	return slices.Clone(h.breaks), h.err
+}
+
+// bases are the data backups in the store.
+type bases struct {
+	mu   sync.Mutex
+	base logship.Base
+	err  error
+}
+
+// newBases has a complete backup of now that does not say where its replay begins.
+func newBases() *bases {
+	now := time.Now()
+	return &bases{base: logship.Base{BackupID: now.UnixMilli(), StartedAt: now, Since: now}}
+}
+
+// set has the store hold another data backup, of now, or none that can be had.
+func (b *bases) set(positions map[int]int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.base, b.err = logship.Base{BackupID: now.UnixMilli(), StartedAt: now, Since: now, Positions: positions}, err
+}
+
+// Base implements [logship.Bases].
+func (b *bases) Base(_ context.Context, of string) (logship.Base, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if of != database {
+		return logship.Base{}, fmt.Errorf("asked for %s", of)
 	}
-	return *h.broken, h.err
+	return b.base, b.err
 }
 
 // namesOf are the names in one index.

@@ -3,6 +3,7 @@ package logship
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -91,10 +92,14 @@ func (f *Fleet) launch(ctx context.Context) string {
 	var problems []string
 	for _, e := range entries {
 		database, ours := databaseOf(e.Name())
-		if !ours || !e.IsDir() {
+		if !ours {
 			continue
 		}
 		found = true
+		if kind := e.Type(); !kind.IsDir() {
+			problems = append(problems, notFollowed(f.files.Directory+"/"+e.Name(), kind))
+			continue
+		}
 		if err := f.start(ctx, database, f.files.Directory+"/"+e.Name()); err != nil {
 			problems = append(problems, err.Error())
 		}
@@ -103,6 +108,15 @@ func (f *Fleet) launch(ctx context.Context) string {
 		return fmt.Sprintf("%s has no directory of a database: expected %s or DB_<tenant>", f.files.Directory, backup.SystemDB)
 	}
 	return strings.Join(problems, "; ")
+}
+
+// notFollowed says what a directory should be, and that nothing is shipped from
+// there.
+func notFollowed(path string, kind fs.FileMode) string {
+	if kind&fs.ModeSymlink != 0 {
+		return path + " is a symbolic link, which is never followed: the log backups there are not shipped; mount the directory itself there"
+	}
+	return path + " is not a directory: no log backups are shipped from there"
 }
 
 // databaseOf gives the database whose log backups lie in a directory.

@@ -2,6 +2,7 @@ package logship_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ func TestFleetTrouble(t *testing.T) {
 	core, log := observer.New(zapcore.ErrorLevel)
 	w := world{t: t, registry: prometheus.NewRegistry()}
 	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: root},
-		logship.Parts{Store: newMemoryStore(), Historian: &hana{}}, zap.New(core), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}, Bases: newBases()}, zap.New(core), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
 	defer fleet.Wait()
 	defer cancel()
 	w.mustGauge("directory_failing", 0)
@@ -60,5 +61,33 @@ func TestFleetTrouble(t *testing.T) {
 	}
 	if got := log.FilterMessage("log backups cannot be looked for").Len(); got != 2 {
 		t.Errorf("told %d times, expected each trouble once", got)
+	}
+}
+
+// What is called like a directory of a database and is none is told, beside those
+// that are shipped, and never followed.
+func TestFleetFollowsNoLinks(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	root, other := t.TempDir(), t.TempDir()
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(root, "SYSTEMDB"), 0o700), os.Symlink(other, filepath.Join(root, "DB_PRD")),
+		os.WriteFile(filepath.Join(root, "DB_QAS"), nil, 0o600), os.WriteFile(filepath.Join(root, "notes"), nil, 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: root},
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(nil), spool.NewMetrics(nil))
+	defer fleet.Wait()
+	defer cancel()
+	fleet.Look(ctx)
+	got := fleet.Trouble()
+	for _, want := range []string{"DB_PRD is a symbolic link", "DB_QAS is not a directory"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("trouble %q, expected %q", got, want)
+		}
+	}
+	if strings.Contains(got, "notes") || len(fleet.Status()) != 1 {
+		t.Errorf("trouble %q, %d databases", got, len(fleet.Status()))
 	}
 }

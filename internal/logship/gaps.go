@@ -12,7 +12,7 @@ import (
 
 // waits reports whether a file has to wait for an earlier one of its volume that
 // is neither indexed nor on its way. ends are those of this batch.
-func (s *Shipper) waits(it *item, ends map[int]int64, now time.Time) bool {
+func (s *Shipper) waits(it *item, ends map[place]int64, now time.Time) bool {
 	if !s.behindHole(it, ends) {
 		return false
 	}
@@ -20,39 +20,41 @@ func (s *Shipper) waits(it *item, ends map[int]int64, now time.Time) bool {
 }
 
 // behindHole reports whether positions are missing before the file.
-func (s *Shipper) behindHole(it *item, ends map[int]int64) bool {
-	tail, known := s.history.tail(it.name.VolumeID)
-	return known && it.name.First > max(tail, ends[it.name.VolumeID])
+func (s *Shipper) behindHole(it *item, ends map[place]int64) bool {
+	at := s.history.place(it.name)
+	tail, known := s.history.tail(at)
+	return known && it.name.First > max(tail, ends[at])
 }
 
 // explain begins the patience of files behind a hole, and ends it at once where
 // HANA's catalog knows nothing that could fill the hole.
 func (s *Shipper) explain(ctx context.Context, items []*item) {
-	ends := make(map[int]int64)
+	ends := make(map[place]int64)
 	for _, it := range items {
 		if it.name.Kind() == backup.KindCatalog || it.indexed || it.stuck() {
 			continue
 		}
 		s.mu.Lock()
 		hole := it.stored && it.heldSince.IsZero() && s.behindHole(it, ends)
-		tail, _ := s.history.tail(it.name.VolumeID)
+		at := s.history.place(it.name)
+		tail, _ := s.history.tail(at)
 		s.mu.Unlock()
 		if hole {
 			since := time.Now()
-			if !s.mayCome(ctx, max(ends[it.name.VolumeID], tail), it.name) {
+			if !s.mayCome(ctx, max(ends[at], tail), it.name) {
 				since = since.Add(-s.config.GapPatience)
 			}
 			s.update(func() { it.heldSince = since })
 		}
-		extend(ends, it)
+		extend(ends, at, it)
 	}
 }
 
 // extend moves the end of a volume to that of a file, unless HANA's catalog calls
 // it failed: then another one will hold its positions.
-func extend(ends map[int]int64, it *item) {
+func extend(ends map[place]int64, at place, it *item) {
 	if !it.rejected {
-		ends[it.name.VolumeID] = max(ends[it.name.VolumeID], it.name.Last)
+		ends[at] = max(ends[at], it.name.Last)
 	}
 }
 
@@ -86,33 +88,12 @@ func mayFill(e *backup.CatalogEntry, end int64, n backup.LogName) bool {
 	})
 }
 
-// askBase asks where HANA's newest data backup begins, when there are gaps:
-// those before it do not matter any more.
-func (s *Shipper) askBase(ctx context.Context) {
-	s.mu.Lock()
-	gaps := len(s.history.gaps(s.base))
-	s.mu.Unlock()
-	if gaps == 0 || s.hana.away {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
-	defer cancel()
-	entry, err := s.parts.Historian.Base(ctx, s.config.Database, backup.KindIncremental)
-	if err != nil {
-		s.log.Debug("HANA's newest data backup cannot be asked for", zap.Error(err))
-		return
-	}
-	base := make(map[int]int64)
-	for i := range entry.Files {
-		if f := &entry.Files[i]; f.SourceType == backup.SourceVolume {
-			base[f.VolumeID] = f.RedoLogPosition
-		}
-	}
-	s.update(func() { s.base = base })
-}
-
-// tellGaps logs each gap once. The caller has the lock.
+// tellGaps logs each gap once, as soon as it is known from where on the log
+// counts. The caller has the lock.
 func (s *Shipper) tellGaps() {
+	if !s.asked {
+		return
+	}
 	gaps := s.history.gaps(s.base)
 	open := make(map[Gap]bool, len(gaps))
 	for _, gap := range gaps {

@@ -121,12 +121,16 @@ func TestGaps(t *testing.T) {
 			if status := w.after(time.Second); len(status.Gaps) != 1 {
 				t.Fatalf("gaps %+v", status.Gaps)
 			}
-			w.hana.change(func(h *hana) {
+			w.hana.change(func(h *hana) { // one that the store has lost
 				h.base = &backup.CatalogEntry{Files: []backup.CatalogFile{{VolumeID: 2, SourceType: backup.SourceVolume, RedoLogPosition: 150}}}
 			})
 			last := w.log64(2, 3, 4)
-			status := w.after(time.Second)
-			if len(status.Gaps) != 0 || !status.RecoveryPoint.Equal(entryOf(t, last, 0, "").StartedAt) {
+			if status := w.after(10 * time.Minute); len(status.Gaps) != 1 {
+				t.Errorf("gaps %+v", status.Gaps)
+			}
+			w.bases.set(map[int]int64{2: 150}, nil)
+			status := w.after(time.Minute)
+			if len(status.Gaps) != 0 || !status.RecoveryPoint.Equal(w.bases.base.StartedAt) || status.Volumes[0].File != last {
 				t.Errorf("status %+v", status)
 			}
 			if got := w.told("a gap of the log counts no more"); got != 1 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -14,7 +15,8 @@ import (
 type Gap struct {
 	VolumeID int `json:"volume_id"`
 	// After and Before are the log positions around it; AfterFile ends with the
-	// one, BeforeFile begins with the other.
+	// one, BeforeFile begins with the other. AfterFile is empty where the data
+	// backup ends with it.
 	After      int64  `json:"after"`
 	Before     int64  `json:"before"`
 	AfterFile  string `json:"after_file"`
@@ -25,8 +27,24 @@ type Gap struct {
 type run struct {
 	first, last         int64
 	firstFile, lastFile string
+	// begun is the backup id of the first file.
+	begun int64
 	// until is the time up to which the log is in it.
 	until time.Time
+}
+
+// place is a volume between two interruptions of the log: after a recovery HANA
+// gives the same positions to other log (assumed).
+type place struct {
+	// era is the number of interruptions before it.
+	era, volume int
+}
+
+// piece is an indexed log backup.
+type piece struct {
+	name      backup.LogName
+	confirmed bool
+	until     time.Time
 }
 
 // history is the log that the indexes name. Files that HANA's catalog did not
@@ -34,14 +52,20 @@ type run struct {
 type history struct {
 	// volumes hold the runs of each volume by position, of confirmed files. There
 	// is one more than there are gaps.
-	volumes map[int][]run
+	volumes map[place][]run
 	// tails are where the files of each volume end, confirmed or not.
-	tails map[int]int64
+	tails map[place]int64
 	// catalog is the time of the newest backup of the catalog.
 	catalog time.Time
+	// breaks are the interruptions of the log, sorted. pieces are what is sorted
+	// anew when there is another one, by file.
+	breaks []backup.Break
+	pieces map[string]piece
 }
 
-func newHistory() *history { return &history{volumes: make(map[int][]run), tails: make(map[int]int64)} }
+func newHistory() *history {
+	return &history{volumes: make(map[place][]run), tails: make(map[place]int64), pieces: make(map[string]piece)}
+}
 
 // add takes in an indexed file. Files may overlap, come in any order and twice.
 func (h *history) add(f *backup.LogFile) {
@@ -50,13 +74,20 @@ func (h *history) add(f *backup.LogFile) {
 		h.catalog = later(h.catalog, f.CoveredUntil())
 		return
 	}
-	h.tails[n.VolumeID] = max(h.tails[n.VolumeID], n.Last)
-	if !f.Confirmed {
+	p := piece{name: n, confirmed: f.Confirmed, until: f.CoveredUntil()}
+	h.pieces[f.Name] = p
+	h.insert(f.Name, p)
+}
+
+func (h *history) insert(file string, p piece) {
+	n, at := p.name, h.place(p.name)
+	h.tails[at] = max(h.tails[at], n.Last)
+	if !p.confirmed {
 		return
 	}
-	added := run{first: n.First, last: n.Last, firstFile: f.Name, lastFile: f.Name, until: f.CoveredUntil()}
+	added := run{first: n.First, last: n.Last, firstFile: file, lastFile: file, begun: n.BackupID, until: p.until}
 	var runs []run
-	for _, r := range h.volumes[n.VolumeID] {
+	for _, r := range h.volumes[at] {
 		if r.last < added.first || r.first > added.last {
 			runs = append(runs, r)
 			continue
@@ -65,14 +96,58 @@ func (h *history) add(f *backup.LogFile) {
 	}
 	runs = append(runs, added)
 	slices.SortFunc(runs, func(a, b run) int { return cmp.Compare(a.first, b.first) })
-	h.volumes[n.VolumeID] = runs
+	h.volumes[at] = runs
+}
+
+// place is where a log backup belongs.
+func (h *history) place(n backup.LogName) place {
+	return place{era: h.era(time.UnixMilli(n.BackupID)), volume: n.VolumeID}
+}
+
+// era is the number of interruptions before t.
+func (h *history) era(t time.Time) int {
+	return sort.Search(len(h.breaks), func(i int) bool { return !h.breaks[i].At.Before(t) })
+}
+
+// eraOf is that of the log that goes on from base; without one the newest.
+func (h *history) eraOf(base *Base) int {
+	if base == nil {
+		return len(h.breaks)
+	}
+	return h.era(base.Since)
+}
+
+// split sorts everything anew by these interruptions, which are sorted.
+func (h *history) split(breaks []backup.Break) {
+	h.breaks = breaks
+	h.volumes, h.tails = make(map[place][]run), make(map[place]int64)
+	for file, p := range h.pieces {
+		h.insert(file, p)
+	}
+}
+
+// forget lets go of what began before a backup id, and is not needed to sort
+// anew. The runs stay.
+func (h *history) forget(id int64) {
+	maps.DeleteFunc(h.pieces, func(_ string, p piece) bool { return p.name.BackupID < id })
+}
+
+// ofEra are the runs of an era by volume.
+func (h *history) ofEra(era int) map[int][]run {
+	volumes := make(map[int][]run)
+	for at, runs := range h.volumes {
+		if at.era == era {
+			volumes[at.volume] = runs
+		}
+	}
+	return volumes
 }
 
 // merge joins two runs that touch or overlap.
 func merge(a, b run) run {
 	m := a
 	if b.first < a.first {
-		m.first, m.firstFile = b.first, b.firstFile
+		m.first, m.firstFile, m.begun = b.first, b.firstFile, b.begun
 	}
 	switch {
 	case b.last > a.last:
@@ -83,68 +158,86 @@ func merge(a, b run) run {
 	return m
 }
 
-// tail is the last position of a volume, if there is one. It is for the order of
+// tail is the last position of a place, if there is one. It is for the order of
 // the indexes.
-func (h *history) tail(volume int) (position int64, known bool) {
-	position, known = h.tails[volume]
+func (h *history) tail(at place) (position int64, known bool) {
+	position, known = h.tails[at]
 	return position, known
 }
 
-// gaps are those behind the positions of base, sorted.
-func (h *history) gaps(base map[int]int64) []Gap {
+// gaps are those that a restore from base needs, sorted; all that are known since
+// the last interruption when there is no base.
+func (h *history) gaps(base *Base) []Gap {
 	var gaps []Gap
-	for _, volume := range slices.Sorted(maps.Keys(h.volumes)) {
-		runs := h.volumes[volume]
-		for i := 1; i < len(runs); i++ {
-			if runs[i].first <= base[volume] {
+	volumes := h.ofEra(h.eraOf(base))
+	for _, volume := range slices.Sorted(maps.Keys(volumes)) {
+		runs := volumes[volume]
+		for i := range runs {
+			if !base.needs(volume, &runs[i]) {
 				continue
 			}
-			gaps = append(gaps, Gap{
-				VolumeID: volume, After: runs[i-1].last, Before: runs[i].first,
-				AfterFile: runs[i-1].lastFile, BeforeFile: runs[i].firstFile,
-			})
+			gap := Gap{VolumeID: volume, After: base.position(volume), Before: runs[i].first, BeforeFile: runs[i].firstFile}
+			if i > 0 {
+				gap.After, gap.AfterFile = runs[i-1].last, runs[i-1].lastFile
+			} else if gap.After == 0 {
+				continue // it is not known that something comes before the first
+			}
+			gaps = append(gaps, gap)
 		}
 	}
 	return gaps
 }
 
-// reached is the run of each volume that the log since base ends with.
-func (h *history) reached(base map[int]int64) map[int]run {
-	reached := make(map[int]run, len(h.volumes))
-	for volume, runs := range h.volumes {
-		r := runs[0]
-		for _, next := range runs[1:] {
-			if next.first <= base[volume] {
-				r = next
+// reached is the run of each volume that the log since base ends with. One
+// without a file is where base itself ends.
+func (h *history) reached(base *Base) map[int]run {
+	reached := make(map[int]run)
+	for volume, runs := range h.ofEra(h.eraOf(base)) {
+		for i := range runs {
+			if base.needs(volume, &runs[i]) && (i > 0 || base.position(volume) > 0) {
+				break
 			}
+			reached[volume] = runs[i]
 		}
-		reached[volume] = r
+	}
+	if base != nil {
+		base.complete(reached)
 	}
 	return reached
 }
 
-// recoveryPoint is the time up to which the log of every volume is without a
-// gap behind base; zero when nothing is indexed, or nothing of a volume confirmed.
-func (h *history) recoveryPoint(base map[int]int64) time.Time {
-	var point time.Time
-	if len(h.volumes) < len(h.tails) {
-		return point
+// complete adds where b itself ends, and leaves out volumes that were gone before.
+func (b *Base) complete(reached map[int]run) {
+	for volume, r := range reached {
+		if _, has := b.Positions[volume]; !has && r.until.Before(b.StartedAt) {
+			delete(reached, volume)
+		}
 	}
+	for volume, position := range b.Positions {
+		if r, some := reached[volume]; !some || r.last < position {
+			reached[volume] = run{last: position, until: b.StartedAt}
+		}
+	}
+}
+
+// recoveryPoint is the time up to which the log of every volume is without a
+// gap behind base, not before that of base itself; zero without a base.
+func (h *history) recoveryPoint(base *Base) time.Time {
+	if base == nil {
+		return time.Time{}
+	}
+	var point time.Time
 	for _, r := range h.reached(base) {
 		if point.IsZero() || r.until.Before(point) {
 			point = r.until
 		}
 	}
-	return point
-}
-
-// newest is the time up to which the newest confirmed file of any volume reaches.
-func (h *history) newest() time.Time {
-	var newest time.Time
-	for _, runs := range h.volumes {
-		newest = later(newest, runs[len(runs)-1].until)
+	for at := range h.tails {
+		if at.era == h.eraOf(base) && len(h.volumes[at]) == 0 {
+			point = base.StartedAt // nothing of a volume is confirmed
+		}
 	}
-	return newest
+	return later(base.StartedAt, point)
 }
 
 func later(a, b time.Time) time.Time {

@@ -49,16 +49,16 @@ func TestHistoryAgainstEveryPosition(t *testing.T) {
 			want = append(want, [2]int64{first, p})
 		}
 		var got [][2]int64
-		for _, r := range h.volumes[2] {
+		for _, r := range h.volumes[place{volume: 2}] {
 			got = append(got, [2]int64{r.first, r.last})
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("seed %d: files %v (-want +got):\n%s", seed, files, diff)
 		}
-		if gaps := h.gaps(nil); len(gaps) != len(want)-1 {
+		if gaps := h.gaps(&Base{}); len(gaps) != len(want)-1 {
 			t.Fatalf("seed %d: files %v: gaps %v", seed, files, gaps)
 		}
-		if point := h.recoveryPoint(nil); !point.Equal(latestOf(files, want[0][1])) {
+		if point := h.recoveryPoint(&Base{}); !point.Equal(latestOf(files, want[0][1])) {
 			t.Fatalf("seed %d: files %v: recovery point %s, expected %s", seed, files, point, latestOf(files, want[0][1]))
 		}
 	}

@@ -33,7 +33,6 @@ func (s *Shipper) index(ctx context.Context) error {
 			}
 		}
 		s.mu.Unlock()
-		s.askBase(ctx)
 		s.update(s.tellGaps)
 	}
 	return nil
@@ -108,7 +107,7 @@ func (s *Shipper) ready(ctx context.Context) []*item {
 	defer s.mu.Unlock()
 	var batch []*item
 	blocked := make(map[int]bool)
-	ends := make(map[int]int64)
+	ends := make(map[place]int64)
 	now := time.Now()
 	for _, it := range items {
 		if len(batch) == s.config.BatchFiles {
@@ -128,7 +127,7 @@ func (s *Shipper) ready(ctx context.Context) []*item {
 			blocked[volume] = true
 		default:
 			batch = append(batch, it)
-			extend(ends, it)
+			extend(ends, s.history.place(it.name), it)
 		}
 	}
 	return batch

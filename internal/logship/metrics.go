@@ -32,6 +32,7 @@ const (
 	gaugeFailing     = "store_failing"
 	gaugeBroken      = "history_broken"
 	gaugeUnseen      = "volume_failing"
+	gaugeBase        = "base_missing"
 )
 
 // NewMetrics registers the metrics; a nil registerer leaves them unregistered.
@@ -54,19 +55,20 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}),
 	}
 	for name, help := range map[string]string{
-		gaugePoint:       "Time up to which the log of all volumes is in the store without a gap, at least; no value before the first log backup.",
+		gaugePoint:       "Time up to which the log of all volumes is in the store without a gap since the newest data backup there, at least; no value without one.",
 		gaugeOldest:      "Time of the oldest log or catalog backup on the volume that is not safe in the store; no value when there is none.",
 		gaugeFree:        "Free space of the volume of the log backups.",
 		gaugeLeft:        "How long that is enough at the rate of the last hour; no value when there is no rate.",
 		gaugeWaiting:     "Log and catalog backups on the volume that are not safe in the store.",
 		gaugeBytes:       "Their bytes.",
-		gaugeGaps:        "Pieces of the log that are missing in the store and that HANA's newest data backup needs.",
+		gaugeGaps:        "Pieces of the log that are missing in the store and that the newest data backup there needs.",
 		gaugeConflicts:   "Log and catalog backups for which the store holds other content.",
 		gaugeProblems:    "Log and catalog backups that cannot be read or removed.",
 		gaugeUnconfirmed: "Log and catalog backups in the store that HANA's catalog does not confirm; they stay on the volume.",
 		gaugeFailing:     "1 while the store does not take log backups, else 0.",
 		gaugeUnseen:      "1 while the volume of the log backups cannot be read, else 0.",
-		gaugeBroken:      "1 when HANA has interrupted the log after the last log backup in the store, else 0.",
+		gaugeBase:        "1 while no data backup in the store can be restored, so that no log backup can, else 0.",
+		gaugeBroken:      "1 when HANA has interrupted the log and no complete backup in the store has begun since, else 0.",
 	} {
 		m.gauges[name] = factory.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "pipestreamer", Subsystem: "logs", Name: name, Help: help,
@@ -101,7 +103,10 @@ func (s *Shipper) publish() {
 	values := map[string]float64{
 		gaugeWaiting: float64(status.WaitingFiles), gaugeBytes: float64(status.WaitingBytes), gaugeGaps: float64(len(status.Gaps)),
 		gaugeConflicts: float64(status.ConflictFiles), gaugeProblems: float64(status.ProblemFiles),
-		gaugeUnconfirmed: float64(status.UnconfirmedFiles), gaugeFailing: 0, gaugeBroken: 0, gaugeUnseen: 0,
+		gaugeUnconfirmed: float64(status.UnconfirmedFiles), gaugeFailing: 0, gaugeBroken: 0, gaugeUnseen: 0, gaugeBase: 0,
+	}
+	if s.baseMissing() {
+		values[gaugeBase] = 1
 	}
 	if status.VolumeTrouble != "" {
 		values[gaugeUnseen] = 1

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/logship"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 func TestStoreOutage(t *testing.T) {
@@ -144,28 +143,5 @@ func TestVolumeTrouble(t *testing.T) {
 			t.Errorf("status %+v", status)
 		}
 		w.mustGauge("volume_failing", 0)
-	})
-}
-
-func TestBroken(t *testing.T) {
-	t.Parallel()
-	play(t, logship.Config{}, func(w *world) {
-		w.log64(2, 0, 1)
-		w.start()
-		w.after(time.Minute)
-		w.hana.change(func(h *hana) { h.broken = &backup.Break{At: time.Now(), Reason: "log mode overwrite"} })
-		status := w.after(11 * time.Minute)
-		if status.Broken == nil || status.Broken.Reason != "log mode overwrite" {
-			t.Errorf("status %+v", status)
-		}
-		w.mustGauge("history_broken", 1)
-		w.after(time.Hour)
-		if got := w.told("HANA has interrupted the log: no recovery goes past that moment until the next data backup"); got != 1 {
-			t.Errorf("told %d times", got)
-		}
-		w.log64(2, 5, 6)
-		if status := w.after(time.Minute); status.Broken != nil {
-			t.Errorf("the log goes on, and is called broken since %s", status.Broken.At)
-		}
 	})
 }

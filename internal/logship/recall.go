@@ -14,11 +14,14 @@ import (
 // the end of each volume's log.
 const lookBack = 24 * time.Hour
 
-// recall reads the newest indexes: where the log of each volume ends, and which
-// files were indexed already.
+// recall reads the interruptions of the log and the newest indexes: where the log
+// of each volume ends, and which files were indexed already.
 func (s *Shipper) recall(ctx context.Context) error {
 	sequences, err := listIndexes(ctx, s.parts.Store, s.config.SID, s.config.Database)
 	if err != nil {
+		return err
+	}
+	if err := s.recallBreaks(ctx); err != nil {
 		return err
 	}
 	s.older = sequences

@@ -21,7 +21,7 @@ func (w *world) tooEarly(name string) {
 	if f, indexed := w.history()[name]; !indexed || f.Confirmed || f.Size != int64(len("content")) {
 		w.t.Fatalf("the index has %+v", f)
 	}
-	if !status.RecoveryPoint.IsZero() || len(status.Volumes) != 0 {
+	if !status.RecoveryPoint.Equal(w.bases.base.StartedAt) || len(status.Volumes) != 0 {
 		w.t.Errorf("what is cut off counts: %+v", status)
 	}
 }

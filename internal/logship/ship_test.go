@@ -182,7 +182,7 @@ func TestDamagedIndexAtStart(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	good := logship.Config{SID: sid, Database: database}
-	parts := logship.Parts{Volume: newVolume(), Store: newMemoryStore(), Historian: &hana{}, Remove: newVolume().remove}
+	parts := logship.Parts{Volume: newVolume(), Store: newMemoryStore(), Historian: &hana{}, Bases: newBases(), Remove: newVolume().remove}
 	for want, change := range map[string]func(*logship.Config, *logship.Parts){
 		"sid":                  func(c *logship.Config, _ *logship.Parts) { c.SID = "x" },
 		"upper case":           func(c *logship.Config, _ *logship.Parts) { c.Database = "prd" },

@@ -36,10 +36,12 @@ type Shipper struct {
 	arrived chan struct{}
 
 	// These belong to the goroutine that ships: the newest sequence, the
-	// sequences of the indexes that were not read, and when HANA may be asked.
+	// sequences of the indexes that were not read, and when HANA and the store
+	// may be asked.
 	sequence int64
 	older    []int64
 	hana     hanaPause
+	baseDue  time.Time
 
 	mu      sync.Mutex
 	running bool
@@ -51,9 +53,11 @@ type Shipper struct {
 	// as an index names them or this process has stored them.
 	unproven map[string]backup.LogFile
 	history  *history
-	// base is where HANA's newest data backup begins to replay the log, by
-	// volume; it is asked for when there are gaps.
-	base map[int]int64
+	// base is the data backup in the store from which the log counts, nil when
+	// there is none or asked is not set; baseFault is why there is no newer answer.
+	base      *Base
+	asked     bool
+	baseFault error
 	// told are the gaps that were logged.
 	told    map[Gap]bool
 	damaged []string
@@ -63,7 +67,15 @@ type Shipper struct {
 	trouble     trouble
 	unseenFor   trouble
 	space       space
-	broken      backup.Break
+	// breaks are the interruptions of the log, sorted; recorded are those that the
+	// store has, by milliseconds, and brokenTold is the one that was logged. rebase
+	// says that there is a new one, which a data backup may have behind it.
+	breaks      []backup.Break
+	recorded    map[int64]bool
+	breaksAsked time.Time
+	newFiles    bool // have come since
+	brokenTold  time.Time
+	rebase      bool
 }
 
 // New checks config and parts. metrics may be shared by the Shippers of all
@@ -79,7 +91,7 @@ func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shippe
 		arrived: make(chan struct{}, 1),
 		items:   make(map[string]*item), known: make(map[string]backup.LogFile),
 		unproven: make(map[string]backup.LogFile),
-		history:  newHistory(), told: make(map[Gap]bool),
+		history:  newHistory(), told: make(map[Gap]bool), recorded: make(map[int64]bool),
 	}
 	metrics.begin(config.Database)
 	return s, nil
@@ -121,10 +133,15 @@ func (s *Shipper) feed(ctx context.Context) {
 		policy.Reset()
 		s.unseen(nil)
 		s.take(files)
-		select {
-		case s.arrived <- struct{}{}:
-		default:
-		}
+		s.rouse()
+	}
+}
+
+// rouse ends the rest between two rounds.
+func (s *Shipper) rouse() {
+	select {
+	case s.arrived <- struct{}{}:
+	default:
 	}
 }
 
@@ -165,7 +182,7 @@ func (s *Shipper) take(files []spool.File) {
 		if before != nil {
 			it.problem, it.since, it.tries, it.notBefore = before.problem, before.since, before.tries, before.notBefore
 		}
-		s.items[f.Name] = it
+		s.items[f.Name], s.newFiles = it, true
 		s.space.arrived(f, s.began, time.Now())
 	}
 }
@@ -196,46 +213,52 @@ func (s *Shipper) step(ctx context.Context, recalled *bool) error {
 		*recalled = true
 		s.helped()
 	}
-	return s.round(ctx)
+	if err := s.round(ctx); err != nil {
+		return err
+	}
+	s.findBase(ctx)
+	return nil
 }
 
-// rest waits for another file, or until it is time to look at the others.
+// rest waits for another file, or until it is time to look at the others or to
+// ask the store.
 func (s *Shipper) rest(ctx context.Context) {
-	var look <-chan time.Time
-	if interval, wait := s.nextLook(); wait {
-		timer := time.NewTimer(interval)
-		defer timer.Stop()
-		look = timer.C
-	}
+	timer := time.NewTimer(s.nextLook())
+	defer timer.Stop()
 	select {
 	case <-s.arrived:
-	case <-look:
+	case <-timer.C:
 	case <-ctx.Done():
 	}
 }
 
-// nextLook is when to look at the files on the volume again, if there are any:
-// at once when a round had to leave some.
-func (s *Shipper) nextLook() (interval time.Duration, wait bool) {
+// nextLook is how long the next round may wait: not at all when one had to leave
+// files.
+func (s *Shipper) nextLook() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	interval = keptInterval
 	now := time.Now()
+	interval := s.baseDue.Sub(now)
 	for _, it := range s.items {
 		if !it.stored && !it.notBefore.After(now) {
-			return 0, true
+			return 0
 		}
 		if !it.shipped() || !it.record.Confirmed {
-			interval = lookInterval
+			interval = min(interval, lookInterval)
 		}
+		interval = min(interval, keptInterval)
 	}
-	return interval, len(s.items) > 0
+	return interval
 }
 
 // round brings every file as far as it comes. The error is the store's.
 func (s *Shipper) round(ctx context.Context) error {
 	errUpload := s.upload(ctx)
 	s.confirm(ctx)
+	s.askBreaksFirst(ctx)
+	if err := s.recordBreaks(ctx); err != nil {
+		return errors.Join(errUpload, err)
+	}
 	if err := s.index(ctx); err != nil {
 		return errors.Join(errUpload, err)
 	}

@@ -17,8 +17,8 @@ type Status struct {
 	// Volumes say how far each volume's log is in the store, by volume id.
 	Volumes []VolumeStatus `json:"volumes"`
 	// RecoveryPoint is the time up to which the log of every volume is in the
-	// store without a gap, at least; AgeSeconds is how long ago that is. Both
-	// are missing when no log backup is in the store.
+	// store without a gap since its newest data backup, at least; AgeSeconds is how
+	// long ago that is. Both are missing when there is no such data backup.
 	RecoveryPoint time.Time `json:"recovery_point,omitzero"`
 	AgeSeconds    int64     `json:"age_seconds,omitempty"`
 	// CatalogAt is the time of the newest backup of the catalog in the store.
@@ -52,19 +52,25 @@ type Status struct {
 	// Problems are files that cannot be read or removed.
 	ProblemFiles int       `json:"problem_files"`
 	Problems     []Problem `json:"problems,omitempty"`
-	// Gaps are those that HANA's newest data backup needs, as far as it is known.
+	// Gaps are those that the newest data backup in the store needs, or all that
+	// are known when there is none.
 	Gaps []Gap `json:"gaps,omitempty"`
+	// BaseTrouble says that there is none, and what to do, or that it could not be
+	// asked for.
+	BaseTrouble string `json:"base_trouble,omitempty"`
 	// DamagedIndexes were left out.
 	DamagedIndexes []string `json:"damaged_indexes,omitempty"`
-	// Broken is an interruption of the log, for example by log_mode overwrite,
-	// that is newer than all log that was shipped.
+	// Broken is an interruption of the log, for example by log_mode overwrite or a
+	// recovery, after which no complete backup in the store has begun: the recovery
+	// point does not go past it.
 	Broken *backup.Break `json:"broken,omitempty"`
 }
 
 // VolumeStatus is how far the log of a volume is in the store without a gap.
 type VolumeStatus struct {
 	VolumeID int `json:"volume_id"`
-	// File is the last one, Position where it ends.
+	// File is the last one, Position where it ends. It is empty where no log goes
+	// on from the data backup.
 	File     string    `json:"file"`
 	Position int64     `json:"position"`
 	Until    time.Time `json:"until"`
@@ -83,8 +89,12 @@ func (s *Shipper) Status() Status {
 	defer s.mu.Unlock()
 	now := time.Now()
 	status := Status{
-		Database: s.config.Database, RecoveryPoint: s.history.recoveryPoint(s.base), CatalogAt: s.history.catalog,
+		Database: s.config.Database, RecoveryPoint: s.history.recoveryPoint(s.base), Broken: s.broken(), CatalogAt: s.history.catalog,
 		Gaps: s.history.gaps(s.base), DamagedIndexes: slices.Clone(s.damaged),
+		BaseTrouble: s.baseTrouble(),
+	}
+	if b := status.Broken; b != nil && status.RecoveryPoint.After(b.At) {
+		status.RecoveryPoint = b.At
 	}
 	if !status.RecoveryPoint.IsZero() {
 		status.AgeSeconds = int64(now.Sub(status.RecoveryPoint).Seconds())
@@ -107,9 +117,6 @@ func (s *Shipper) Status() Status {
 	}
 	if s.unseenFor.err != nil {
 		status.VolumeTrouble, status.VolumeTroubleSince = s.unseenFor.err.Error(), s.unseenFor.since
-	}
-	if s.isBroken() {
-		status.Broken = &s.broken
 	}
 	return status
 }

@@ -2,12 +2,9 @@ package logship
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 const (
@@ -15,8 +12,6 @@ const (
 	watchInterval = 15 * time.Second
 	// tellInterval is how often an outage of the store is told.
 	tellInterval = 10 * time.Minute
-	// brokenInterval is how often HANA is asked whether the log was interrupted.
-	brokenInterval = 10 * time.Minute
 )
 
 // trouble is an outage, of the store for example.
@@ -30,14 +25,15 @@ type trouble struct {
 func (s *Shipper) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	var asked time.Time
 	for {
 		now := time.Now()
 		s.measure()
 		s.remind(now)
-		if asked.IsZero() || now.Sub(asked) >= brokenInterval {
-			asked = now
-			s.askBroken(ctx)
+		s.mu.Lock()
+		due := now.Sub(s.breaksAsked) >= breakInterval
+		s.mu.Unlock()
+		if due {
+			s.askBreaks(ctx)
 		}
 		s.publish()
 		select {
@@ -104,33 +100,4 @@ func (s *Shipper) helped() {
 	if before.err != nil {
 		s.log.Info("the store takes log backups again", zap.Duration("after", time.Since(before.since)))
 	}
-}
-
-// askBroken asks HANA for the last interruption of the log.
-func (s *Shipper) askBroken(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
-	defer cancel()
-	broken, err := s.parts.Historian.Broken(ctx, s.config.Database)
-	if errors.Is(err, backup.ErrNotFound) {
-		broken, err = backup.Break{}, nil
-	}
-	if err != nil {
-		s.log.Debug("HANA cannot be asked whether the log was interrupted", zap.Error(err))
-		return
-	}
-	s.mu.Lock()
-	before := s.broken
-	s.broken = broken
-	current := s.isBroken()
-	s.mu.Unlock()
-	if current && !broken.At.Equal(before.At) {
-		s.log.Error("HANA has interrupted the log: no recovery goes past that moment until the next data backup",
-			zap.Time("at", broken.At), zap.String("reason", broken.Reason), zap.String("message", broken.Message))
-	}
-}
-
-// isBroken reports whether the log was interrupted after what was shipped. The
-// caller has the lock.
-func (s *Shipper) isBroken() bool {
-	return !s.broken.At.IsZero() && s.broken.At.After(s.history.newest())
 }

@@ -27,6 +27,7 @@ type world struct {
 	volume   *volume
 	store    *memoryStore
 	hana     *hana
+	bases    *bases
 	registry *prometheus.Registry
 	shipper  *logship.Shipper
 	log      *observer.ObservedLogs
@@ -43,7 +44,7 @@ func play(t *testing.T, config logship.Config, script func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		config.SID, config.Database, config.Tool = sid, database, "pipestreamer test"
-		w := &world{t: t, config: config, volume: newVolume(), store: newMemoryStore(), hana: &hana{}, content: make(map[string][]byte), named: make(map[string][]string)}
+		w := &world{t: t, config: config, volume: newVolume(), store: newMemoryStore(), hana: &hana{}, bases: newBases(), content: make(map[string][]byte), named: make(map[string][]string)}
 		w.volume.removing = w.mustBeSafe
 		script(w)
 		if w.stop != nil {
@@ -57,7 +58,7 @@ func (w *world) start() {
 	w.t.Helper()
 	core, log := observer.New(zapcore.InfoLevel)
 	w.log, w.registry = log, prometheus.NewRegistry()
-	parts := logship.Parts{Volume: w.volume.restart(), Store: w.store, Historian: w.hana, Remove: w.volume.remove}
+	parts := logship.Parts{Volume: w.volume.restart(), Store: w.store, Historian: w.hana, Bases: w.bases, Remove: w.volume.remove}
 	var err error
 	w.shipper, err = logship.New(w.config, parts, zap.New(core), logship.NewMetrics(w.registry))
 	if err != nil {

@@ -236,9 +236,9 @@ type Historian interface {
 	// if it began now, or ErrNotFound: the newest successful complete backup of a
 	// differential one, the newest successful data backup of an incremental one.
 	Base(ctx context.Context, database string, kind Kind) (CatalogEntry, error)
-	// Broken returns when and why the log of database was last interrupted, so
-	// that no recovery can go past that moment; ErrNotFound when it was not.
-	Broken(ctx context.Context, database string) (Break, error)
+	// Breaks returns when and why the log of database was interrupted, so that no
+	// recovery can go past that moment, sorted by time.
+	Breaks(ctx context.Context, database string) ([]Break, error)
 	// Logs returns the entries of the log backups of database whose backup ids
 	// are from first to last, sorted.
 	Logs(ctx context.Context, database string, first, last int64) ([]CatalogEntry, error)

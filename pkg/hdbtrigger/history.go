@@ -45,42 +45,39 @@ func (t *Trigger) base(ctx context.Context, database string, kind backup.Kind) (
 	return entry, err
 }
 
-// Broken implements [backup.Historian]. A HANA before 2.00.040 does not have the
+// Breaks implements [backup.Historian]. A HANA before 2.00.040 does not have the
 // view and never says that a history is broken.
-func (t *Trigger) Broken(ctx context.Context, database string) (backup.Break, error) {
-	last, err := t.broken(ctx, database)
+func (t *Trigger) Breaks(ctx context.Context, database string) ([]backup.Break, error) {
+	breaks, err := t.breaks(ctx, database)
 	if err != nil {
-		return backup.Break{}, fmt.Errorf("where the history of %q is broken: %w", database, err)
+		return nil, fmt.Errorf("where the history of %q is broken: %w", database, err)
 	}
-	return last, nil
+	return breaks, nil
 }
 
-func (t *Trigger) broken(ctx context.Context, database string) (backup.Break, error) {
+func (t *Trigger) breaks(ctx context.Context, database string) ([]backup.Break, error) {
 	name, err := backup.ParseDatabase(database)
 	if err != nil {
-		return backup.Break{}, err
+		return nil, err
 	}
 	var breaks []backup.Break
-	err = t.query(ctx, selectBroken, func(scan func(...any) error) error {
+	err = t.query(ctx, selectBreaks, func(scan func(...any) error) error {
 		var row breakRow
 		if err := scan(&row.at, &row.reason, &row.message); err != nil {
 			return err
 		}
-		last, err := row.value()
-		breaks = append(breaks, last)
+		b, err := row.value()
+		breaks = append(breaks, b)
 		return err
 	}, name)
 	if hana, found := errors.AsType[*backup.HANAError](err); found && hana.Code == codeTable {
 		t.log.Debug("this HANA does not tell whether the backup history is broken", zap.Error(err))
-		return backup.Break{}, backup.ErrNotFound
+		return nil, nil
 	}
 	if err != nil {
-		return backup.Break{}, err
+		return nil, err
 	}
-	if len(breaks) == 0 {
-		return backup.Break{}, backup.ErrNotFound
-	}
-	return breaks[0], nil
+	return breaks, nil
 }
 
 // Logs implements [backup.Historian]. It asks once, however many there are. An

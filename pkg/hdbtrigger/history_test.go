@@ -93,7 +93,7 @@ func TestBase(t *testing.T) {
 	})
 }
 
-func TestBroken(t *testing.T) {
+func TestBreaks(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC)
 	row := func(database string, utc, reason, message any) []any {
 		return []any{database, at.Add(-time.Hour), utc, "host1", "indexserver", firstID, reason, message}
@@ -101,28 +101,32 @@ func TestBroken(t *testing.T) {
 	tests := []struct {
 		name    string
 		rows    [][]any
-		want    backup.Break
+		want    []backup.Break
 		is      error
 		mention string
 	}{
-		{"never", nil, backup.Break{}, backup.ErrNotFound, ""},
-		{"another tenant's", [][]any{row("OTHER", at, "log mode", "")}, backup.Break{}, backup.ErrNotFound, ""},
+		{"never", nil, nil, nil, ""},
+		{"another tenant's", [][]any{row("OTHER", at, "log mode", "")}, nil, nil, ""},
 		{
-			"the newest, by UTC",
+			"all, by UTC",
 			[][]any{row("HXE", at.Add(-time.Second), "old", ""), row("HXE", at, "log mode overwrite", "changed"), row("HXE", at.Add(-time.Minute), "older", nil)},
-			backup.Break{At: at, Reason: "log mode overwrite", Message: "changed"},
+			[]backup.Break{
+				{At: at.Add(-time.Minute), Reason: "older"},
+				{At: at.Add(-time.Second), Reason: "old"},
+				{At: at, Reason: "log mode overwrite", Message: "changed"},
+			},
 			nil, "",
 		},
-		{"no message", [][]any{row("HXE", at, "log mode overwrite", nil)}, backup.Break{At: at, Reason: "log mode overwrite"}, nil, ""},
-		{"no time", [][]any{row("HXE", nil, "log mode overwrite", "")}, backup.Break{}, nil, "column UTC_TIME is NULL"},
-		{"no reason", [][]any{row("HXE", at, nil, "")}, backup.Break{}, nil, "column REASON is NULL"},
+		{"no message", [][]any{row("HXE", at, "log mode overwrite", nil)}, []backup.Break{{At: at, Reason: "log mode overwrite"}}, nil, ""},
+		{"no time", [][]any{row("HXE", nil, "log mode overwrite", "")}, nil, nil, "column UTC_TIME is NULL"},
+		{"no reason", [][]any{row("HXE", at, nil, "")}, nil, nil, "column REASON is NULL"},
 	}
 	hana, config := startScripted(t, nil)
 	trigger := newTrigger(t, config)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			hana.set(viewBroken, tt.rows...)
-			got, err := trigger.Broken(t.Context(), "HXE")
+			got, err := trigger.Breaks(t.Context(), "HXE")
 			expectError(t, err, tt.is, tt.mention)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
@@ -147,7 +151,7 @@ func expectError(t *testing.T, err, is error, mention string) {
 
 // A HANA before 2.00.040 has no such view, which must not stop anybody; any
 // other refusal must, for silence would pass for an unbroken history.
-func TestBrokenWithoutTheView(t *testing.T) {
+func TestBreaksWithoutTheView(t *testing.T) {
 	for code, found := range map[int]bool{259: false, 258: true} {
 		hana, config := startScripted(t, nil)
 		hana.refuse(viewBroken, code)
@@ -156,8 +160,8 @@ func TestBrokenWithoutTheView(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = trigger.Broken(t.Context(), "HXE")
-		if errors.Is(err, backup.ErrNotFound) == found {
+		_, err = trigger.Breaks(t.Context(), "HXE")
+		if (err != nil) != found {
 			t.Errorf("error %d: %v", code, err)
 		}
 		if said := logs.FilterMessageSnippet("backup history").FilterLevelExact(zapcore.DebugLevel).Len(); (said == 1) == found {
@@ -278,7 +282,7 @@ func TestHistorianRefusesNames(t *testing.T) {
 	trigger := newTrigger(t, config)
 	const name = "H'XE"
 	_, errBase := trigger.Base(t.Context(), name, backup.KindIncremental)
-	_, errBroken := trigger.Broken(t.Context(), name)
+	_, errBroken := trigger.Breaks(t.Context(), name)
 	_, errLogs := trigger.Logs(t.Context(), name, 1, 2)
 	for what, err := range map[string]error{"base": errBase, "broken": errBroken, "logs": errLogs} {
 		if err == nil || errors.Is(err, backup.ErrNotFound) || !strings.Contains(err.Error(), name) {

@@ -227,8 +227,11 @@ func (t *Trigger) askLog(ctx context.Context, i *Inspection) (err error) {
 	return err
 }
 
-func (t *Trigger) askBroken(ctx context.Context, i *Inspection) (err error) {
-	i.Broken, err = known(t.broken(ctx, i.Database))
+func (t *Trigger) askBroken(ctx context.Context, i *Inspection) error {
+	breaks, err := t.breaks(ctx, i.Database)
+	if n := len(breaks); err == nil && n > 0 {
+		i.Broken = &breaks[n-1]
+	}
 	return err
 }
 

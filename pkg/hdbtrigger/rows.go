@@ -207,7 +207,7 @@ func (r *fileRow) texts(f *backup.CatalogFile, streamed bool) error {
 	return nil
 }
 
-// breakRow is a row of selectBroken.
+// breakRow is a row of selectBreaks.
 type breakRow struct {
 	at              sql.NullTime
 	reason, message sql.Null[string]

@@ -167,10 +167,10 @@ func TestSimulatorLogs(t *testing.T) {
 	}
 }
 
-func TestSimulatorBroken(t *testing.T) {
+func TestSimulatorBreaks(t *testing.T) {
 	s := startSimulated(t)
-	if _, err := s.trigger.Broken(t.Context(), "HXE"); !errors.Is(err, backup.ErrNotFound) {
-		t.Fatal(err)
+	if got, err := s.trigger.Breaks(t.Context(), "HXE"); err != nil || len(got) > 0 {
+		t.Fatalf("%+v, %v", got, err)
 	}
 	conn, err := s.trigger.long.Conn(t.Context())
 	if err != nil {
@@ -180,8 +180,8 @@ func TestSimulatorBroken(t *testing.T) {
 	if err := errors.Join(errSet, conn.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.trigger.Broken(t.Context(), "HXE")
-	if err != nil || time.Since(got.At).Abs() > time.Minute || !strings.Contains(got.Reason, "overwrite") {
+	got, err := s.trigger.Breaks(t.Context(), "HXE")
+	if err != nil || len(got) != 1 || time.Since(got[0].At).Abs() > time.Minute || !strings.Contains(got[0].Reason, "overwrite") {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

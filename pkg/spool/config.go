@@ -64,6 +64,10 @@ type Config struct {
 	// will never ship, by default 1 h.
 	UnknownAfter time.Duration
 
+	// Pipes says that a front door of pipes shares the plan of a Source: whatever
+	// is a pipe is its business. Otherwise a pipe is refused, as a link is.
+	Pipes bool
+
 	// Follow reads a file while HANA still writes it, on ext4, xfs, btrfs and
 	// tmpfs. Others do not, or are not known to, show what is not written yet.
 	Follow bool

@@ -57,21 +57,24 @@ func TestPrepareRefusesStaleFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		make func(p backup.Plan) error
 		want string
+		// pipes says that a front door of pipes shares the plan.
+		pipes bool
 	}{
-		"a final name":      {func(p backup.Plan) error { return regular(finalPath(p, 0)) }, "FULL_20260101_databackup_0_1"},
-		"a hidden name":     {func(p backup.Plan) error { return regular(hiddenPath(p, 0)) }, ".FULL_20260101_databackup_0_1"},
-		"an unknown volume": {func(p backup.Plan) error { return regular(finalPath(p, 44)) }, "_44_1"},
-		"a link":            {func(p backup.Plan) error { return os.Symlink("x", finalPath(p, 0)) }, "_0_1"},
-		"another's":         {func(p backup.Plan) error { return regular(filepath.Join(p.Directory, "log_backup_0_0_0_0.1")) }, ""},
+		"a final name":      {func(p backup.Plan) error { return regular(finalPath(p, 0)) }, "FULL_20260101_databackup_0_1", true},
+		"a hidden name":     {func(p backup.Plan) error { return regular(hiddenPath(p, 0)) }, ".FULL_20260101_databackup_0_1", true},
+		"an unknown volume": {func(p backup.Plan) error { return regular(finalPath(p, 44)) }, "_44_1", true},
+		"a link":            {func(p backup.Plan) error { return os.Symlink("x", finalPath(p, 0)) }, "_0_1", true},
+		"another's":         {func(p backup.Plan) error { return regular(filepath.Join(p.Directory, "log_backup_0_0_0_0.1")) }, "", true},
 		"pipes at the names": {func(p backup.Plan) error {
 			return errors.Join(unix.Mkfifo(finalPath(p, 0), 0o600), unix.Mkfifo(hiddenPath(p, 0), 0o600))
-		}, ""},
+		}, "", true},
+		"a pipe where there are none": {func(p backup.Plan) error { return unix.Mkfifo(hiddenPath(p, 0), 0o600) }, "_0_1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := plan(directory(t), 1)
 			must(t, c.make(p))
-			s := spool.NewSource(spool.Config{Directory: p.Directory}, nil, nil)
+			s := spool.NewSource(spool.Config{Directory: p.Directory, Pipes: c.pipes}, nil, nil)
 			defer func() { must(t, s.Close()) }()
 			err := s.Prepare(t.Context(), p)
 			if c.want == "" {
@@ -96,6 +99,9 @@ func TestPlanted(t *testing.T) {
 	}{
 		"a link":              {func(p backup.Plan) error { return os.Symlink("/etc/passwd", finalPath(p, 0)) }, "_0_1 is a symbolic link", true},
 		"a hidden link":       {func(p backup.Plan) error { return os.Symlink("/etc/passwd", hiddenPath(p, 0)) }, "_0_1 is a symbolic link", true},
+		"a pipe":              {func(p backup.Plan) error { return unix.Mkfifo(finalPath(p, 0), 0o600) }, "_0_1 is a named pipe", true},
+		"a hidden pipe":       {func(p backup.Plan) error { return unix.Mkfifo(hiddenPath(p, 0), 0o600) }, "_0_1 is a named pipe", true},
+		"a pipe of no stream": {func(p backup.Plan) error { return unix.Mkfifo(finalPath(p, 3), 0o600) }, "_3_1 is a named pipe", false},
 		"a directory":         {func(p backup.Plan) error { return os.Mkdir(finalPath(p, 0), 0o700) }, "_0_1 is a directory", true},
 		"a socket":            {func(p backup.Plan) error { return unix.Mknod(finalPath(p, 0), unix.S_IFSOCK|0o600, 0) }, "_0_1 is a file of mode", true},
 		"a link of no stream": {func(p backup.Plan) error { return os.Symlink("/etc/passwd", finalPath(p, 3)) }, "_3_1 is a symbolic link", false},

@@ -45,7 +45,7 @@ func (d *directory) takeAside(f File) (bool, error) {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, nil
-	case errors.Is(err, unix.EINVAL): // not known to this file system, for example NFS
+	case errors.Is(err, unix.EINVAL): // as in move; by a link it would be no safer
 		return d.unlink(f.Name, f)
 	case err != nil:
 		return false, fmt.Errorf("remove %s/%s: %w", d.path, f.Name, err)
@@ -54,7 +54,7 @@ func (d *directory) takeAside(f File) (bool, error) {
 	if removed {
 		return true, nil
 	}
-	if back := unix.Renameat2(d.fd, aside, d.fd, f.Name, unix.RENAME_NOREPLACE); back != nil {
+	if back := d.move(aside, f.Name); back != nil {
 		err = errors.Join(err, fmt.Errorf("put back %s/%s, which is now %s: %w", d.path, f.Name, aside, back))
 	}
 	return false, err
@@ -101,7 +101,7 @@ func (d *directory) putBack() ([]string, error) {
 	var errs []error
 	for _, aside := range asides {
 		name := strings.TrimPrefix(aside, asidePrefix)
-		err := unix.Renameat2(d.fd, aside, d.fd, name, unix.RENAME_NOREPLACE)
+		err := d.move(aside, name)
 		switch {
 		case err == nil:
 			names = append(names, name)

@@ -143,8 +143,8 @@ func (s *Source) scan(timed bool) error {
 type pair struct{ hidden, final entry }
 
 // pair looks at the hidden name first: HANA may rename the file at any moment,
-// and what is gone from there by then is at the final name already. A pipe, which
-// is another front door's, counts as nothing.
+// and what is gone from there by then is at the final name already. A pipe that is another
+// front door's counts as nothing.
 func (s *Source) pair(name string) (p pair, err error) {
 	for _, at := range []struct {
 		name  string
@@ -154,7 +154,7 @@ func (s *Source) pair(name string) (p pair, err error) {
 		if err != nil {
 			return pair{}, err
 		}
-		if e.exists && !e.isPipe() {
+		if e.exists && !s.others(e) {
 			*at.entry = e
 		}
 	}

@@ -125,7 +125,7 @@ func (s *Shelf) Write(ctx context.Context, name string, size int64, content io.R
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil {
-		err = unix.Renameat2(s.dir.fd, partial, s.dir.fd, name, unix.RENAME_NOREPLACE)
+		err = s.dir.move(partial, name)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("lay out %s/%s: %w", s.dir.path, name, err), unix.Unlinkat(s.dir.fd, partial, 0))
@@ -191,8 +191,15 @@ func (s *Shelf) Opened() map[string]bool {
 	return names
 }
 
-// Close removes the directory with all that is in it. It may be called again.
-func (s *Shelf) Close() error {
+// Close removes the directory with all that is in it. It may be called again, and
+// does nothing after Leave.
+func (s *Shelf) Close() error { return s.end(func() error { return s.parent.removeShelf(s.name) }) }
+
+// Leave ends the Shelf instead of Close and leaves all files where they are, for
+// somebody who may still read them.
+func (s *Shelf) Leave() error { return s.end(func() error { return nil }) }
+
+func (s *Shelf) end(remove func() error) error {
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -206,7 +213,7 @@ func (s *Shelf) Close() error {
 		s.wg.Wait()
 		errs = append(errs, s.events.close())
 	}
-	errs = append(errs, s.dir.close(), s.parent.removeShelf(s.name), s.parent.close())
+	errs = append(errs, s.dir.close(), remove(), s.parent.close())
 	return errors.Join(errs...)
 }
 

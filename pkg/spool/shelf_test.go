@@ -46,6 +46,23 @@ func TestShelf(t *testing.T) {
 	}
 }
 
+// What somebody may still read is left, until the next process or an operator
+// removes it.
+func TestShelfLeave(t *testing.T) {
+	t.Parallel()
+	dir := directory(t)
+	s, err := spool.NewShelf(dir, "job-1", 10)
+	must(t, err)
+	must(t, s.Write(t.Context(), aLog, 5, strings.NewReader("12345")))
+	must(t, s.Watch(t.Context()))
+	must(t, s.Leave())
+	must(t, s.Close())
+	if _, err := os.Stat(filepath.Join(spool.ShelfPath(dir, "job-1"), aLog)); err != nil {
+		t.Error(err)
+	}
+	must(t, spool.RemoveShelf(dir, "job-1"))
+}
+
 func TestShelfNeedsRoom(t *testing.T) {
 	t.Parallel()
 	dir := directory(t)

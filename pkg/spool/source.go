@@ -23,7 +23,7 @@ var (
 
 // Source receives the streams of one backup as regular files. It makes nothing
 // in the directory and removes nothing, so it may share a plan with a front door
-// of pipes: it ignores every pipe. It serves one plan. Its methods may be called
+// of pipes: then it ignores every pipe (Config.Pipes). It serves one plan. Its methods may be called
 // from several goroutines.
 type Source struct {
 	cfg     Config
@@ -91,7 +91,7 @@ func NewSource(cfg Config, log *zap.Logger, metrics *Metrics) *Source {
 }
 
 // Prepare implements [backup.Source]. It refuses a directory in which anything
-// but a pipe stands under a name of the plan, with an error that names it and
+// but a pipe of another front door stands under a name of the plan, with an error that names it and
 // wraps unix.EEXIST. After an error the Source is closed.
 func (s *Source) Prepare(ctx context.Context, plan backup.Plan) error {
 	if err := s.prepare(ctx, plan); err != nil {
@@ -191,7 +191,7 @@ func (s *Source) refuseStale() error {
 		if err != nil {
 			return err
 		}
-		if e.exists && !e.isPipe() {
+		if e.exists && !s.others(e) {
 			stale = append(stale, name)
 		}
 	}
@@ -200,6 +200,9 @@ func (s *Source) refuseStale() error {
 	}
 	return nil
 }
+
+// others reports whether e is another front door's.
+func (s *Source) others(e entry) bool { return s.cfg.Pipes && e.isPipe() }
 
 // Open implements [backup.Source]: it waits until HANA has finished the file of
 // the stream, in follow mode until it has begun it. Closing the reader early does

@@ -64,11 +64,12 @@ func TestWaysOfWriting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			change := func(*spool.Config) {}
-			if c.scans {
-				change = scanOften
-			}
-			s, p := prepared(t, 1, change)
+			s, p := prepared(t, 1, func(cfg *spool.Config) {
+				cfg.Pipes = true
+				if c.scans {
+					scanOften(cfg)
+				}
+			})
 			end := fetch(t, s, stream(0))
 			must(t, c.write(p))
 			got := receive(t, "the end", end)

@@ -3,6 +3,9 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Volume is the directory of a Config, as those see it who look after the files
@@ -51,5 +54,49 @@ func (d *directory) room() (int64, error) {
 	return free - reserve, nil
 }
 
-// Punches says whether blocks of files are freed while HANA writes them.
-func (v *Volume) Punches() bool { return v.cfg.Follow && v.cfg.Punch }
+// Punching says whether blocks of files are to be freed while HANA writes them,
+// and what stands in the way of that, as far as it shows before HANA has written
+// anything.
+func (v *Volume) Punching() (configured bool, obstacle error) {
+	if !v.cfg.Follow || !v.cfg.Punch {
+		return false, nil
+	}
+	d, err := openDirectory(v.cfg.Directory, v.cfg.Directory, v.cfg.Owners)
+	if err != nil {
+		return true, err
+	}
+	return true, errors.Join(d.tryPunch(), d.close())
+}
+
+// tryPunch punches a file of our own, which has no name.
+func (d *directory) tryPunch() error {
+	fs, err := d.statfs()
+	if err != nil {
+		return err
+	}
+	if !showsHoles(int64(fs.Type)) { //nolint:unconvert // 32 bits elsewhere
+		return fmt.Errorf("the file system of %s does not show what is written", d.path)
+	}
+	own := uint32(os.Geteuid()) //nolint:gosec // the kernel's user ids have 32 bits
+	for _, owner := range d.owners {
+		if owner != own && owner != 0 && own != 0 { // HANA is never root
+			return fmt.Errorf("files of user %d in %s cannot be written by user %d", owner, d.path, own)
+		}
+	}
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	})
+	if err != nil {
+		return fmt.Errorf("try to free parts of a file in %s: %w", d.path, err)
+	}
+	file := os.NewFile(uintptr(fd), d.path)
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	_, err = file.Write(make([]byte, 2*blockSize))
+	if err == nil {
+		err = unix.Fallocate(fd, mode, 0, blockSize)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("free parts of a file in %s: %w", d.path, err)
+	}
+	return nil
+}
