@@ -67,6 +67,10 @@ func envName(key string) string {
 	return name.String()
 }
 
+// isList reports whether the setting holds several texts, none of which has a space
+// or a comma in it.
+func (s setting) isList() bool { return s.field.Kind() == reflect.Slice }
+
 // isMap reports whether the setting holds entries by name.
 func (s setting) isMap() bool { return s.field.Kind() == reflect.Map }
 
@@ -86,6 +90,8 @@ func (s setting) set(text string) error {
 			return errors.New("expected true or false")
 		}
 		*target = text == "true"
+	case *[]string:
+		*target = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -115,6 +121,8 @@ func (s setting) typeName() string {
 		return "duration"
 	case Size:
 		return "size"
+	case []string:
+		return "list of texts"
 	case map[string]string:
 		return "map of texts"
 	default:

@@ -76,6 +76,7 @@ type served struct {
 	name    string // of the file
 	stream  backup.Stream
 	objects []backup.Object
+	sum     string // SHA-256 of the stream
 	counter *counter
 }
 
@@ -176,7 +177,7 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 		plan := m.Plan(r.plan.JobID, r.config.Directory)
 		plans = append(plans, plan)
 		for k, s := range plan.Streams {
-			r.served = append(r.served, served{backup: i, name: plan.FileName(s.StreamID), stream: s, objects: m.Streams[k].Objects})
+			r.served = append(r.served, served{backup: i, name: plan.FileName(s.StreamID), stream: s, objects: m.Streams[k].Objects, sum: m.Streams[k].SHA256})
 			if !r.simple() {
 				s.File = plan.FileName(s.StreamID) // or two could not be told apart
 			}
@@ -191,6 +192,9 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 			return newError(StagePlan, CodePlan, causeOf(ctx, err))
 		}
 	}
+	if err := r.decodable(ctx); err != nil {
+		return err
+	}
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	if err := r.stage(ctx); err != nil {
 		return err
@@ -203,6 +207,25 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	}
 	r.outlet = r.outletFor(plans)
 	return r.arm(ctx, r.job, r.outlet, r.plan)
+}
+
+// decodable fails before HANA is touched when data that is encoded cannot be
+// decoded here: the identity is missing, or is not the one.
+func (r *restoreRun) decodable(ctx context.Context) *Error {
+	for i := range r.served {
+		s := &r.served[i]
+		if len(backup.EncodingOf(s.objects)) == 0 {
+			continue
+		}
+		reader, err := r.parts.Store.OpenStream(ctx, s.objects) // which looks at its beginning
+		if err == nil {
+			err = reader.Close()
+		}
+		if err != nil {
+			return streamError(StagePlan, s.stream.StreamID, CodeObject, causeOf(ctx, err))
+		}
+	}
+	return nil
 }
 
 // presence fails before HANA is touched when an object is missing or of
@@ -297,6 +320,7 @@ func (r *restoreRun) open(ctx context.Context, s *served) (io.ReadCloser, error)
 		}
 		return nil, err
 	}
+	reader = backup.Checked(reader, s.objects, s.stream.EstimatedSize, s.sum)
 	s.counter.bytes.Store(0)
 	return &countedReader{ReadCloser: reader, counter: s.counter, fail: func(err error) {
 		if ctx.Err() == nil {

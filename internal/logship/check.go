@@ -66,9 +66,13 @@ func (s *Shipper) secondLook(ctx context.Context, f *backup.LogFile) error {
 }
 
 // readBack reads the objects of a file and compares every byte with its record,
-// by SHA-256: ErrCorrupt says that they are not that file.
+// by SHA-256: ErrCorrupt says that they are not that file. Of objects that are
+// encrypted for others the bytes are compared as they are stored.
 func (s *Shipper) readBack(ctx context.Context, f *backup.LogFile) error {
 	stream, err := s.parts.Store.OpenStream(ctx, f.Objects)
+	if errors.Is(err, backup.ErrNoIdentity) {
+		return s.readStored(ctx, f)
+	}
 	if err != nil {
 		return err
 	}
@@ -81,6 +85,17 @@ func (s *Shipper) readBack(ctx context.Context, f *backup.LogFile) error {
 		return fmt.Errorf("%w: %s has %d bytes with SHA-256 %s, expected %d with %s", backup.ErrCorrupt, f.Name, size, sum, f.Size, f.SHA256)
 	}
 	return nil
+}
+
+// readStored reads the objects of a file as they are stored: each part of them is
+// compared with its SHA-256 in the record.
+func (s *Shipper) readStored(ctx context.Context, f *backup.LogFile) error {
+	stream, err := s.parts.Store.OpenStream(ctx, backup.AsStored(f.Objects))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, stream)
+	return errors.Join(err, stream.Close())
 }
 
 // clear removes from the volume what is safe, confirmed and old enough.

@@ -86,6 +86,15 @@ func (m *Manifest) Bytes() int64 {
 	return sum
 }
 
+// StoredSize is the sum of the sizes of the stream's objects.
+func (s *ManifestStream) StoredSize() int64 {
+	var sum int64
+	for i := range s.Objects {
+		sum += s.Objects[i].Size
+	}
+	return sum
+}
+
 // Plan gives the names under which HANA knows the streams of this backup, with
 // dir as the directory.
 func (m *Manifest) Plan(jobID, dir string) Plan {

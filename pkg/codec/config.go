@@ -47,9 +47,9 @@ func (c Config) Memory() int64 {
 	if !c.On() {
 		return 0
 	}
-	size := int64(c.streams()+c.more()) * blockSize
+	size := int64(c.streams()+more()) * blockSize
 	if c.compresses() {
-		size = 2*size + int64(runtime.GOMAXPROCS(0))*encoderSize(c.Compression)
+		size = 2*size + int64(workers())*encoderSize(c.Compression)
 	}
 	return size
 }
@@ -62,20 +62,25 @@ func (c Config) streams() int {
 	return c.Streams
 }
 
-// more is how many other blocks there are.
-func (c Config) more() int { return 2 * runtime.GOMAXPROCS(0) }
+// workers is how many blocks are compressed at once. Eight are faster than a pipe
+// at the levels that serve (measured: 0.29 GiB/s each at level fastest).
+func workers() int { return min(runtime.GOMAXPROCS(0), 8) }
 
-// encoderSize is what an encoder of a level takes, as measured, rounded up.
+// more is how many blocks there are beside those that are reserved.
+func more() int { return 2 * workers() }
+
+// encoderSize is what an encoder of a level takes for our blocks, as measured with
+// v1.20.3.
 func encoderSize(level string) int64 {
 	switch level {
 	case "fastest":
-		return 8 << 20
+		return 3 << 20
 	case "default":
-		return 16 << 20
+		return 4 << 20
 	case "better":
-		return 32 << 20
+		return 7 << 20
 	default:
-		return 96 << 20
+		return 37 << 20
 	}
 }
 
@@ -98,7 +103,7 @@ func (c Config) newEncoder() (*zstd.Encoder, error) {
 		return nil, fmt.Errorf("compression %q: expected off, fastest, default, better or best", c.Compression)
 	}
 	// A block is one frame and is never longer than the window.
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(blockSize), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(blockSize), zstd.WithEncoderConcurrency(workers()))
 }
 
 // recipients reads those that c names.

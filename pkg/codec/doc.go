@@ -15,8 +15,8 @@
 // # On the way in
 //
 // One goroutine reads the stream into blocks of 1 MiB and hashes it. With
-// compression, each block becomes a frame of its own in one of up to GOMAXPROCS
-// goroutines of the stream; the encoders themselves are shared by all streams.
+// compression, each block becomes a frame of its own in one of the stream's
+// workers: GOMAXPROCS, 8 at most. The encoders, as many, are shared by all streams.
 // The goroutine of the inner Consume takes the frames in order and encrypts them.
 // Block by block costs next to no ratio (measured: 1.461 at level fastest, as for
 // a whole stream) and is what scales.
@@ -33,11 +33,11 @@
 // Blocks are the process's, not a stream's:
 //
 //	reserved by an upload       1 block
-//	more blocks of an upload    up to GOMAXPROCS + 2 in all, while there are any
-//	blocks                      Streams + 2 × GOMAXPROCS
+//	more blocks of an upload    up to workers + 2 in all, while there are any
+//	blocks                      Streams + 2 × workers
 //	a block                     1 MiB, with compression 2 MiB
-//	an encoder                  8 MiB; default 16, better 32, best 96
-//	all of it                   blocks × a block + GOMAXPROCS × an encoder
+//	an encoder                  3 MiB; default 4, better 7, best 37
+//	all of it                   blocks × a block + workers × an encoder
 //
 // Config.Memory gives the sum. Whoever plugs the rooms together takes it out of
 // memoryBudget; the store gets the rest. A stream that is read back takes 1 MiB

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
-	"runtime"
 	"sync"
 )
 
@@ -55,7 +54,7 @@ func (p *pipeline) start(r io.Reader) {
 	if p.upload.store.encoder == nil {
 		return
 	}
-	for range runtime.GOMAXPROCS(0) {
+	for range p.upload.blocks.most - 2 {
 		p.all.Go(func() {
 			for b := range p.work {
 				p.compress(b)

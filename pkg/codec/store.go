@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"time"
 
@@ -48,7 +47,7 @@ type Store struct {
 // New lays a codec around inner. It refuses what cfg cannot mean, with an error
 // that names the setting.
 func New(inner Inner, cfg Config) (*Store, error) {
-	s := &Store{Inner: inner, cfg: cfg, encoding: cfg.encoding(), budget: newBudget(cfg.streams(), cfg.more())}
+	s := &Store{Inner: inner, cfg: cfg, encoding: cfg.encoding(), budget: newBudget(cfg.streams(), more())}
 	var err error
 	if cfg.compresses() {
 		if s.encoder, err = cfg.newEncoder(); err != nil {
@@ -87,7 +86,7 @@ func (s *Store) Begin(ctx context.Context, key string, options backup.UploadOpti
 	if !options.Encode || len(s.encoding) == 0 {
 		return s.Inner.Begin(ctx, key, options)
 	}
-	blocks, err := s.budget.reserve(ctx, runtime.GOMAXPROCS(0)+2)
+	blocks, err := s.budget.reserve(ctx, workers()+2)
 	if err != nil {
 		return nil, fmt.Errorf("begin %s: %w", key, err)
 	}
