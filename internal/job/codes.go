@@ -41,6 +41,7 @@ const (
 	CodeCommit           = "commit_failed"
 	CodeManifest         = "manifest_unusable"
 	CodeObject           = "object_unusable"
+	CodeIdentity         = "identity_missing"
 	CodeUnread           = "stream_unread"
 	CodePointMissed      = "point_missed"
 	CodePointUnreachable = "point_unreachable"
@@ -93,6 +94,7 @@ func Codes() []CodeInfo {
 		{CodeCommit, "The objects could not be made visible and checked.", "The store failed at the last step.", "Start a new backup; HANA's catalog entry of this one cannot be restored."},
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
 		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
+		{CodeIdentity, "The backup is encrypted, and no identity that decrypts it is at hand.", "encryption.identityFile is not set, is not there, or has the identities of others.", "Put the identity of one of the recipients into encryption.identityFile and start again."},
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
 		{CodeBaseMissing, "The store does not have, whole, the backup on which HANA would build the delta.", "There is no complete backup yet, another tool made the last one, or objects were deleted.", "Make a complete backup."},
 		{CodeBaseForeign, "The delta and the backup on which it should build are not of the same history of the database.", "The database was recovered, its log was interrupted (log_mode overwrite), or another tool made a backup meanwhile.", "Make a complete backup."},
@@ -112,7 +114,7 @@ func sideOf(code string) Side {
 		return SideStore
 	case CodeCanceled:
 		return SideOperator
-	case CodeInterrupted, CodePipe, CodePipesLeft, CodeMemory, CodeState, CodeFindings, CodeWrongSystem:
+	case CodeInterrupted, CodePipe, CodePipesLeft, CodeMemory, CodeState, CodeFindings, CodeWrongSystem, CodeIdentity:
 		return SideDaemon
 	default:
 		return SideHANA
@@ -151,6 +153,8 @@ func newError(stage Stage, code string, err error) *Error {
 		e.Code, e.Hint = CodeWrongSystem, hintFor(CodeWrongSystem)
 	case errors.Is(err, backup.ErrNotSent):
 		e.Code, e.Hint = CodeUnreachable, hintFor(CodeUnreachable)
+	case errors.Is(err, backup.ErrNoIdentity):
+		e.Code, e.Hint = CodeIdentity, hintFor(CodeIdentity)
 	case errors.Is(err, backup.ErrMemory):
 		e.Code, e.Hint = CodeMemory, hintFor(CodeMemory)
 	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):

@@ -79,7 +79,7 @@ func (t *transfer) note(side Side, format string, args ...any) {
 func (t *transfer) options() backup.UploadOptions {
 	return backup.UploadOptions{
 		EstimatedSize: t.stream.EstimatedSize, Encode: true,
-		Progress:      func(n int64) { t.counter.stored.Add(n) },
+		Progress: func(n int64) { t.counter.stored.Add(n) },
 		Safe: func(offset int64) {
 			if follower := t.follower.Load(); follower != nil {
 				(*follower).Acknowledge(offset)
