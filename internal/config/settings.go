@@ -86,10 +86,11 @@ func (s setting) set(text string) error {
 		}
 		*target = n
 	case *bool:
-		if text != "true" && text != "false" {
+		value, known := map[string]bool{"true": true, "false": false}[text]
+		if !known {
 			return errors.New("expected true or false")
 		}
-		*target = text == "true"
+		*target = value
 	case *[]string:
 		*target = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	case *time.Duration:

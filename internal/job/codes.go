@@ -142,28 +142,32 @@ func newError(stage Stage, code string, err error) *Error {
 	if answered {
 		e.HANACode, e.HANAInner = hana.Code, hana.Inner
 	}
-	switch {
-	case answered && !hdbtrigger.IsQuery(hana): // a query that fails says nothing about the backup
+	if answered && !hdbtrigger.IsQuery(hana) { // a query that fails says nothing about the backup
 		e.Code, e.Hint = CodeHANA, hintFor(CodeHANA)
-	case errors.Is(err, backup.ErrNotPrimary):
-		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
-	case errors.Is(err, backup.ErrBusy):
-		e.Code, e.Hint = CodeBackupRunning, hintFor(CodeBackupRunning)
-	case errors.Is(err, backup.ErrWrongSystem):
-		e.Code, e.Hint = CodeWrongSystem, hintFor(CodeWrongSystem)
-	case errors.Is(err, backup.ErrNotSent):
-		e.Code, e.Hint = CodeUnreachable, hintFor(CodeUnreachable)
-	case errors.Is(err, backup.ErrNoIdentity):
-		e.Code, e.Hint = CodeIdentity, hintFor(CodeIdentity)
-	case errors.Is(err, backup.ErrMemory):
-		e.Code, e.Hint = CodeMemory, hintFor(CodeMemory)
-	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):
-		e.Code, e.Hint = CodeCanceled, hintFor(CodeCanceled)
+	} else if better := codeOf(err); better != "" {
+		e.Code, e.Hint = better, hintFor(better)
 	}
 	if hint := hdbtrigger.Hint(err); hint != "" {
 		e.Hint = hint
 	}
 	return e
+}
+
+// codeOf is the code that err itself tells, or "".
+func codeOf(err error) string {
+	for _, known := range []struct {
+		err  error
+		code string
+	}{
+		{backup.ErrNotPrimary, CodeNotPrimary}, {backup.ErrBusy, CodeBackupRunning}, {backup.ErrWrongSystem, CodeWrongSystem},
+		{backup.ErrNotSent, CodeUnreachable}, {backup.ErrNoIdentity, CodeIdentity}, {backup.ErrMemory, CodeMemory},
+		{context.Canceled, CodeCanceled}, {errCancelRequested, CodeCanceled}, {ErrDraining, CodeCanceled},
+	} {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	return ""
 }
 
 // streamError is newError for one stream.

@@ -87,15 +87,24 @@ func (s *Shipper) readBack(ctx context.Context, f *backup.LogFile) error {
 	return nil
 }
 
-// readStored reads the objects of a file as they are stored: each part of them is
-// compared with its SHA-256 in the record.
+// readStored reads the objects of a file as they are stored and compares each with
+// its SHA-256 in the record.
 func (s *Shipper) readStored(ctx context.Context, f *backup.LogFile) error {
-	stream, err := s.parts.Store.OpenStream(ctx, backup.AsStored(f.Objects))
-	if err != nil {
-		return err
+	for _, o := range backup.AsStored(f.Objects) {
+		stream, err := s.parts.Store.OpenStream(ctx, []backup.Object{o})
+		if err != nil {
+			return err
+		}
+		hash := sha256.New()
+		_, err = io.Copy(hash, stream)
+		if err := errors.Join(err, stream.Close()); err != nil {
+			return err
+		}
+		if sum := hex.EncodeToString(hash.Sum(nil)); sum != o.SHA256 {
+			return fmt.Errorf("%w: %s has the SHA-256 %s, expected %s", backup.ErrCorrupt, o.Key, sum, o.SHA256)
+		}
 	}
-	_, err = io.Copy(io.Discard, stream)
-	return errors.Join(err, stream.Close())
+	return nil
 }
 
 // clear removes from the volume what is safe, confirmed and old enough.

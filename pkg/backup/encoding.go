@@ -76,7 +76,7 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	_, _ = r.hash.Write(p[:n]) // a hash never returns an error (package hash)
 	r.rest -= int64(n)
-	ended := err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+	ended := err == io.EOF // plain: a wrapped one is a fault
 	switch {
 	case err != nil && !ended:
 		r.err = err
@@ -96,7 +96,7 @@ func (r *checkedReader) end(ended bool) error {
 		n, err := r.ReadCloser.Read(make([]byte, 1))
 		r.rest -= int64(n)
 		switch {
-		case err == io.EOF: //nolint:errorlint // as above
+		case err == io.EOF:
 			ended = true
 		case err != nil:
 			return err

@@ -112,7 +112,7 @@ func (c Config) recipients() ([]age.Recipient, error) {
 	for i, text := range c.Recipients {
 		parsed, err := age.ParseX25519Recipient(text)
 		if err != nil { // its text has the recipient in it, which may be an identity by mistake
-			return nil, fmt.Errorf("encryption.recipients: recipient %d: expected an X25519 recipient of age (age1…)", i+1) //nolint:errorlint // see above
+			return nil, fmt.Errorf("encryption.recipients: recipient %d: expected an X25519 recipient of age (age1…)", i+1)
 		}
 		all = append(all, parsed)
 	}
@@ -148,7 +148,7 @@ func (c Config) identities() ([]age.Identity, error) {
 	identities, err := age.ParseIdentities(strings.NewReader(text))
 	if err != nil {
 		// The text of err may have a line of the file in it, and that is a secret.
-		return nil, fmt.Errorf("%w: encryption.identityFile: %s holds no identities of age (AGE-SECRET-KEY-1…), one a line", backup.ErrNoIdentity, c.IdentityFile) //nolint:errorlint // see above
+		return nil, fmt.Errorf("%w: encryption.identityFile: %s holds no identities of age (AGE-SECRET-KEY-1…), one a line", backup.ErrNoIdentity, c.IdentityFile)
 	}
 	return identities, nil
 }

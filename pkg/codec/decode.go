@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"filippo.io/age"
@@ -79,9 +80,9 @@ func (r *storedReader) cause(err error) error {
 // decode puts the decoders of encoding over what is stored, the last step first.
 func (r *reader) decode(encoding []string, identities []age.Identity) error {
 	r.plain = &r.stored
-	for i := len(encoding) - 1; i >= 0; i-- {
+	for _, step := range slices.Backward(encoding) {
 		var err error
-		switch encoding[i] {
+		switch step {
 		case backup.EncodingAge:
 			err = r.decrypt(identities)
 		case backup.EncodingZstd:
@@ -107,8 +108,8 @@ func (r *reader) decrypt(identities []age.Identity) error {
 	return nil
 }
 
-// start decodes ahead until the end, an error or Close.
-func (r *reader) start() {
+// start decodes ahead until the end, an error, the end of ctx or Close.
+func (r *reader) start(ctx context.Context) {
 	for range cap(r.free) {
 		r.free <- make([]byte, chunkSize)
 	}
@@ -122,7 +123,7 @@ func (r *reader) start() {
 				r.err = errClosed
 				return
 			}
-			n, err := fill(context.Background(), r.plain, chunk)
+			n, err := fill(ctx, r.plain, chunk)
 			if n > 0 {
 				select {
 				case r.chunks <- chunk[:n]:

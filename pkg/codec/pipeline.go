@@ -92,7 +92,8 @@ func (p *pipeline) take(r io.Reader) {
 			return
 		}
 		n, err := fill(p.ctx, r, b.plain)
-		if n == 0 || err != nil && err != io.EOF { //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+		ended := err == io.EOF // plain: a wrapped one is a fault
+		if n == 0 || err != nil && !ended {
 			p.upload.blocks.put(b)
 		} else {
 			b.plain = b.plain[:n]
@@ -100,12 +101,11 @@ func (p *pipeline) take(r io.Reader) {
 			p.read += int64(n)
 			p.pass(b)
 		}
-		switch {
-		case err == nil:
-		case err == io.EOF: //nolint:errorlint // as above
+		if ended {
 			close(p.order)
 			return
-		default:
+		}
+		if err != nil {
 			p.err = err
 			close(p.failed)
 			return

@@ -137,6 +137,6 @@ func (s *Store) openEncoded(ctx context.Context, objects []backup.Object, encodi
 	if err = r.decode(encoding, identities); err != nil {
 		return errors.Join(err, r.stored.Close())
 	}
-	r.start()
+	r.start(ctx)
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// markDistance is how many stored bytes are between two marks at least.
+	// markDistance is how many stored bytes are between two marks, at first.
 	markDistance = 64 << 10
 	// mostMarks is when every other mark is dropped: a store that takes a stream
 	// in one piece acknowledges none of it for long.
@@ -25,18 +25,19 @@ type tally struct {
 
 	mu    sync.Mutex
 	marks []mark // that both have still to pass
+	apart int64  // by how many stored bytes they are at least
 	acked int64  // stored bytes, in whatever order
 	told  int64  // plain bytes, to Progress
 	safe  bool   // the inner store speaks of Safe
 }
 
-func newTally(options backup.UploadOptions) *tally { return &tally{options: options} }
+func newTally(options backup.UploadOptions) *tally { return &tally{options: options, apart: markDistance} }
 
 // add takes in a mark beyond those before.
 func (t *tally) add(m mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.marks); n > 1 && m.stored-t.marks[n-2].stored < markDistance {
+	if n := len(t.marks); n > 1 && m.stored-t.marks[n-2].stored < t.apart {
 		t.marks[n-1] = m
 		return
 	}
@@ -45,6 +46,7 @@ func (t *tally) add(m mark) {
 			t.marks[i] = t.marks[2*i+1]
 		}
 		t.marks = t.marks[:mostMarks/2]
+		t.apart *= 2
 	}
 	t.marks = append(t.marks, m)
 }

@@ -116,6 +116,6 @@ func (e *encoded) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := e.body.Read(p)
-	e.ended = err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+	e.ended = err == io.EOF // plain: a wrapped one is a fault
 	return n, err
 }
