@@ -18,6 +18,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/codec"
 )
 
 // world is HANA, its volume, a store and a shipper, with fake time.
@@ -27,6 +28,8 @@ type world struct {
 	volume   *volume
 	store    *memoryStore
 	hana     *hana
+	// codec, when set, encodes what goes to the store.
+	codec    codec.Config
 	registry *prometheus.Registry
 	shipper  *logship.Shipper
 	log      *observer.ObservedLogs
@@ -57,7 +60,7 @@ func (w *world) start() {
 	w.t.Helper()
 	core, log := observer.New(zapcore.InfoLevel)
 	w.log, w.registry = log, prometheus.NewRegistry()
-	parts := logship.Parts{Volume: w.volume.restart(), Store: w.store, Historian: w.hana, Remove: w.volume.remove}
+	parts := logship.Parts{Volume: w.volume.restart(), Store: w.encoding(), Historian: w.hana, Remove: w.volume.remove}
 	var err error
 	w.shipper, err = logship.New(w.config, parts, zap.New(core), logship.NewMetrics(w.registry))
 	if err != nil {
@@ -74,6 +77,23 @@ func (w *world) start() {
 		w.stop = nil
 	}
 }
+
+// encoding is the store with the codec around it.
+func (w *world) encoding() *codec.Store {
+	w.t.Helper()
+	store, err := codec.New(maintained{memoryStore: w.store}, w.codec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return store
+}
+
+// maintained is a memoryStore with what only a job needs.
+type maintained struct{ *memoryStore }
+
+func (maintained) Check(context.Context) error { return nil }
+
+func (maintained) Sweep(context.Context, string, time.Duration) error { return nil }
 
 // after lets time pass.
 func (w *world) after(d time.Duration) logship.Status {
