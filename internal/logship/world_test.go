@@ -23,11 +23,11 @@ import (
 
 // world is HANA, its volume, a store and a shipper, with fake time.
 type world struct {
-	t        *testing.T
-	config   logship.Config
-	volume   *volume
-	store    *memoryStore
-	hana     *hana
+	t      *testing.T
+	config logship.Config
+	volume *volume
+	store  *memoryStore
+	hana   *hana
 	// codec, when set, encodes what goes to the store.
 	codec    codec.Config
 	registry *prometheus.Registry

@@ -330,4 +330,3 @@ func abort(t *testing.T, upload backup.Upload) {
 		t.Error(err)
 	}
 }
-

@@ -31,7 +31,9 @@ type tally struct {
 	safe  bool   // the inner store speaks of Safe
 }
 
-func newTally(options backup.UploadOptions) *tally { return &tally{options: options, apart: markDistance} }
+func newTally(options backup.UploadOptions) *tally {
+	return &tally{options: options, apart: markDistance}
+}
 
 // add takes in a mark beyond those before.
 func (t *tally) add(m mark) {
