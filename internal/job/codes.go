@@ -159,9 +159,15 @@ func codeOf(err error) string {
 		err  error
 		code string
 	}{
-		{backup.ErrNotPrimary, CodeNotPrimary}, {backup.ErrBusy, CodeBackupRunning}, {backup.ErrWrongSystem, CodeWrongSystem},
-		{backup.ErrNotSent, CodeUnreachable}, {backup.ErrNoIdentity, CodeIdentity}, {backup.ErrMemory, CodeMemory},
-		{context.Canceled, CodeCanceled}, {errCancelRequested, CodeCanceled}, {ErrDraining, CodeCanceled},
+		{backup.ErrNotPrimary, CodeNotPrimary},
+		{backup.ErrBusy, CodeBackupRunning},
+		{backup.ErrWrongSystem, CodeWrongSystem},
+		{backup.ErrNotSent, CodeUnreachable},
+		{backup.ErrNoIdentity, CodeIdentity},
+		{backup.ErrMemory, CodeMemory},
+		{context.Canceled, CodeCanceled},
+		{errCancelRequested, CodeCanceled},
+		{ErrDraining, CodeCanceled},
 	} {
 		if errors.Is(err, known.err) {
 			return known.code

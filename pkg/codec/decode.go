@@ -58,7 +58,7 @@ type storedReader struct {
 // own is wrapped.
 func (r *storedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if err == nil || err == io.EOF { //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
+	if err == nil || err == io.EOF { // plain: a wrapped one is a fault
 		return n, err
 	}
 	r.mu.Lock()

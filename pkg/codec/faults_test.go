@@ -29,7 +29,7 @@ func TestSourceFails(t *testing.T) {
 		for cause, err := range map[string]error{
 			"an error": broken, "an early end": io.ErrUnexpectedEOF, "an error that wraps the end": fmt.Errorf("lost: %w", io.EOF),
 		} {
-			for _, after := range []int{0, 1, 1 << 20, 5<<20 + 1} {
+			for _, after := range []int{0, 1, 1 << 20, 2<<20 + 1} {
 				t.Run(fmt.Sprintf("%s/%s/after %d", name, cause, after), func(t *testing.T) {
 					t.Parallel()
 					p := newPlace(t)
@@ -113,11 +113,11 @@ func TestBlocksComeBack(t *testing.T) {
 		switch i % 3 {
 		case 0: // not even begun
 		case 1:
-			if _, err := upload.Consume(t.Context(), io.MultiReader(bytes.NewReader(table(3<<20)), iotest.ErrReader(io.ErrClosedPipe))); err == nil {
+			if _, err := upload.Consume(t.Context(), io.MultiReader(bytes.NewReader(table(1<<20+1)), iotest.ErrReader(io.ErrClosedPipe))); err == nil {
 				t.Error("a broken stream was taken")
 			}
 		default:
-			if _, err := upload.Consume(t.Context(), bytes.NewReader(table(3<<20))); err != nil {
+			if _, err := upload.Consume(t.Context(), bytes.NewReader(table(1<<20+1))); err != nil {
 				t.Error(err)
 			}
 		}
@@ -151,7 +151,7 @@ func TestBeginWaitsForMemory(t *testing.T) {
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	keys := newPair(t)
-	data := table(5<<20 + 1)
+	data := table(2<<20 + 1)
 	for name, cfg := range map[string]codec.Config{
 		"zstd": {Compression: "fastest"}, "age": {Recipients: []string{keys.recipient}, IdentityFile: keys.file},
 		"both": {Compression: "fastest", Recipients: []string{keys.recipient}, IdentityFile: keys.file},
@@ -253,7 +253,7 @@ func TestCloseEarly(t *testing.T) {
 	keys := newPair(t)
 	p := newPlace(t)
 	store := p.with(t, codec.Config{Compression: "fastest", Recipients: []string{keys.recipient}, IdentityFile: keys.file})
-	stored := put(t, store, mixed(20<<20), backup.UploadOptions{})
+	stored := put(t, store, mixed(5<<20), backup.UploadOptions{})
 	for _, read := range []int64{0, 1, 4096, 3 << 20} {
 		r, err := store.OpenStream(t.Context(), stored.Objects)
 		if err != nil {

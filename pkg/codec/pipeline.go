@@ -92,7 +92,7 @@ func (p *pipeline) take(r io.Reader) {
 			return
 		}
 		n, err := fill(p.ctx, r, b.plain)
-		ended := err == io.EOF // plain: a wrapped one is a fault
+		ended := err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
 		if n == 0 || err != nil && !ended {
 			p.upload.blocks.put(b)
 		} else {

@@ -65,7 +65,7 @@ func TestWaiting(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := upload.Consume(t.Context(), readerFunc{bytes.NewReader(table(40 << 20)), func() {
+		_, err := upload.Consume(t.Context(), readerFunc{bytes.NewReader(random(30 << 20)), func() {
 			if waits.Load() != 0 {
 				t.Error("the stream is read while the store is said to be waited for")
 			}

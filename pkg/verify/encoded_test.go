@@ -94,7 +94,8 @@ func encode(t *testing.T, s stored, encoding *codec.Store) *backup.Manifest {
 	t.Helper()
 	m := *s.manifest
 	m.Streams = nil
-	for _, stream := range s.manifest.Streams {
+	for i := range s.manifest.Streams {
+		stream := s.manifest.Streams[i]
 		for _, o := range stream.Objects {
 			if err := s.store.Remove(t.Context(), o.Key); err != nil {
 				t.Fatal(err)
