@@ -14,9 +14,9 @@ type Config struct {
 	HTTP            HTTP          `key:"http"`
 	Metrics         Metrics       `key:"metrics"`
 	Store           Store         `key:"store"`
-	Compression     string        `key:"compression" default:"off" doc:"Compress HANA's bytes with zstd before they are stored: off, or a level: fastest, default, better or best. HANA compresses columns already, so measure what it gives. What does not shrink is noticed and passed on as it is. Part of memoryBudget goes to it."`
+	Compression     string        `key:"compression" default:"off" doc:"Compress HANA's bytes with zstd before they are stored: off, or a level: fastest, default, better or best. HANA compresses columns already, so measure what it gives. What does not shrink is noticed and passed on as it is."`
 	Encryption      Encryption    `key:"encryption"`
-	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together. Set the container's memory limit to at least 256MiB more."`
+	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of all buffers of all streams together; with compression or encryption, those of the codec included. Set the container's memory limit to at least 256MiB more."`
 	Timeouts        Timeouts      `key:"timeouts"`
 	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -209,14 +210,17 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	return r.arm(ctx, r.job, r.outlet, r.plan)
 }
 
-// decodable fails before HANA is touched when data that is encoded cannot be
-// decoded here: the identity is missing, or is not the one.
+// decodable fails before HANA is touched when data cannot be decrypted here: the
+// identity is missing, or is not the one. All streams of a backup are encrypted for
+// the same recipients, so one of each is looked at.
 func (r *restoreRun) decodable(ctx context.Context) *Error {
+	seen := make(map[int]bool)
 	for i := range r.served {
 		s := &r.served[i]
-		if len(backup.EncodingOf(s.objects)) == 0 {
+		if seen[s.backup] || !slices.Contains(backup.EncodingOf(s.objects), backup.EncodingAge) {
 			continue
 		}
+		seen[s.backup] = true
 		reader, err := r.parts.Store.OpenStream(ctx, s.objects) // which looks at its beginning
 		if err == nil {
 			err = reader.Close()

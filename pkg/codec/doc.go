@@ -41,6 +41,7 @@
 //
 // Config.Memory gives the sum. Whoever plugs the rooms together takes it out of
 // memoryBudget; the store gets the rest. A stream that is read back takes 1 MiB
-// for what is decoded ahead, and up to 16 MiB more for a decoder of zstd; that is
+// for what is decoded ahead, and a decoder of zstd 2 MiB more (16 at most, for frames
+// that are not ours); that is
 // outside of memoryBudget, as the inner reader's parts are inside.
 package codec
