@@ -132,8 +132,12 @@ func (r *reader) start(ctx context.Context) {
 					return
 				}
 			}
-			if err == io.EOF { //nolint:errorlint // as above
+			if err == io.EOF { //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
 				r.err = io.EOF
+				return
+			}
+			if ctx.Err() != nil { // which says nothing about what is stored
+				r.err = context.Cause(ctx)
 				return
 			}
 			if err != nil {
