@@ -27,21 +27,28 @@ func TestChecked(t *testing.T) {
 		stream  io.Reader
 		objects []backup.Object
 		want    error
+		noSum   bool
 	}{
-		{"the stream", bytes.NewReader(content), encoded, nil},
-		{"byte by byte", iotest.OneByteReader(bytes.NewReader(content)), encoded, nil},
-		{"its end with its last bytes", iotest.DataErrReader(bytes.NewReader(content)), encoded, nil},
-		{"too short", bytes.NewReader(content[1:]), encoded, backup.ErrCorrupt},
-		{"too long", bytes.NewReader(append(bytes.Clone(content), 'x')), encoded, backup.ErrCorrupt},
-		{"too long, byte by byte", iotest.OneByteReader(bytes.NewReader(append(bytes.Clone(content), 'x'))), encoded, backup.ErrCorrupt},
-		{"another one", bytes.NewReader(bytes.ToUpper(content)), encoded, backup.ErrCorrupt},
-		{"nothing", bytes.NewReader(nil), encoded, backup.ErrCorrupt},
-		{"an error that wraps the end", io.MultiReader(bytes.NewReader(content), iotest.ErrReader(outage)), encoded, outage},
-		{"not encoded", bytes.NewReader(content), []backup.Object{{}}, nil},
+		{"the stream", bytes.NewReader(content), encoded, nil, false},
+		{"byte by byte", iotest.OneByteReader(bytes.NewReader(content)), encoded, nil, false},
+		{"its end with its last bytes", iotest.DataErrReader(bytes.NewReader(content)), encoded, nil, false},
+		{"too short", bytes.NewReader(content[1:]), encoded, backup.ErrCorrupt, false},
+		{"too long", bytes.NewReader(append(bytes.Clone(content), 'x')), encoded, backup.ErrCorrupt, false},
+		{"too long, byte by byte", iotest.OneByteReader(bytes.NewReader(append(bytes.Clone(content), 'x'))), encoded, backup.ErrCorrupt, false},
+		{"another one", bytes.NewReader(bytes.ToUpper(content)), encoded, backup.ErrCorrupt, false},
+		{"nothing", bytes.NewReader(nil), encoded, backup.ErrCorrupt, false},
+		{"an error that wraps the end", io.MultiReader(bytes.NewReader(content), iotest.ErrReader(outage)), encoded, outage, false},
+		{"too short, without a sum", bytes.NewReader(content[1:]), encoded, backup.ErrCorrupt, true},
+		{"the stream, without a sum", bytes.NewReader(content), encoded, nil, true},
+		{"not encoded", bytes.NewReader(content), []backup.Object{{}}, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := io.ReadAll(backup.Checked(io.NopCloser(test.stream), test.objects, int64(len(content)), sum))
+			want := sum
+			if test.noSum {
+				want = ""
+			}
+			got, err := io.ReadAll(backup.Checked(io.NopCloser(test.stream), test.objects, int64(len(content)), want))
 			if !errors.Is(err, test.want) || test.want == nil && err != nil {
 				t.Errorf("error %v, expected %v", err, test.want)
 			}
