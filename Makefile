@@ -31,7 +31,7 @@ build: tools ## bin/pipestreamer, the HANA simulator bin/hanasim and what the te
 # Programs of others that the tests run; each has a module of its own, which
 # keeps its dependencies out of the daemon's.
 .PHONY: tools
-tools: bin/versitygw bin/rclone bin/fake-gcs-server bin/toxiproxy
+tools: bin/versitygw bin/rclone bin/fake-gcs-server bin/toxiproxy bin/age
 
 bin/versitygw: e2e/s3server/go.mod e2e/s3server/go.sum
 	@$(GO) build -C e2e/s3server -o ../../bin/versitygw github.com/versity/versitygw/cmd/versitygw
@@ -41,6 +41,9 @@ bin/fake-gcs-server: e2e/gcsserver/go.mod e2e/gcsserver/go.sum
 
 bin/toxiproxy: e2e/toxiproxy/go.mod e2e/toxiproxy/go.sum
 	@$(GO) build -C e2e/toxiproxy -o ../../bin/toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
+
+bin/age: e2e/agetool/go.mod e2e/agetool/go.sum
+	@$(GO) build -C e2e/agetool -o ../../bin/age filippo.io/age/cmd/age
 
 bin/rclone: e2e/rclone/main.go e2e/rclone/go.mod e2e/rclone/go.sum
 	@$(GO) build -C e2e/rclone -o ../../bin/rclone .
@@ -81,7 +84,7 @@ fmt: ## format the Go files
 .PHONY: check
 check: lint ## lint, tidy modules, generated files up to date
 	@$(GO) mod tidy -diff
-	@for m in tools e2e/s3server e2e/gcsserver e2e/rclone e2e/toxiproxy; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
+	@for m in tools e2e/s3server e2e/gcsserver e2e/rclone e2e/toxiproxy e2e/agetool; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
 	@$(GO) generate ./...
 	@git diff --exit-code -- docs/configuration.md || { echo 'commit what `go generate ./...` wrote' >&2; exit 1; }
 

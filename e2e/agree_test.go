@@ -52,6 +52,9 @@ func (w *world) expectAgreement(record job.Record, others ...*backup.Manifest) *
 	// The streams against the bytes in the store.
 	for i := range manifest.Streams {
 		s := &manifest.Streams[i]
+		if len(backup.EncodingOf(s.Objects)) > 0 {
+			continue // a restore compares them
+		}
 		got := stored[s.Objects[0].Key]
 		if len(s.Objects) > 1 {
 			got = w.joined(s.Objects)

@@ -28,7 +28,7 @@ func TestRestoreByHand(t *testing.T) {
 	storeBackup(t, store, 1700000000000)
 	manifest, content := storeBackup(t, store, 1800000000000)
 
-	status, out, got := restoreByHand(t, store, manifest.Plan("", dir))
+	status, out, got := restoreByHand(t, store, "", manifest.Plan("", dir))
 	if status != 0 || !strings.Contains(out, "every byte matched") {
 		t.Errorf("exit status %d, expected 0 and %q in the output:\n%s", status, "every byte matched", out)
 	}
@@ -57,7 +57,7 @@ func TestRestoreByHandNoticesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	status, out, _ := restoreByHand(t, store, manifest.Plan("", dir))
+	status, out, _ := restoreByHand(t, store, "", manifest.Plan("", dir))
 	want := "volume " + manifest.Streams[1].String() + ": the bytes differ"
 	if status != 1 || !strings.Contains(out, want) {
 		t.Errorf("exit status %d, expected 1 and %q in the output:\n%s", status, want, out)
@@ -65,19 +65,23 @@ func TestRestoreByHandNoticesDamage(t *testing.T) {
 }
 
 // restoreByHand runs the commands of the document and reads every stream of
-// plan once. It returns exit status, output and what was read.
-func restoreByHand(t *testing.T, store string, plan backup.Plan) (int, string, map[backup.StreamID][]byte) {
+// plan once; identity is a file, if it needs one. It returns exit status, output and what was read.
+func restoreByHand(t *testing.T, store, identity string, plan backup.Plan) (int, string, map[backup.StreamID][]byte) {
 	t.Helper()
 	requireProgram(t, "bash")
 	requireProgram(t, "jq")
 	rclone := requireTool(t, "rclone")
+	if identity != "" {
+		requireProgram(t, "zstd")
+		requireTool(t, "age")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
 	temporary := t.TempDir()
 	shell := exec.CommandContext(ctx, "bash", "-c", byHandCommands(t))
 	shell.Env = append(os.Environ(), "RCLONE_CONFIG=/dev/null", "TMPDIR="+temporary,
-		"PATH="+filepath.Dir(rclone)+":"+os.Getenv("PATH"),
+		"PATH="+filepath.Dir(rclone)+":"+os.Getenv("PATH"), "identity="+identity,
 		"remote="+store, "sid="+plan.SID, "database="+plan.Database, "dir="+plan.Directory)
 	var out bytes.Buffer
 	shell.Stdout, shell.Stderr = &out, &out

@@ -26,6 +26,7 @@ var programs struct {
 	daemonErr  error
 	daemonPath string
 	s3, toxic  tool
+	age        tool
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(cleaned{m}) }

@@ -20,6 +20,12 @@ func toxiproxyProgram(t *testing.T) string {
 	return programs.toxic.program(t, "toxiproxy", "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")
 }
 
+// ageProgram is the command line of age.
+func ageProgram(t *testing.T) string {
+	t.Helper()
+	return programs.age.program(t, "age", "agetool", "filippo.io/age/cmd/age")
+}
+
 // tool is a program of others. It is the one of `make tools` when that is there,
 // and built otherwise.
 type tool struct {

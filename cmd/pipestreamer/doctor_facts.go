@@ -91,7 +91,12 @@ func tryStore(ctx context.Context, cfg *config.Config) (s doctor.Store) {
 	defer cancel()
 	log := zap.NewNop()
 	uploader.Quiet(log)
-	store, err := uploader.New(ctx, storeConfig(cfg), log, nil)
+	shape, err := storeBeside(cfg)
+	if err != nil {
+		s.Error = err
+		return s
+	}
+	store, err := uploader.New(ctx, shape, log, nil)
 	if err != nil {
 		s.Error = err
 		return s
@@ -101,7 +106,12 @@ func tryStore(ctx context.Context, cfg *config.Config) (s doctor.Store) {
 		defer cancel()
 		s.Error = errors.Join(s.Error, store.Close(ending))
 	}()
-	if s.Error = store.Check(ctx); s.Error != nil {
+	streams, err := newCodec(store, cfg)
+	if err != nil {
+		s.Error = err
+		return s
+	}
+	if s.Error = streams.Check(ctx); s.Error != nil {
 		return s
 	}
 	s.Ahead, s.Within, s.ClockError = storeClock(ctx, store, cfg.HANA.SID+"/doctor/"+rand.Text())

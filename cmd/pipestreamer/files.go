@@ -34,6 +34,10 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 		return storeRefused(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
+	streams, err := newCodec(store, cfg)
+	if err != nil {
+		return err
+	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
@@ -46,7 +50,7 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return err
 		}
-		if err := a.writeChain(ctx, store, &plan, dir); err != nil {
+		if err := a.writeChain(ctx, streams, &plan, dir); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/codec"
 	"github.com/pipestreamer/pipestreamer/pkg/fifo"
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
@@ -39,6 +40,7 @@ const (
 type parts struct {
 	sid       string
 	store     *uploader.Store
+	streams   *codec.Store // the store, for HANA's bytes
 	trigger   *hdbtrigger.Trigger
 	conductor *job.Conductor
 	fleet     *logship.Fleet // nil when no logs are shipped
@@ -53,10 +55,18 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	shape, err := storeBeside(d.cfg)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		store, err := uploader.New(ctx, storeConfig(d.cfg), d.log, metrics)
+		store, err := uploader.New(ctx, shape, d.log, metrics)
 		if err == nil {
-			return &parts{sid: d.cfg.HANA.SID, store: store}, nil
+			p := &parts{sid: d.cfg.HANA.SID, store: store}
+			if p.streams, err = newCodec(store, d.cfg); err != nil {
+				return nil, errors.Join(err, p.close()) //nolint:contextcheck // closing has its own time
+			}
+			return p, nil
 		}
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr // the end was asked for; that it broke something off is no error
@@ -93,7 +103,7 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
 	files, fileMetrics := spoolConfig(d.cfg), spool.NewMetrics(d.registry)
 	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
-		Store: p.store, Trigger: p.trigger, Recoverer: p.trigger, Historian: p.trigger,
+		Store: p.streams, Trigger: p.trigger, Recoverer: p.trigger, Historian: p.trigger,
 		NewSource: func(rescue bool) job.Source {
 			shape := pipes
 			shape.Rescue = rescue
@@ -110,7 +120,7 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
-			logship.Parts{Store: p.store, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+			logship.Parts{Store: p.streams, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
 	}
 	return err
 }
@@ -204,6 +214,41 @@ func storeConfig(c *config.Config) uploader.Config {
 		Bandwidth: bandwidthOf(s.Bandwidth),
 		Refresh:   func() (map[string]string, error) { return readSecrets(s.Secrets) },
 	}
+}
+
+// storeBeside is storeConfig with what the codec leaves of the memory budget.
+func storeBeside(c *config.Config) (uploader.Config, error) {
+	shape := storeConfig(c)
+	taken := codecConfig(c).Memory()
+	shape.MemoryBudget -= taken
+	need := 2 * int64(c.Store.Streams) * max(int64(c.Store.PartSize), smallestPart)
+	if shape.MemoryBudget < need {
+		return uploader.Config{}, &failure{
+			status: statusUsage,
+			err: fmt.Errorf("configuration, memoryBudget: %s: expected at least %s: compression and encryption take %s, and %d streams (store.streams) 2 parts each",
+				byteText(int64(c.MemoryBudget)), byteText(taken+need), byteText(taken), c.Store.Streams),
+		}
+	}
+	return shape, nil
+}
+
+// smallestPart is the least that a part takes.
+const smallestPart = 5 << 20
+
+func codecConfig(c *config.Config) codec.Config {
+	e := &c.Encryption
+	return codec.Config{
+		Compression: c.Compression, Recipients: e.Recipients, RecipientsFile: e.RecipientsFile, IdentityFile: e.IdentityFile, Streams: c.Store.Streams,
+	}
+}
+
+// newCodec lays the codec around the store. What it refuses is a setting.
+func newCodec(store *uploader.Store, c *config.Config) (*codec.Store, error) {
+	streams, err := codec.New(store, codecConfig(c))
+	if err != nil {
+		return nil, &failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}
+	}
+	return streams, nil
 }
 
 func triggerConfig(c *config.Config) hdbtrigger.Config {

@@ -66,6 +66,7 @@ func (l *loader) check() {
 	l.checkSpool(c)
 	l.checkListeners(c)
 	l.checkStore(&c.Store)
+	l.checkEncoding(c)
 	part := max(c.Store.PartSize, minPartSize)
 	l.expect(c.MemoryBudget/part/2 >= Size(c.Store.Streams), "memoryBudget",
 		"%s: expected at least 2 parts of %s for each of %d streams (store.partSize, store.streams)", c.MemoryBudget, part, c.Store.Streams)
@@ -193,6 +194,21 @@ func (l *loader) checkStore(s *Store) {
 	l.expectPositive("store.stallTimeout", s.StallTimeout)
 	l.expect(s.LeftoverAge >= time.Hour, "store.leftoverAge", "%s: expected at least 1h", s.LeftoverAge)
 	l.expect(s.Crypt.SaltFile == "" || s.Crypt.PasswordFile != "", "store.crypt.saltFile", "has no effect without store.crypt.passwordFile")
+}
+
+// checkEncoding leaves what recipients are to the one who uses them. What they say
+// is not shown: it may be an identity by mistake.
+func (l *loader) checkEncoding(c *Config) {
+	l.expect(slices.Contains([]string{"off", "fastest", "default", "better", "best"}, c.Compression), "compression",
+		"%q: expected off, fastest, default, better or best", c.Compression)
+	for i, recipient := range c.Encryption.Recipients {
+		l.expect(strings.HasPrefix(recipient, "age1"), "encryption.recipients", "recipient %d: expected one of age (age1…)", i+1)
+	}
+	for key, file := range map[string]string{"encryption.recipientsFile": c.Encryption.RecipientsFile, "encryption.identityFile": c.Encryption.IdentityFile} {
+		l.expect(file == "" || filepath.IsAbs(file), key, "%q: expected an absolute path", file)
+	}
+	l.expect(!within(c.BackupDirectory, c.Encryption.IdentityFile), "encryption.identityFile",
+		"%s: expected a place outside backupDirectory (%s), which HANA can read", c.Encryption.IdentityFile, c.BackupDirectory)
 }
 
 // isSecretOption knows the options of rclone's backends that hold secrets.

@@ -14,7 +14,9 @@ type Config struct {
 	HTTP            HTTP          `key:"http"`
 	Metrics         Metrics       `key:"metrics"`
 	Store           Store         `key:"store"`
-	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of the part buffers of all streams together. A stream takes store.concurrency + 1 parts while there is room, and never fewer than 2. Set the container's memory limit to at least 256MiB more: the program takes about 60MiB beside the buffers, a long manifest more."`
+	Compression     string        `key:"compression" default:"off" doc:"Compress HANA's bytes with zstd before they are stored: off, or a level: fastest, default, better or best. HANA compresses columns already, so measure what it gives. What does not shrink is noticed and passed on as it is."`
+	Encryption      Encryption    `key:"encryption"`
+	MemoryBudget    Size          `key:"memoryBudget" default:"512MiB" doc:"Upper limit of the part buffers of all streams together; with compression or encryption, those of the codec included. A stream takes store.concurrency + 1 parts while there is room, and never fewer than 2. Set the container's memory limit to at least 256MiB more: the program takes about 60MiB beside the buffers, a long manifest more."`
 	Timeouts        Timeouts      `key:"timeouts"`
 	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
@@ -93,6 +95,13 @@ type Crypt struct {
 	// Password and Salt are the contents of these files, empty without.
 	Password Secret
 	Salt     Secret
+}
+
+// Encryption says for whom HANA's bytes are encrypted with age.
+type Encryption struct {
+	Recipients     []string `key:"recipients" doc:"X25519 recipients of age (age1…). With any, HANA's bytes are encrypted for all of them before they are stored, and each can decrypt. Manifests and indexes stay readable. A variable separates them by commas."`
+	RecipientsFile string   `key:"recipientsFile" doc:"File with further recipients, one a line, as for age -R."`
+	IdentityFile   string   `key:"identityFile" doc:"File with identities of age (AGE-SECRET-KEY-1…), as for age -i. It is needed for restores, and for verifications of the decrypted bytes, only, and read at each of them: a daemon that backs up need not have it."`
 }
 
 // Timeouts bound what could otherwise wait for ever.

@@ -121,12 +121,31 @@ func (l *loader) walk(node *yaml.Node, name, prefix string) {
 			l.report(key, where, "unknown key; known here: %s", strings.Join(l.known(prefix), ", "))
 		case value.Kind == yaml.AliasNode:
 			l.report(key, where, "aliases are not accepted")
+		case value.Kind == yaml.SequenceNode && l.isList(key):
+			l.readList(value, key, where)
 		case value.Kind != yaml.ScalarNode || value.Tag == "!!null":
 			l.report(key, where, "expected a single value")
 		default:
 			l.entries[key] = entry{text: value.Value, where: where}
 		}
 	}
+}
+
+// readList takes in the texts of a list.
+func (l *loader) readList(node *yaml.Node, key, where string) {
+	var texts []string
+	for _, item := range node.Content {
+		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" || item.Value == "" || strings.ContainsAny(item.Value, ", \t\n") {
+			l.report(key, where, "expected a list of texts without commas and spaces")
+			return
+		}
+		texts = append(texts, item.Value)
+	}
+	l.entries[key] = entry{text: strings.Join(texts, ","), where: where}
+}
+
+func (l *loader) isList(key string) bool {
+	return slices.ContainsFunc(l.settings, func(s setting) bool { return s.key == key && s.isList() })
 }
 
 func at(name string, node *yaml.Node) string { return fmt.Sprintf("%s line %d", name, node.Line) }
@@ -241,7 +260,8 @@ func (l *loader) assignMap(s setting) {
 
 // needs reports whether the scope needs the setting.
 func (l *loader) needs(key string) bool {
-	return l.scope == Daemon || key == "hana.sid" || key == "memoryBudget" ||
+	return l.scope == Daemon || key == "hana.sid" || key == "memoryBudget" || key == "compression" ||
+		strings.HasPrefix(key, "encryption.") ||
 		strings.HasPrefix(key, "store.") || strings.HasPrefix(key, "log.")
 }
 

@@ -68,6 +68,7 @@ func TestDefaults(t *testing.T) {
 		HTTP:            config.HTTP{Socket: "/var/lib/pipestreamer/pipestreamer.sock"},
 		Metrics:         config.Metrics{Listen: "127.0.0.1:9095"},
 		Store:           config.Store{Type: "s3", Root: "bucket/hana", Streams: 32, Concurrency: 16, MaxParts: 10000, Checksum: "sha256", OutageTolerance: 15 * time.Minute, StallTimeout: 5 * time.Minute, LeftoverAge: 72 * time.Hour, SecretValues: map[string]config.Secret{}},
+		Compression:     "off",
 		MemoryBudget:    512 << 20,
 		Timeouts:        config.Timeouts{Open: 10 * time.Minute, Stall: 2 * time.Minute, Idle: time.Hour, Answer: 5 * time.Minute, End: 30 * time.Second, Commit: 10 * time.Minute, Clean: time.Minute},
 		OnLost:          "keep",
@@ -97,6 +98,29 @@ func TestEnvironmentWins(t *testing.T) {
 	}
 }
 
+func TestLists(t *testing.T) {
+	file := secretFile(t, canary)
+	want := []string{"age1x", "age1y"}
+	for name, text := range map[string]string{
+		"a list": "encryption: {recipients: [age1x, age1y]}\n", "a text": "encryption: {recipients: 'age1x, age1y'}\n",
+	} {
+		c, err := load(t, fmt.Sprintf(minimal, file)+text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, c.Encryption.Recipients); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	c, err := load(t, fmt.Sprintf(minimal, file)+"encryption: {recipients: [age1z]}\n", "PIPESTREAMER_ENCRYPTION_RECIPIENTS=age1x,age1y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, c.Encryption.Recipients); diff != "" {
+		t.Errorf("a variable (-want +got):\n%s", diff)
+	}
+}
+
 // TestRefused shows each reason to refuse with its message, which is an
 // interface to people.
 func TestRefused(t *testing.T) {
@@ -105,7 +129,7 @@ func TestRefused(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, door, spool, logs, stateDirectory, http, metrics, store, memoryBudget, timeouts, onLost, shutdownGrace, log"},
+		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, door, spool, logs, stateDirectory, http, metrics, store, compression, encryption, memoryBudget, timeouts, onLost, shutdownGrace, log"},
 		{name: "unknown nested key", yaml: "log: {lvl: info}", want: "log.lvl (c.yaml line 5): unknown key; known here: level, format"},
 		{name: "key in another case", yaml: "MemoryBudget: 1GiB", want: "MemoryBudget (c.yaml line 5): unknown key"},
 		{name: "duplicate key", yaml: "memoryBudget: 1GiB\nmemoryBudget: 2GiB", want: "memoryBudget (c.yaml line 6): this key already stands in line 5"},
@@ -113,6 +137,12 @@ func TestRefused(t *testing.T) {
 		{name: "second document", yaml: "---\nlog: {level: info}", want: "c.yaml): expected one YAML document"},
 		{name: "section without keys", yaml: "log: info", want: "log (c.yaml line 5): expected keys with values"},
 		{name: "list for a value", yaml: "memoryBudget: [1GiB]", want: "memoryBudget (c.yaml line 5): expected a single value"},
+		{name: "a value in a list that is none", yaml: "encryption: {recipients: [age1x, {a: b}]}", want: "encryption.recipients (c.yaml line 5): expected a list of texts"},
+		{name: "a recipient with a space", yaml: "encryption: {recipients: [age1x age1y]}", want: "encryption.recipients (c.yaml line 5): expected a list of texts"},
+		{name: "not a recipient, not shown", yaml: "encryption: {recipients: [age1x, AGE-SECRET-KEY-1X]}", want: "encryption.recipients (c.yaml line 5): recipient 2: expected one of age (age1…)"},
+		{name: "unknown compression", yaml: "compression: lz4", want: `compression (c.yaml line 5): "lz4": expected off, fastest, default, better or best`},
+		{name: "identity where HANA reads", yaml: "encryption: {identityFile: /backup/key}", want: "encryption.identityFile (c.yaml line 5): /backup/key: expected a place outside backupDirectory"},
+		{name: "relative file of recipients", yaml: "encryption: {recipientsFile: recipients}", want: `encryption.recipientsFile (c.yaml line 5): "recipients": expected an absolute path`},
 		{name: "no value", yaml: "memoryBudget:", want: "memoryBudget (c.yaml line 5): expected a single value"},
 		{name: "alias", yaml: "shutdownGrace: &a 5s\ntimeouts: {open: *a}", want: "timeouts.open (c.yaml line 6): aliases are not accepted"},
 		{name: "size", yaml: "memoryBudget: lots", want: `memoryBudget (c.yaml line 5): "lots": expected a size such as 512MiB`},

@@ -18,6 +18,7 @@ Durations are written as ` + "`90s`, `5m`, `1h30m`" + `, sizes as ` + "`512MiB`,
 
 The variable of an entry of ` + "`store.options` or `store.secrets`" + ` appends the entry's name, for example
 ` + "`PIPESTREAMER_STORE_OPTIONS_ENDPOINT`. `PIPESTREAMER_CONFIG`" + ` names the file itself.
+A list is separated by commas in its variable.
 
 | key | variable | type | default | meaning |
 |---|---|---|---|---|

@@ -67,6 +67,13 @@ func envName(key string) string {
 	return name.String()
 }
 
+// isList reports whether the setting holds several texts, none of which has a space
+// or a comma in it.
+func (s setting) isList() bool {
+	_, texts := s.field.Interface().([]string)
+	return texts
+}
+
 // isMap reports whether the setting holds entries by name.
 func (s setting) isMap() bool { return s.field.Kind() == reflect.Map }
 
@@ -82,10 +89,13 @@ func (s setting) set(text string) error {
 		}
 		*target = n
 	case *bool:
-		if text != "true" && text != "false" {
+		value, known := map[string]bool{"true": true, "false": false}[text]
+		if !known {
 			return errors.New("expected true or false")
 		}
-		*target = text == "true"
+		*target = value
+	case *[]string:
+		*target = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -123,6 +133,8 @@ func (s setting) typeName() string {
 		return "size"
 	case Bandwidth:
 		return "bandwidth"
+	case []string:
+		return "list of texts"
 	case map[string]string:
 		return "map of texts"
 	default:

@@ -42,6 +42,7 @@ const (
 	CodeManifest         = "manifest_unusable"
 	CodeUnwritten        = "manifest_unwritten"
 	CodeObject           = "object_unusable"
+	CodeIdentity         = "identity_missing"
 	CodeUnread           = "stream_unread"
 	CodePointMissed      = "point_missed"
 	CodePointUnreachable = "point_unreachable"
@@ -95,6 +96,7 @@ func Codes() []CodeInfo {
 		{CodeUnwritten, "The manifest of a backup could not be written.", "The store failed at the very last step, or somebody else's object is at its key.", "Mend the store, then start a new backup; HANA's catalog entry of this one cannot be restored. Only if the job says that the manifest may exist, verify this backup first."},
 		{CodeManifest, "A manifest is missing or cannot be used.", "Wrong backup id, or the object was changed.", "List the backups of the database and choose another."},
 		{CodeObject, "An object of the backup is missing, short or altered.", "It was deleted, overwritten or damaged in the store.", "Run a verification and restore another backup."},
+		{CodeIdentity, "The backup is encrypted, and no identity that decrypts it is at hand.", "encryption.identityFile is not set, is not there, or has the identities of others.", "Put the identity of one of the recipients into encryption.identityFile and start again."},
 		{CodeUnread, "HANA did not read a stream to its end.", "RECOVER ended early, or does not need the file.", "Do not trust the restored database; look at HANA's backup.log."},
 		{CodeBaseMissing, "The store does not have, whole, the backup on which HANA would build the delta.", "There is no complete backup yet, another tool made the last one, or objects were deleted.", "Make a complete backup."},
 		{CodeBaseForeign, "The delta and the backup on which it should build are not of the same history of the database.", "The database was recovered, its log was interrupted (log_mode overwrite), or another tool made a backup meanwhile.", "Make a complete backup."},
@@ -114,7 +116,7 @@ func sideOf(code string) Side {
 		return SideStore
 	case CodeCanceled:
 		return SideOperator
-	case CodeInterrupted, CodePipe, CodePipesLeft, CodeMemory, CodeState, CodeFindings, CodeWrongSystem:
+	case CodeInterrupted, CodePipe, CodePipesLeft, CodeMemory, CodeState, CodeFindings, CodeWrongSystem, CodeIdentity:
 		return SideDaemon
 	default:
 		return SideHANA
@@ -142,26 +144,38 @@ func newError(stage Stage, code string, err error) *Error {
 	if answered {
 		e.HANACode, e.HANAInner = hana.Code, hana.Inner
 	}
-	switch {
-	case answered && !hdbtrigger.IsQuery(hana): // a query that fails says nothing about the backup
+	if answered && !hdbtrigger.IsQuery(hana) { // a query that fails says nothing about the backup
 		e.Code, e.Hint = CodeHANA, hintFor(CodeHANA)
-	case errors.Is(err, backup.ErrNotPrimary):
-		e.Code, e.Hint = CodeNotPrimary, hintFor(CodeNotPrimary)
-	case errors.Is(err, backup.ErrBusy):
-		e.Code, e.Hint = CodeBackupRunning, hintFor(CodeBackupRunning)
-	case errors.Is(err, backup.ErrWrongSystem):
-		e.Code, e.Hint = CodeWrongSystem, hintFor(CodeWrongSystem)
-	case errors.Is(err, backup.ErrNotSent):
-		e.Code, e.Hint = CodeUnreachable, hintFor(CodeUnreachable)
-	case errors.Is(err, backup.ErrMemory):
-		e.Code, e.Hint = CodeMemory, hintFor(CodeMemory)
-	case errors.Is(err, context.Canceled), errors.Is(err, errCancelRequested), errors.Is(err, ErrDraining):
-		e.Code, e.Hint = CodeCanceled, hintFor(CodeCanceled)
+	} else if better := codeOf(err); better != "" {
+		e.Code, e.Hint = better, hintFor(better)
 	}
 	if hint := hdbtrigger.Hint(err); hint != "" {
 		e.Hint = hint
 	}
 	return e
+}
+
+// codeOf is the code that err itself tells, or "".
+func codeOf(err error) string {
+	for _, known := range []struct {
+		err  error
+		code string
+	}{
+		{backup.ErrNotPrimary, CodeNotPrimary},
+		{backup.ErrBusy, CodeBackupRunning},
+		{backup.ErrWrongSystem, CodeWrongSystem},
+		{backup.ErrNotSent, CodeUnreachable},
+		{backup.ErrNoIdentity, CodeIdentity},
+		{backup.ErrMemory, CodeMemory},
+		{context.Canceled, CodeCanceled},
+		{errCancelRequested, CodeCanceled},
+		{ErrDraining, CodeCanceled},
+	} {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	return ""
 }
 
 // streamError is newError for one stream.

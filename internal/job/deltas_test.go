@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/codec"
 )
 
 // again is a conductor of the next process.
@@ -69,7 +71,7 @@ func (w whole) ship(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		upload, err := w.parts.Store.Begin(t.Context(), backup.LogKey("HXE", "HXE", file.Name()), backup.UploadOptions{})
+		upload, err := w.parts.Store.Begin(t.Context(), backup.LogKey("HXE", "HXE", file.Name()), backup.UploadOptions{Encode: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +184,40 @@ func (w whole) now() moment {
 
 func TestPointInTime(t *testing.T) {
 	t.Parallel()
-	w := startWhole(t, throughDoor(DoorAuto, hanasim.Dotname))
+	for name, around := range map[string]func(*testing.T, Store) Store{
+		"as it is": func(_ *testing.T, s Store) Store { return s }, "encoded": encoded,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pointInTime(t, around)
+		})
+	}
+}
+
+// encoded is store with data and log compressed and encrypted.
+func encoded(t *testing.T, store Store) Store {
+	t.Helper()
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "identity")
+	if err := os.WriteFile(file, []byte(identity.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	around, err := codec.New(store, codec.Config{Compression: "fastest", Recipients: []string{identity.Recipient().String()}, IdentityFile: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return around
+}
+
+func pointInTime(t *testing.T, around func(*testing.T, Store) Store) {
+	t.Helper()
+	w := startWhole(t, func(sim *hanasim.Config, parts *Parts, c *Config) {
+		throughDoor(DoorAuto, hanasim.Dotname)(sim, parts, c)
+		parts.Store = around(t, parts.Store)
+	})
 	backupLog := func() {
 		t.Helper()
 		w.work(t)

@@ -186,6 +186,7 @@ func (w *fileWriter) file(ctx context.Context, f *ChainFile) (err error) {
 	if err != nil {
 		return err
 	}
+	reader = backup.Checked(reader, f.objects, f.Size, f.SHA256)
 	n, errCopy := io.Copy(file, &progressReader{reader: reader, progress: func(n int64) { w.progress(f.Name, n) }})
 	if errCopy == nil && n != f.Size {
 		errCopy = fmt.Errorf("%d bytes came, expected %d", n, f.Size)

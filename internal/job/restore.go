@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -77,6 +78,7 @@ type served struct {
 	name    string // of the file
 	stream  backup.Stream
 	objects []backup.Object
+	sum     string // SHA-256 of the stream
 	counter *counter
 }
 
@@ -196,7 +198,7 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 		plan := m.Plan(r.plan.JobID, r.config.Directory)
 		plans = append(plans, plan)
 		for k, s := range plan.Streams {
-			r.served = append(r.served, served{backup: i, name: plan.FileName(s.StreamID), stream: s, objects: m.Streams[k].Objects})
+			r.served = append(r.served, served{backup: i, name: plan.FileName(s.StreamID), stream: s, objects: m.Streams[k].Objects, sum: m.Streams[k].SHA256})
 			if !r.simple() {
 				s.File = plan.FileName(s.StreamID) // or two could not be told apart
 			}
@@ -211,6 +213,9 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 			return newError(StagePlan, CodePlan, causeOf(ctx, err))
 		}
 	}
+	if err := r.decodable(ctx); err != nil {
+		return err
+	}
 	r.job.update(func(record *Record) { record.Stage = StageArm })
 	if err := r.stage(ctx); err != nil {
 		return err
@@ -223,6 +228,28 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	}
 	r.outlet = r.outletFor(plans)
 	return r.arm(ctx, r.job, r.outlet, r.plan)
+}
+
+// decodable fails before HANA is touched when data cannot be decrypted here: the
+// identity is missing, or is not the one. All streams of a backup are encrypted for
+// the same recipients, so one of each is looked at.
+func (r *restoreRun) decodable(ctx context.Context) *Error {
+	seen := make(map[int]bool)
+	for i := range r.served {
+		s := &r.served[i]
+		if seen[s.backup] || !slices.Contains(backup.EncodingOf(s.objects), backup.EncodingAge) {
+			continue
+		}
+		seen[s.backup] = true
+		reader, err := r.parts.Store.OpenStream(ctx, s.objects) // which looks at its beginning
+		if err == nil {
+			err = reader.Close()
+		}
+		if err != nil {
+			return streamError(StagePlan, s.stream.StreamID, CodeObject, causeOf(ctx, err))
+		}
+	}
+	return nil
 }
 
 // presence fails before HANA is touched when an object is missing or of
@@ -318,6 +345,7 @@ func (r *restoreRun) open(ctx context.Context, s *served) (io.ReadCloser, error)
 		}
 		return nil, err
 	}
+	reader = backup.Checked(reader, s.objects, s.stream.EstimatedSize, s.sum)
 	s.counter.bytes.Store(0)
 	return &countedReader{ReadCloser: reader, counter: s.counter, fail: func(err error) {
 		if ctx.Err() == nil {

@@ -21,6 +21,7 @@ const stagers = 4
 type staged struct {
 	name    string
 	size    int64
+	sum     string // SHA-256
 	objects []backup.Object
 	counter *counter // of a data file
 }
@@ -30,11 +31,11 @@ type staged struct {
 func (r *restoreRun) toStage() (files []staged, bytes int64) {
 	logs := r.chain.Staged()
 	for i := range logs {
-		files = append(files, staged{name: logs[i].Name, size: logs[i].Size, objects: logs[i].Objects})
+		files = append(files, staged{name: logs[i].Name, size: logs[i].Size, sum: logs[i].SHA256, objects: logs[i].Objects})
 	}
 	for i := range r.served {
 		if s := &r.served[i]; r.files {
-			files = append(files, staged{name: s.name, size: s.stream.EstimatedSize, objects: s.objects, counter: s.counter})
+			files = append(files, staged{name: s.name, size: s.stream.EstimatedSize, sum: s.sum, objects: s.objects, counter: s.counter})
 		}
 	}
 	for i := range files {
@@ -75,6 +76,7 @@ func (r *restoreRun) layOut(ctx context.Context, f *staged) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
+	reader = backup.Checked(reader, f.objects, f.size, f.sum)
 	if f.counter != nil {
 		reader = &countedReader{ReadCloser: reader, counter: f.counter, fail: func(error) {}}
 	}

@@ -80,7 +80,7 @@ func (t *transfer) note(side Side, format string, args ...any) {
 // options are those of the stream's upload.
 func (t *transfer) options() backup.UploadOptions {
 	return backup.UploadOptions{
-		EstimatedSize: t.stream.EstimatedSize, NoSHA256: t.noSHA256,
+		EstimatedSize: t.stream.EstimatedSize, Encode: true, NoSHA256: t.noSHA256,
 		Progress: func(n int64) { t.counter.stored.Add(n) },
 		Safe: func(offset int64) {
 			if follower := t.follower.Load(); follower != nil {

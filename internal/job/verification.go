@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/verify"
@@ -29,6 +30,9 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 		return verdictOf(newError(StagePlan, CodeManifest, causeOf(ctx, err)))
 	}
 	plan := manifest.Plan(j.snapshot().ID, c.config.Directory)
+	for i := range manifest.Streams { // what is read is what is stored
+		plan.Streams[i].EstimatedSize = manifest.Streams[i].StoredSize()
+	}
 	counters := j.follow(plan.Streams)
 	index := make(map[backup.StreamID]*counter, len(counters))
 	for i, s := range plan.Streams {
@@ -38,8 +42,9 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 		record.Stage, record.Kind, record.BackupID, record.Prefix = StageStream, manifest.Kind, manifest.BackupID, manifest.Prefix
 		record.Manifest = backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
 	})
+	var undecoded atomic.Bool
 	findings, err := verify.Run(ctx, c.parts.Store, manifest, verify.Options{
-		Sample: r.Sample,
+		Sample: r.Sample, Streams: c.parts.Store, Undecoded: func(backup.StreamID) { undecoded.Store(true) },
 		Progress: func(id backup.StreamID, n int64) {
 			index[id].bytes.Add(n)
 			index[id].stored.Add(n)
@@ -47,6 +52,9 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 	})
 	if err != nil {
 		return verdictOf(newError(StageStream, CodeStoreUnusable, causeOf(ctx, err)))
+	}
+	if undecoded.Load() {
+		j.warn("streams are encrypted and encryption.identityFile has no identity for them: they were checked as they are stored, and not decrypted")
 	}
 	for _, counter := range counters {
 		counter.done.Store(true)

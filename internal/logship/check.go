@@ -66,9 +66,13 @@ func (s *Shipper) secondLook(ctx context.Context, f *backup.LogFile) error {
 }
 
 // readBack reads the objects of a file and compares every byte with its record,
-// by SHA-256: ErrCorrupt says that they are not that file.
+// by SHA-256: ErrCorrupt says that they are not that file. Of objects that are
+// encrypted for others the bytes are compared as they are stored.
 func (s *Shipper) readBack(ctx context.Context, f *backup.LogFile) error {
 	stream, err := s.parts.Store.OpenStream(ctx, f.Objects)
+	if errors.Is(err, backup.ErrNoIdentity) {
+		return s.readStored(ctx, f)
+	}
 	if err != nil {
 		return err
 	}
@@ -79,6 +83,26 @@ func (s *Shipper) readBack(ctx context.Context, f *backup.LogFile) error {
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); sum != f.SHA256 || size != f.Size {
 		return fmt.Errorf("%w: %s has %d bytes with SHA-256 %s, expected %d with %s", backup.ErrCorrupt, f.Name, size, sum, f.Size, f.SHA256)
+	}
+	return nil
+}
+
+// readStored reads the objects of a file as they are stored and compares each with
+// its SHA-256 in the record, where it has one.
+func (s *Shipper) readStored(ctx context.Context, f *backup.LogFile) error {
+	for _, o := range backup.AsStored(f.Objects) {
+		stream, err := s.parts.Store.OpenStream(ctx, []backup.Object{o})
+		if err != nil {
+			return err
+		}
+		hash := sha256.New()
+		_, err = io.Copy(hash, stream)
+		if err := errors.Join(err, stream.Close()); err != nil {
+			return err
+		}
+		if sum := hex.EncodeToString(hash.Sum(nil)); o.SHA256 != "" && sum != o.SHA256 {
+			return fmt.Errorf("%w: %s has the SHA-256 %s, expected %s", backup.ErrCorrupt, o.Key, sum, o.SHA256)
+		}
 	}
 	return nil
 }

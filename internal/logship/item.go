@@ -30,6 +30,8 @@ type item struct {
 	// index names them; told: and calls the file confirmed. checked: they were
 	// read back.
 	stored, indexed, told, checked bool
+	// again: its first key holds what cannot be compared with it.
+	again bool
 	// doubt is why HANA's catalog does not confirm the file; asked is set when
 	// the catalog has answered. rejected: it calls the backup failed.
 	doubt           string

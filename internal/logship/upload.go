@@ -76,7 +76,12 @@ func (s *Shipper) bring(ctx context.Context, it *item) error {
 
 // send uploads a file. One that the key already holds is compared.
 func (s *Shipper) send(ctx context.Context, it *item) error {
-	errFile, err := s.transfer(ctx, it)
+	return s.sendTo(ctx, it, backup.LogKey(s.config.SID, s.config.Database, it.file.Name))
+}
+
+// sendTo is send to one of the keys of a file.
+func (s *Shipper) sendTo(ctx context.Context, it *item, key string) error {
+	errFile, err := s.transfer(ctx, it, key)
 	switch {
 	case errFile != nil:
 		s.unreadable(it, errFile)
@@ -92,13 +97,12 @@ func (s *Shipper) send(ctx context.Context, it *item) error {
 
 // transfer uploads a file, all or nothing, and notes what it holds. errFile is
 // for what is wrong with the file, err is the store's.
-func (s *Shipper) transfer(ctx context.Context, it *item) (errFile, err error) {
+func (s *Shipper) transfer(ctx context.Context, it *item, key string) (errFile, err error) {
 	file, errFile := s.parts.Volume.Open(it.file)
 	if errFile != nil {
 		return errFile, nil
 	}
-	key := backup.LogKey(s.config.SID, s.config.Database, it.file.Name)
-	upload, err := s.parts.Store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: it.file.Size, Trouble: s.maybeTroubled})
+	upload, err := s.parts.Store.Begin(ctx, key, backup.UploadOptions{EstimatedSize: it.file.Size, Encode: true, Trouble: s.maybeTroubled})
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -153,12 +157,35 @@ func (s *Shipper) compare(ctx context.Context, it *item) error {
 	case errors.Is(err, backup.ErrNotFound):
 		// Somebody removed it.
 		s.update(func() { it.conflict, it.notBefore, it.indexed, it.told = "", time.Time{}, false, false })
+	case errors.Is(err, backup.ErrCorrupt) && len(backup.EncodingOf(it.record.Objects)) > 0 && !it.indexed && !it.again:
+		return s.sendAgain(ctx, it)
 	case errors.Is(err, backup.ErrCorrupt):
 		s.conflict(it, fmt.Errorf("the store holds other content under the name of a log backup, which stays on the volume: %w", err))
 	default:
 		return fmt.Errorf("compare %s with the store: %w", it.file.Name, err)
 	}
 	return nil
+}
+
+// sendAgain uploads a file to another key, because what its key holds cannot be
+// compared with it: the same bytes, encrypted twice, are not the same. If an index
+// names the file, that says which it is. If none does, it is what an attempt has
+// left that was cut off before its index, and is left alone.
+func (s *Shipper) sendAgain(ctx context.Context, it *item) error {
+	files, _, err := ReadIndexes(ctx, s.parts.Store, s.config.SID, s.config.Database, time.UnixMilli(it.name.BackupID))
+	if err != nil {
+		return err
+	}
+	for i := range files {
+		if files[i].Name == it.file.Name {
+			s.recognise(it, files[i])
+			return nil
+		}
+	}
+	s.log.Warn("the store holds an encoded log backup that no index names, and it cannot be compared with the file: the file is stored beside it",
+		zap.String("file", it.file.Name), zap.String("key", it.record.Objects[0].Key))
+	s.update(func() { it.again = true })
+	return s.sendTo(ctx, it, backup.LogKeyAgain(s.config.SID, s.config.Database, it.file.Name, time.Now().UnixMilli()))
 }
 
 // recognise makes sure that a file that was indexed before this process began is

@@ -18,16 +18,19 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/codec"
 )
 
 // world is HANA, its volume, a store and a shipper, with fake time.
 type world struct {
-	t        *testing.T
-	config   logship.Config
-	volume   *volume
-	store    *memoryStore
-	hana     *hana
-	bases    *bases
+	t      *testing.T
+	config logship.Config
+	volume *volume
+	store  *memoryStore
+	hana   *hana
+	bases  *bases
+	// codec, when set, encodes what goes to the store.
+	codec    codec.Config
 	registry *prometheus.Registry
 	shipper  *logship.Shipper
 	log      *observer.ObservedLogs
@@ -58,7 +61,7 @@ func (w *world) start() {
 	w.t.Helper()
 	core, log := observer.New(zapcore.InfoLevel)
 	w.log, w.registry = log, prometheus.NewRegistry()
-	parts := logship.Parts{Volume: w.volume.restart(), Store: w.store, Historian: w.hana, Bases: w.bases, Remove: w.volume.remove}
+	parts := logship.Parts{Volume: w.volume.restart(), Store: w.encoding(), Historian: w.hana, Bases: w.bases, Remove: w.volume.remove}
 	var err error
 	w.shipper, err = logship.New(w.config, parts, zap.New(core), logship.NewMetrics(w.registry))
 	if err != nil {
@@ -75,6 +78,23 @@ func (w *world) start() {
 		w.stop = nil
 	}
 }
+
+// encoding is the store with the codec around it.
+func (w *world) encoding() *codec.Store {
+	w.t.Helper()
+	store, err := codec.New(maintained{memoryStore: w.store}, w.codec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return store
+}
+
+// maintained is a memoryStore with what only a job needs.
+type maintained struct{ *memoryStore }
+
+func (maintained) Check(context.Context) error { return nil }
+
+func (maintained) Sweep(context.Context, string, time.Duration) error { return nil }
 
 // after lets time pass.
 func (w *world) after(d time.Duration) logship.Status {

@@ -99,6 +99,10 @@ type Object struct {
 	// Parts are the pieces in which it was written, in order; their sizes add
 	// up to Size. Empty when only listed.
 	Parts []Part `json:"parts,omitempty"`
+	// Encoding is how HANA's bytes became the stream of which this object is a
+	// segment, in the order in which it was done; see [EncodedKey]. Size, SHA256
+	// and Parts are always of what is stored.
+	Encoding []string `json:"encoding,omitempty"`
 	// ModTime is the store's time, zero for an object not yet committed.
 	ModTime time.Time `json:"mod_time,omitzero"`
 }
@@ -139,7 +143,9 @@ type StreamOpener interface {
 	// OpenStream returns the bytes of objects in order, fetched ahead in
 	// parallel. A byte is delivered only after the part that holds it was
 	// checked against its checksum; a mismatch is an ErrCorrupt. io.EOF means
-	// that every byte of every object was delivered and matched.
+	// that every byte of every object was delivered and matched. Objects with an
+	// Encoding are decoded: ErrNoIdentity says that this cannot be done here.
+	// [Checked] compares what comes with the stream that was stored.
 	OpenStream(ctx context.Context, objects []Object) (io.ReadCloser, error)
 }
 
@@ -148,6 +154,10 @@ type UploadOptions struct {
 	// EstimatedSize in bytes sizes the parts; 0 means unknown. A wrong
 	// estimate costs efficiency, never the upload.
 	EstimatedSize int64
+	// Encode says that these are HANA's bytes: a store that compresses or
+	// encrypts does so, under [EncodedKey]. What pipestreamer itself has to read
+	// stays as it is.
+	Encode bool
 	// AtHand says that all bytes are there already, so that the upload ends
 	// soon. Its memory comes from a reserve of its own: it waits for others of
 	// its kind and never for a stream.
@@ -159,11 +169,11 @@ type UploadOptions struct {
 	// store is tolerated from its beginning: otherwise Begin fails soon, while
 	// nothing is at stake yet.
 	Patient bool
-	// Progress, when set, is called with the number of bytes that the store
-	// has newly acknowledged. It must not block.
+	// Progress, when set, is called with the number of bytes of the stream that
+	// the store has newly acknowledged. It must not block.
 	Progress func(bytes int64)
-	// Safe, when set, is called with the offset before which the store has
-	// acknowledged every byte, each time that it has grown. A store that takes a
+	// Safe, when set, is called with the offset in the stream before which the
+	// store has acknowledged every byte, each time that it has grown. A store that takes a
 	// stream in one piece never calls it. It may be called by several goroutines
 	// at once, out of order, and must not block for long.
 	Safe func(offset int64)
@@ -197,8 +207,8 @@ type Upload interface {
 
 // Stored is what Consume put into the store, not yet visible.
 type Stored struct {
-	// Bytes and SHA256 (hex) are of the whole stream. SHA256 is empty when it was
-	// not asked for.
+	// Bytes and SHA256 (hex) are of the whole stream, as Consume read it. SHA256 is
+	// empty when it was not asked for.
 	Bytes  int64
 	SHA256 string
 	// Objects are the segments in order.

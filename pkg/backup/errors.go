@@ -15,6 +15,9 @@ var (
 	ErrEmptyStream = errors.New("the stream ended without a byte")
 	// ErrCorrupt means that stored bytes are not the bytes that were stored.
 	ErrCorrupt = errors.New("content does not match its checksum")
+	// ErrNoIdentity means that a stream is encrypted and that no identity is at
+	// hand which decrypts it.
+	ErrNoIdentity = errors.New("no identity decrypts the stream")
 	// ErrAborted means that an upload was aborted or spoiled before.
 	ErrAborted = errors.New("the upload was aborted")
 	// ErrMemory means that the memory budget has no room.

@@ -17,6 +17,20 @@ func DataPrefix(sid, database string) string {
 	return sid + "/" + database + "/data/"
 }
 
+// EncodedKey is the key under which the stream at key is stored in an encoding:
+// each step adds its suffix, as the stock tools do ("3_1.zst.age").
+func EncodedKey(key string, encoding []string) string {
+	for _, step := range encoding {
+		switch step {
+		case EncodingZstd:
+			key += ".zst"
+		case EncodingAge:
+			key += ".age"
+		}
+	}
+	return key
+}
+
 // SegmentKey is the key of segment n, counted from 1, of the stream at key.
 // The first segment keeps the plain key.
 func SegmentKey(key string, n int) string {

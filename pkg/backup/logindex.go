@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // LogIndexVersion is the version that [LogIndex.Encode] writes.
-const LogIndexVersion = 1
+const LogIndexVersion = 2
 
 // LogIndexLimit is the size in bytes up to which an index is read.
 const LogIndexLimit = 64 << 20
@@ -54,8 +55,8 @@ func DecodeLogIndex(text []byte) (*LogIndex, error) {
 }
 
 func (x *LogIndex) check() error {
-	if x.Version != LogIndexVersion {
-		return fmt.Errorf("version %d: this program reads version %d", x.Version, LogIndexVersion)
+	if x.Version < 1 || x.Version > LogIndexVersion {
+		return fmt.Errorf("version %d: this program reads versions 1 to %d", x.Version, LogIndexVersion)
 	}
 	if err := checkOwner(x.SID, x.Database); err != nil {
 		return err
@@ -73,6 +74,9 @@ func (x *LogIndex) check() error {
 			return fmt.Errorf("files[%d]: %s appears twice", i, f.Name)
 		}
 		seen[f.Name] = true
+		if x.Version < 2 && len(EncodingOf(f.Objects)) > 0 {
+			return fmt.Errorf("files[%d]: version %d has no encoding", i, x.Version)
+		}
 		if err := f.check(x.SID, x.Database); err != nil {
 			return fmt.Errorf("files[%d]: %w", i, err)
 		}
@@ -84,5 +88,14 @@ func (f *LogFile) check(sid, database string) error {
 	if _, err := ParseLogName(f.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
-	return checkObjects(LogKey(sid, database, f.Name), f.Size, f.SHA256, f.Objects)
+	key := LogKey(sid, database, f.Name)
+	if encoding := EncodingOf(f.Objects); len(encoding) > 0 {
+		// One that was not stored at the first attempt; see LogKeyAgain.
+		rest, _ := strings.CutPrefix(f.Objects[0].Key, key+".")
+		number, _ := strings.CutSuffix(rest, EncodedKey("", encoding))
+		if n, err := parseID(number); err == nil {
+			key = LogKeyAgain(sid, database, f.Name, n)
+		}
+	}
+	return checkObjects(key, f.Size, f.SHA256, f.Objects)
 }

@@ -115,6 +115,13 @@ func LogPrefix(sid, database string) string { return sid + "/" + database + "/lo
 // LogKey is the key of the first object of a log or catalog backup.
 func LogKey(sid, database, name string) string { return LogPrefix(sid, database) + name }
 
+// LogKeyAgain is another key for the same file, as of an attempt with a number of
+// its own. It is for encoded ones: what an attempt of which no index tells left at
+// the first key cannot be compared with the file, nor may it be removed.
+func LogKeyAgain(sid, database, name string, attempt int64) string {
+	return fmt.Sprintf("%s.%d", LogKey(sid, database, name), attempt)
+}
+
 // LogIndexPrefix is where the indexes of a database's log backups lie, with a
 // final slash.
 func LogIndexPrefix(sid, database string) string { return sid + "/" + database + "/logindex/" }

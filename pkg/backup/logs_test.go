@@ -82,6 +82,35 @@ func TestLogIndex(t *testing.T) {
 	}
 }
 
+func TestLogIndexOfEncodedFiles(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, suffix string
+		version      int
+		want         string
+	}{
+		{"at the first attempt", ".age", 2, ""},
+		{"at a later attempt", ".1755520199500.age", 2, ""},
+		{"with a number that is none", ".01.age", 2, "key"},
+		{"as if it were plain", "", 2, "key"},
+		{"before there was an encoding", ".age", 1, "version 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			x := exampleLogIndex()
+			x.Version = test.version
+			f := &x.Files[0]
+			f.Size += 200
+			f.Objects[0].Key += test.suffix
+			f.Objects[0].Encoding = []string{backup.EncodingAge}
+			_, err := x.Encode()
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("encoding gave %v, expected a word about %q", err, test.want)
+			}
+		})
+	}
+}
+
 func TestLogIndexRefuses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -89,7 +118,7 @@ func TestLogIndexRefuses(t *testing.T) {
 		spoil func(*backup.LogIndex)
 		want  string
 	}{
-		{"another version", func(x *backup.LogIndex) { x.Version = 2 }, "version 2"},
+		{"another version", func(x *backup.LogIndex) { x.Version = 3 }, "version 3"},
 		{"sid outside its grammar", func(x *backup.LogIndex) { x.SID = "../" }, "sid"},
 		{"database in lower case", func(x *backup.LogIndex) { x.Database = "hxe" }, "upper case"},
 		{"no sequence", func(x *backup.LogIndex) { x.Sequence = 0 }, "sequence"},

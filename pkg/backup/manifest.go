@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,7 +19,7 @@ import (
 const ManifestLimit = 1 << 30
 
 // ManifestVersion is the version that [Manifest.Encode] writes.
-const ManifestVersion = 2
+const ManifestVersion = 3
 
 // The front doors, as manifests name them.
 const (
@@ -81,6 +82,15 @@ func (m *Manifest) Bytes() int64 {
 	var sum int64
 	for i := range m.Streams {
 		sum += m.Streams[i].Size
+	}
+	return sum
+}
+
+// StoredSize is the sum of the sizes of the stream's objects.
+func (s *ManifestStream) StoredSize() int64 {
+	var sum int64
+	for i := range s.Objects {
+		sum += s.Objects[i].Size
 	}
 	return sum
 }
@@ -233,6 +243,9 @@ func (m *Manifest) checkStream(s *ManifestStream) error {
 	if err := m.checkFile(s); err != nil {
 		return err
 	}
+	if m.Version < 3 && len(EncodingOf(s.Objects)) > 0 {
+		return fmt.Errorf("objects: version %d has no encoding", m.Version)
+	}
 	return checkObjects(StreamKey(m.SID, m.Database, m.Prefix, s.StreamID), s.Size, s.SHA256, s.Objects)
 }
 
@@ -253,7 +266,8 @@ func (m *Manifest) checkFile(s *ManifestStream) error {
 	return fmt.Errorf("path %q: expected one that ends in %s", s.Path, plain)
 }
 
-// checkObjects checks the segments of what was stored at key.
+// checkObjects checks the segments of what was stored at key. The sizes of
+// encoded ones say nothing about that of the stream.
 func checkObjects(key string, size int64, sum string, objects []Object) error {
 	if len(objects) == 0 {
 		return errors.New("objects: expected at least one")
@@ -261,9 +275,20 @@ func checkObjects(key string, size int64, sum string, objects []Object) error {
 	if err := checkSum(sum, objects[0].Parts); err != nil {
 		return err
 	}
+	if size <= 0 {
+		return fmt.Errorf("size %d: expected more than 0", size)
+	}
+	encoding := EncodingOf(objects)
+	if err := checkEncoding(encoding); err != nil {
+		return fmt.Errorf("objects[0]: %w", err)
+	}
+	key = EncodedKey(key, encoding)
 	rest := size
 	for i := range objects {
 		o := &objects[i]
+		if !slices.Equal(o.Encoding, encoding) {
+			return fmt.Errorf("objects[%d]: encoding %q: expected that of the first, %q", i, o.Encoding, encoding)
+		}
 		if want := SegmentKey(key, i+1); o.Key != want {
 			return fmt.Errorf("objects[%d]: key %q: expected %q", i, o.Key, want)
 		}
@@ -272,7 +297,7 @@ func checkObjects(key string, size int64, sum string, objects []Object) error {
 		}
 		rest -= o.Size
 	}
-	if rest != 0 {
+	if rest != 0 && len(encoding) == 0 {
 		return fmt.Errorf("size %d: its objects add up to %d", size, size-rest)
 	}
 	return nil

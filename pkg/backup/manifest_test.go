@@ -56,12 +56,22 @@ func exampleDelta() *backup.Manifest {
 	return m
 }
 
+// exampleEncoded has what version 3 added.
+func exampleEncoded() *backup.Manifest {
+	m := exampleDelta()
+	m.Version, m.Streams[0].Size = 3, 1<<20
+	both := []string{backup.EncodingZstd, backup.EncodingAge}
+	m.Streams[0].Objects[0].Key, m.Streams[0].Objects[0].Encoding = "HXE/HXE/data/COMPLETE_HXE/2_1.zst.age", both
+	m.Streams[0].Objects[1].Key, m.Streams[0].Objects[1].Encoding = "HXE/HXE/data/COMPLETE_HXE/2_1.zst.age.002", both
+	return m
+}
+
 // TestManifestGolden keeps every version readable for ever: a file is never
 // rewritten, later versions get files of their own.
 func TestManifestGolden(t *testing.T) {
 	t.Parallel()
 	for file, manifest := range map[string]*backup.Manifest{
-		"manifest_v1.json": exampleManifest(), "manifest_v2.json": exampleDelta(),
+		"manifest_v1.json": exampleManifest(), "manifest_v2.json": exampleDelta(), "manifest_v3.json": exampleEncoded(),
 	} {
 		golden, err := os.ReadFile("testdata/" + file)
 		if err != nil {
@@ -110,6 +120,35 @@ func TestManifestOfDeltaRefuses(t *testing.T) {
 	}
 }
 
+func TestManifestOfEncodedStreamsRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		spoil func(*backup.Manifest)
+		want  string
+	}{
+		{"an encoding before there was one", func(m *backup.Manifest) { m.Version = 2 }, "version 2"},
+		{"an unknown encoding", func(m *backup.Manifest) { m.Streams[0].Objects[0].Encoding = []string{"rot13"} }, "encoding"},
+		{"the wrong order", func(m *backup.Manifest) {
+			for i := range m.Streams[0].Objects {
+				m.Streams[0].Objects[i].Encoding = []string{backup.EncodingAge, backup.EncodingZstd}
+			}
+		}, "encoding"},
+		{"two encodings", func(m *backup.Manifest) { m.Streams[0].Objects[1].Encoding = nil }, "objects[1]: encoding"},
+		{"a key that does not say it", func(m *backup.Manifest) { m.Streams[0].Objects[0].Key = "HXE/HXE/data/COMPLETE_HXE/2_1" }, "key"},
+		{"no size", func(m *backup.Manifest) { m.Streams[0].Size = 0 }, "size 0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := exampleEncoded()
+			test.spoil(m)
+			if _, err := m.Encode(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("encoding gave %v, expected a word about %q", err, test.want)
+			}
+		})
+	}
+}
+
 func TestManifestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -117,7 +156,7 @@ func TestManifestRefuses(t *testing.T) {
 		spoil func(*backup.Manifest)
 		want  string
 	}{
-		{"another version", func(m *backup.Manifest) { m.Version = 3 }, "version 3"},
+		{"another version", func(m *backup.Manifest) { m.Version = 4 }, "version 4"},
 		{"sid outside its grammar", func(m *backup.Manifest) { m.SID = "../" }, "sid"},
 		{"database in lower case", func(m *backup.Manifest) { m.Database = "hxe" }, "upper case"},
 		{"database with a quote", func(m *backup.Manifest) { m.Database = "H'E" }, "database"},
