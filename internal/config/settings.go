@@ -70,7 +70,7 @@ func envName(key string) string {
 // isList reports whether the setting holds several texts, none of which has a space
 // or a comma in it.
 func (s setting) isList() bool {
-	_, texts := s.field.Interface().([]string)
+	_, texts := reflect.TypeAssert[[]string](s.field)
 	return texts
 }
 

@@ -292,7 +292,7 @@ func streamMismatch(s *streamEvidence) error {
 		return fmt.Errorf("HANA opened it %d times", r.Opens)
 	case r.Complete != 1:
 		return fmt.Errorf("its end was seen %d times", r.Complete)
-	case s.stored.Bytes <= 0 || !comparable(&s.stored):
+	case s.stored.Bytes <= 0 || !checkable(&s.stored):
 		return errors.New("the store has nothing of it")
 	case r.Bytes != s.stored.Bytes:
 		return fmt.Errorf("%d bytes came from HANA, the store has %d", r.Bytes, s.stored.Bytes)
@@ -302,8 +302,8 @@ func streamMismatch(s *streamEvidence) error {
 	return nil
 }
 
-// comparable tells whether what is stored can be compared when it is read back.
-func comparable(s *backup.Stored) bool {
+// checkable tells whether what is stored can be compared when it is read back.
+func checkable(s *backup.Stored) bool {
 	crc := len(s.Objects) > 0
 	for i := range s.Objects {
 		for _, part := range s.Objects[i].Parts {

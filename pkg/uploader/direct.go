@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -35,36 +34,46 @@ type direct struct {
 	plain atomic.Bool
 }
 
-// directOptions are the options of rclone's s3 backend that direct honours, and
-// those that have nothing to do with a multipart upload. With any other one an
-// upload goes through rclone.
-var directOptions = []string{
-	"access_key_id", "secret_access_key", "session_token", "env_auth", "profile", "shared_credentials_file",
-	"provider", "region", "endpoint", "force_path_style", "use_dual_stack", "use_accelerate_endpoint",
-	"acl", "requester_pays", "storage_class", "server_side_encryption", "sse_kms_key_id",
-	"bucket_acl", "copy_cutoff", "disable_checksum", "list_chunk", "list_url_encode", "list_version", "location_constraint",
-	"might_gzip", "no_check_bucket", "no_head", "no_head_object", "upload_cutoff", "use_accept_encoding_gzip",
-	"use_already_exists", "use_multipart_etag", "use_presigned_request", "use_unsigned_payload",
-	"chunk_size", "upload_concurrency", "max_upload_parts",
+// honours tells whether direct does what an option of rclone's s3 backend says, or
+// whether it has nothing to do with a multipart upload.
+func honours(option string) bool {
+	switch option {
+	case "access_key_id", "secret_access_key", "session_token", "env_auth", "profile", "shared_credentials_file",
+		"provider", "region", "endpoint", "force_path_style", "use_dual_stack", "use_accelerate_endpoint", "use_unsigned_payload",
+		"acl", "requester_pays", "storage_class", "server_side_encryption", "sse_kms_key_id":
+		return true
+	case "bucket_acl", "copy_cutoff", "disable_checksum", "list_chunk", "list_url_encode", "list_version", "location_constraint",
+		"might_gzip", "no_check_bucket", "no_head", "no_head_object", "upload_cutoff", "use_accept_encoding_gzip",
+		"use_already_exists", "use_multipart_etag", "use_presigned_request", "chunk_size", "upload_concurrency", "max_upload_parts":
+		return true
+	default:
+		return false
+	}
 }
 
-// The providers that direct knows, by whether rclone names the bucket in the path
-// for them (backend/s3/provider). Others may have more quirks.
-var (
-	pathProviders = []string{"Ceph", "Cloudflare", "FlashBlade", "HCP", "Minio", "Other", "Rclone", "Scality", "SeaweedFS"}
-	hostProviders = []string{"AWS", "DigitalOcean", "Hetzner", "OVHcloud", "Wasabi"}
-)
+// namesBucket tells for a provider that direct knows whether rclone names the
+// bucket in the path (backend/s3/provider). Others may have more quirks.
+func namesBucket(provider string) (inPath, known bool) {
+	switch provider {
+	case "Ceph", "Cloudflare", "FlashBlade", "HCP", "Minio", "Other", "Rclone", "Scality", "SeaweedFS":
+		return true, true
+	case "AWS", "DigitalOcean", "Hetzner", "OVHcloud", "Wasabi":
+		return false, true
+	default:
+		return false, false
+	}
+}
 
 // openDirect returns what writes to the root of cfg without rclone, or why
 // rclone has to do it.
 func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
 	for name, value := range cfg.Options {
-		if value != "" && !slices.Contains(directOptions, name) {
+		if value != "" && !honours(name) {
 			return nil, fmt.Sprintf("option %s is set", name), nil
 		}
 	}
-	if name := provider(cfg.Options); !slices.Contains(slices.Concat(pathProviders, hostProviders), name) {
-		return nil, fmt.Sprintf("provider %q may have quirks", name), nil
+	if _, known := namesBucket(provider(cfg.Options)); !known {
+		return nil, fmt.Sprintf("provider %q may have quirks", provider(cfg.Options)), nil
 	}
 	bucket, root, _ := strings.Cut(strings.Trim(cfg.Root, "/"), "/")
 	if root != "" {
@@ -104,8 +113,22 @@ func newTransport(cfg Config) *http.Transport {
 
 // use makes d sign its requests with the credentials among options from now on.
 func (d *direct) use(ctx context.Context, options map[string]string) error {
-	var cfg aws.Config
-	if on(options, "env_auth") && options["access_key_id"] == "" && options["secret_access_key"] == "" {
+	cfg, err := signing(ctx, options)
+	if err != nil {
+		return err
+	}
+	cfg.Region = cmp.Or(options["region"], "us-east-1") // as rclone
+	d.options = options
+	d.client.Store(s3.NewFromConfig(cfg, d.configure))
+	return nil
+}
+
+// signing finds the credentials where rclone does (backend/s3/s3.go,
+// s3Connection).
+func signing(ctx context.Context, options map[string]string) (cfg aws.Config, err error) {
+	key, secret := options["access_key_id"], options["secret_access_key"]
+	switch {
+	case key == "" && secret == "" && on(options, "env_auth"):
 		var load []func(*config.LoadOptions) error
 		if profile := options["profile"]; profile != "" {
 			load = append(load, config.WithSharedConfigProfile(profile))
@@ -113,23 +136,15 @@ func (d *direct) use(ctx context.Context, options map[string]string) error {
 		if file := options["shared_credentials_file"]; file != "" {
 			load = append(load, config.WithSharedConfigFiles([]string{file}))
 		}
-		var err error
 		if cfg, err = config.LoadDefaultConfig(ctx, load...); err != nil {
-			return fmt.Errorf("env_auth: %w", err)
+			err = fmt.Errorf("env_auth: %w", err)
 		}
-	} else {
-		cfg.Credentials = credentials.NewStaticCredentialsProvider(options["access_key_id"], options["secret_access_key"], options["session_token"])
-		if options["access_key_id"] == "" {
-			cfg.Credentials = aws.AnonymousCredentials{}
-		}
+	case key == "" && secret == "":
+		cfg.Credentials = aws.AnonymousCredentials{}
+	default:
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(key, secret, options["session_token"])
 	}
-	cfg.Region = options["region"]
-	if cfg.Region == "" {
-		cfg.Region = "us-east-1" // as rclone
-	}
-	d.options = options
-	d.client.Store(s3.NewFromConfig(cfg, d.configure))
-	return nil
+	return cfg, err
 }
 
 func (d *direct) configure(o *s3.Options) {
@@ -141,8 +156,8 @@ func (d *direct) configure(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	// Waiting for "100 Continue" would cost a round trip for each part.
 	o.ContinueHeaderThresholdBytes = -1
-	pathStyle := d.options["force_path_style"]
-	o.UsePathStyle = (pathStyle == "" || on(d.options, "force_path_style")) && slices.Contains(pathProviders, provider(d.options))
+	inPath, _ := namesBucket(provider(d.options))
+	o.UsePathStyle = inPath && (d.options["force_path_style"] == "" || on(d.options, "force_path_style"))
 	o.UseAccelerate = on(d.options, "use_accelerate_endpoint")
 	if on(d.options, "use_dual_stack") {
 		o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
@@ -173,8 +188,8 @@ func plainRequest(ctx context.Context, in middleware.FinalizeInput, next middlew
 // mayBeUnsigned tells whether TLS, or somebody's wish, makes it needless to sign
 // what a request carries.
 func (d *direct) mayBeUnsigned() bool {
-	clear := strings.HasPrefix(strings.ToLower(d.options["endpoint"]), "http:")
-	return !clear || on(d.options, "use_unsigned_payload")
+	inTheClear := strings.HasPrefix(strings.ToLower(d.options["endpoint"]), "http:")
+	return !inTheClear || on(d.options, "use_unsigned_payload")
 }
 
 // on tells whether a boolean option is set.
