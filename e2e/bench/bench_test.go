@@ -65,7 +65,7 @@ func TestText(t *testing.T) {
 	}
 	m := measured()
 	m.scenario.memory, m.rows = true, m.rows[:1]
-	want = "| pipestreamer <b> | 1 | 1 | 50 | 89 | 0.56 |\n"
+	want = "| pipestreamer <b> | 1 | 1 | 50 | 184 | 0.27 |\n"
 	if diff := cmp.Diff(want, m.text(true)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
