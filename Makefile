@@ -100,7 +100,7 @@ LIGHTDIRS := internal/config pkg/backup pkg/fifo pkg/hdbtrigger e2e/hanasim/file
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@set -e; for dir in $(FUZZDIRS); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
+			.ci/fuzz $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir; \
 		done; \
 	done
 
@@ -110,7 +110,7 @@ fuzz-brief: ## the fuzz targets that compile fast, and those of the conductor, f
 	@set -e; mkdir -p bin; for dir in $(BLINDDIRS); do \
 		$(GO) test -c -o bin/fuzz.test ./$$dir; \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-			(cd $$dir && $(CURDIR)/bin/fuzz.test -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime 2s -test.fuzzcachedir $(CURDIR)/bin/fuzzcache); \
+			(cd $$dir && $(CURDIR)/.ci/fuzz $(CURDIR)/bin/fuzz.test -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime 2s -test.fuzzcachedir $(CURDIR)/bin/fuzzcache); \
 		done; \
 	done
 
