@@ -115,14 +115,25 @@ func overwrite(path string, text []byte) error {
 // restore succeeds.
 func TestDamage(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(*testing.T) *depot{"s3": openS3, "local": openLocal} {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		open     func(*testing.T) *depot
+		settings map[string]any
+	}{
+		{"s3", openS3, nil},
+		{"s3, without SHA-256", openS3, map[string]any{"store": map[string]any{"checksum": "crc64nvme"}}},
+		{"local", openLocal, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, hanasim.Config{
 				Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(threeVolumes...)}}, Profile: hanasim.Dotname, HeaderPass: true,
-			}, open(t), nil)
+			}, test.open(t), test.settings)
 			record := w.backUp("HXE")
 			stream := w.manifest("HXE", record.BackupID).Streams[1] // the one of several parts
+			if without := test.settings != nil; (stream.SHA256 == "") != without {
+				t.Errorf("the manifest has SHA-256 %q", stream.SHA256)
+			}
 			w.expectFindings(0)
 			original := w.hana.Content("HXE")
 			for _, d := range damages() {
