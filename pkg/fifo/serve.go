@@ -174,30 +174,40 @@ type opening struct {
 	left   bool // HANA closed before the end
 }
 
-// copy returns nil when everything was written or HANA left.
+// errLeft says that HANA has closed the pipe.
+var errLeft = errors.New("HANA closed the pipe")
+
+// copy returns nil when everything was written or HANA left. A reader that has the
+// bytes in memory of its own writes them from there.
 func (o *opening) copy(r io.Reader) error {
-	buf := make([]byte, serveBuffer)
-	for {
-		n, readErr := r.Read(buf)
-		if n > 0 {
-			written, err := o.pipe.Write(buf[:n])
-			o.count(int64(written))
-			if errors.Is(err, unix.EPIPE) {
-				o.left = true
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("write pipe: %w", err)
-			}
-		}
-		switch {
-		case errors.Is(readErr, io.EOF) && o.bytes == 0:
-			return backup.ErrEmptyStream
-		case errors.Is(readErr, io.EOF):
-			return nil
-		case readErr != nil:
-			return readErr
-		}
+	var err error
+	if memory, has := r.(io.WriterTo); has {
+		_, err = memory.WriteTo(o)
+	} else {
+		_, err = io.CopyBuffer(o, struct{ io.Reader }{r}, make([]byte, serveBuffer))
+	}
+	switch {
+	case errors.Is(err, errLeft):
+		o.left = true
+		return nil
+	case err == nil && o.bytes == 0:
+		return backup.ErrEmptyStream
+	default:
+		return err
+	}
+}
+
+// Write implements io.Writer.
+func (o *opening) Write(p []byte) (int, error) {
+	n, err := o.pipe.Write(p)
+	o.count(int64(n))
+	switch {
+	case errors.Is(err, unix.EPIPE):
+		return n, errLeft
+	case err != nil:
+		return n, fmt.Errorf("write pipe: %w", err)
+	default:
+		return n, nil
 	}
 }
 

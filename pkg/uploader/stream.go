@@ -207,6 +207,36 @@ func (r *streamReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// writePiece is the most that WriteTo writes at once: a reader of a pipe shows how
+// far it is by what it has taken.
+const writePiece = mebibyte
+
+// WriteTo implements io.WriterTo: it spares a copy of each part. Close waits for a
+// Write of w.
+func (r *streamReader) WriteTo(w io.Writer) (written int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		for len(r.rest) > 0 {
+			n, err := w.Write(r.rest[:min(len(r.rest), writePiece)])
+			r.rest = r.rest[n:]
+			written += int64(n)
+			if err != nil {
+				return written, err
+			}
+		}
+		if r.err == nil {
+			r.err = r.next()
+		}
+		if r.err == io.EOF { //nolint:errorlint // next returns it plain
+			return written, nil
+		}
+		if r.err != nil {
+			return written, r.err
+		}
+	}
+}
+
 // next makes the following part the current one.
 func (r *streamReader) next() error {
 	if r.current != nil {

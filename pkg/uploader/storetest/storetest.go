@@ -198,6 +198,17 @@ func readStream(t *testing.T, store Store, objects []backup.Object) ([]byte, err
 		return nil, err
 	}
 	data, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return data, err
+	}
+	if body, err = store.OpenStream(t.Context(), objects); err != nil {
+		return nil, err
+	}
+	var written bytes.Buffer
+	n, err := io.Copy(&written, body) // by WriteTo, where there is one
+	if n != int64(written.Len()) || !bytes.Equal(written.Bytes(), data) {
+		t.Errorf("%d bytes were read, %d written by Copy, which says %d", len(data), written.Len(), n)
+	}
 	return data, errors.Join(err, body.Close())
 }
 
