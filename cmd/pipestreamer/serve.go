@@ -45,11 +45,20 @@ process at once.`,
 	return cmd
 }
 
-// heapLimit is GOMEMLIMIT where the environment sets none. The part buffers are not
-// in Go's heap (pkg/uploader), so it does not depend on memoryBudget: it makes the
-// collector work harder before the rest exceeds what the container's limit has to
-// leave for it.
-const heapLimit = 160 << 20
+// heapBase is what Go's heap may take beside buffers before the collector works
+// harder: less than the container's limit has to leave beside memoryBudget.
+const heapBase = 160 << 20
+
+// heapLimit is GOMEMLIMIT where the environment sets none. Part buffers are not in
+// Go's heap (pkg/uploader). Those of the codec are, and so are those that rclone
+// makes where it collects the parts of a stream by itself.
+func heapLimit(c *config.Config) int64 {
+	limit := heapBase + codecConfig(c).Memory()
+	if !c.Store.Crypt.Password.Empty() || c.Store.Type != "s3" && c.Store.Type != "azureblob" {
+		limit += int64(c.MemoryBudget)
+	}
+	return limit
+}
 
 // daemon is what serve has built so far.
 type daemon struct {
@@ -70,7 +79,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 		return err
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(heapLimit)
+		debug.SetMemoryLimit(heapLimit(cfg))
 	}
 	d := &daemon{cfg: cfg, log: log, registry: newRegistry()}
 	d.setReady(func(context.Context) error { return errors.New("starting") })

@@ -86,6 +86,9 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, bucket, key stri
 	id := strconv.Itoa(s.next)
 	s.uploads[id] = &upload{key: bucket + "/" + key, since: time.Now().UTC(), metadata: metadata(r), parts: make(map[int]part)}
 	s.mu.Unlock()
+	if algorithm := r.Header.Get("X-Amz-Checksum-Algorithm"); algorithm != "" {
+		w.Header().Set("X-Amz-Checksum-Algorithm", algorithm) // and nothing is compared
+	}
 	return answer(w, initiateMultipartUploadResult{Bucket: bucket, Key: key, UploadID: id})
 }
 

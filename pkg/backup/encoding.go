@@ -49,11 +49,10 @@ func AsStored(objects []Object) []Object {
 
 // Checked is r, which yields the stream that objects hold, with an ErrCorrupt in
 // place of its last bytes unless it has exactly size bytes with that SHA-256, which
-// is not compared when it is empty.
-// Where objects are not encoded it is r itself: their parts were checked, and the
-// stream is nothing but them.
+// is not compared when it is empty. Where there is none and objects are not encoded
+// it is r itself: their parts were checked, and the stream is nothing but them.
 func Checked(r io.ReadCloser, objects []Object, size int64, sum string) io.ReadCloser {
-	if len(EncodingOf(objects)) == 0 {
+	if len(EncodingOf(objects)) == 0 && sum == "" {
 		return r
 	}
 	return &checkedReader{ReadCloser: r, hash: sha256.New(), rest: size, sum: sum}
@@ -109,7 +108,7 @@ func (r *checkedReader) end(ended bool) error {
 	case r.rest < 0:
 		return fmt.Errorf("%w: the stream goes on after its end", ErrCorrupt)
 	case r.sum != "" && sum != r.sum:
-		return fmt.Errorf("%w: the decoded stream has SHA-256 %s, expected %s", ErrCorrupt, sum, r.sum)
+		return fmt.Errorf("%w: the stream has SHA-256 %s, expected %s", ErrCorrupt, sum, r.sum)
 	}
 	return io.EOF
 }

@@ -24,8 +24,8 @@
 // After 4 blocks in a row that did not shrink by 3 %, blocks are passed on in
 // frames that hold them as they are: 16, then one more is tried, then 32, and so
 // on up to 1024. Such a frame is made without a copy. It has no checksum of zstd's,
-// which would cost 0.1 CPU-seconds per GiB: the store checks what it reads against
-// its SHA-256, backup.Checked the decoded stream against its own before its last
+// which would cost 0.1 CPU-seconds per GiB: the store checks each part that it reads
+// against its checksum, backup.Checked the decoded stream before its last
 // bytes are handed on, and age authenticates every 64 KiB. Frames that are compressed have one.
 //
 // # Memory

@@ -3,9 +3,11 @@ package uploader
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,10 +21,10 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// direct writes to an S3 store without rclone, which makes an MD5 of every part
-// and, over plain HTTP, another SHA-256 (backend/s3/s3.go, WriteChunk). It takes
-// its settings from rclone's options. Everything but multipart uploads is asked
-// of rclone.
+// direct writes to an S3 store, and reads parts from it, without rclone, which makes
+// an MD5 of every part and, over plain HTTP, another SHA-256 (backend/s3/s3.go,
+// WriteChunk). It takes its settings from rclone's options. Everything else is
+// asked of rclone.
 type direct struct {
 	client  atomic.Pointer[s3.Client]
 	http    *http.Client
@@ -30,6 +32,8 @@ type direct struct {
 	bucket  string
 	// root is what keys begin with, empty or with a final slash.
 	root string
+	// region is where the bucket was found, nil as long as nobody said so.
+	region atomic.Pointer[string]
 	// plain is set when the store has refused to compare a CRC-64/NVME.
 	plain atomic.Bool
 }
@@ -67,10 +71,18 @@ func namesBucket(provider string) (inPath, known bool) {
 // openDirect returns what writes to the root of cfg without rclone, or why
 // rclone has to do it.
 func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "RCLONE_S3_") || strings.HasPrefix(name, "RCLONE_CONFIG_PIPESTREAMER_") {
+			return nil, fmt.Sprintf("%s is set in the environment", name), nil
+		}
+	}
 	for name, value := range cfg.Options {
 		if value != "" && !honours(name) {
 			return nil, fmt.Sprintf("option %s is set", name), nil
 		}
+	}
+	if cfg.Options["region"] == "other-v2-signature" {
+		return nil, "the region asks for signatures of another kind", nil
 	}
 	if _, known := namesBucket(provider(cfg.Options)); !known {
 		return nil, fmt.Sprintf("provider %q may have quirks", provider(cfg.Options)), nil
@@ -118,6 +130,9 @@ func (d *direct) use(ctx context.Context, options map[string]string) error {
 		return err
 	}
 	cfg.Region = cmp.Or(options["region"], "us-east-1") // as rclone
+	if found := d.region.Load(); found != nil {
+		cfg.Region = *found
+	}
 	d.options = options
 	d.client.Store(s3.NewFromConfig(cfg, d.configure))
 	return nil
@@ -186,10 +201,30 @@ func plainRequest(ctx context.Context, in middleware.FinalizeInput, next middlew
 }
 
 // mayBeUnsigned tells whether TLS, or somebody's wish, makes it needless to sign
-// what a request carries.
+// what a request carries. With env_auth the SDK may know an endpoint that the
+// options do not have.
 func (d *direct) mayBeUnsigned() bool {
-	inTheClear := strings.HasPrefix(strings.ToLower(d.options["endpoint"]), "http:")
-	return !inTheClear || on(d.options, "use_unsigned_payload")
+	endpoint := aws.ToString(d.client.Load().Options().BaseEndpoint)
+	return !strings.HasPrefix(strings.ToLower(endpoint), "http:") || on(d.options, "use_unsigned_payload")
+}
+
+// moved tells whether err says that the bucket is in another region than the one
+// for which requests are signed, and signs for that one from now on. rclone does
+// the same (backend/s3/s3.go, updateRegionForBucket).
+func (d *direct) moved(err error) bool {
+	answer, is := errors.AsType[*smithyhttp.ResponseError](err)
+	if !is || answer.Response == nil {
+		return false
+	}
+	region := answer.Response.Header.Get("X-Amz-Bucket-Region")
+	options := d.client.Load().Options()
+	if region == "" || region == options.Region {
+		return false
+	}
+	options.Region = region
+	d.region.Store(&region)
+	d.client.Store(s3.New(options))
+	return true
 }
 
 // on tells whether a boolean option is set.

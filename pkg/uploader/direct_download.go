@@ -18,10 +18,14 @@ import (
 // bytes, with one request. rclone would ask for the object before each range.
 // Whoever reads ends ctx when nothing comes.
 func (d *direct) open(ctx context.Context, key string, offset, length, size int64) (io.ReadCloser, error) {
-	output, err := d.client.Load().GetObject(ctx, &s3.GetObjectInput{
+	input := &s3.GetObjectInput{
 		Bucket: &d.bucket, Key: aws.String(d.root + key), RequestPayer: d.payer(),
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
-	})
+	}
+	output, err := d.client.Load().GetObject(ctx, input)
+	if d.moved(err) {
+		output, err = d.client.Load().GetObject(ctx, input)
+	}
 	switch {
 	case isStatus(err, http.StatusNotFound):
 		return nil, fmt.Errorf("%s: %w: %w", key, backup.ErrNotFound, err)
@@ -35,9 +39,9 @@ func (d *direct) open(ctx context.Context, key string, offset, length, size int6
 	if n, err := strconv.ParseInt(total, 10, 64); err == nil && n != size {
 		return nil, closing(output.Body, fmt.Errorf("%w: the object has %d bytes, expected %d", backup.ErrCorrupt, n, size))
 	}
-	if got := aws.ToInt64(output.ContentLength); got != length {
+	if got := output.ContentLength; got != nil && *got != length {
 		// Something on the way may have answered in the store's place.
-		return nil, closing(output.Body, fmt.Errorf("the store answered with %d bytes of %s, expected %d: %w", got, key, length, io.ErrUnexpectedEOF))
+		return nil, closing(output.Body, fmt.Errorf("the store answered with %d bytes of %s, expected %d: %w", *got, key, length, io.ErrUnexpectedEOF))
 	}
 	return output.Body, nil
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,6 +40,7 @@ func TestWhoUploads(t *testing.T) {
 		{"a role", "bucket", map[string]string{"provider": "AWS", "role_arn": "arn:aws:iam::1:role/x"}, "role_arn"},
 		{"a key of the client", "bucket", map[string]string{"provider": "AWS", "sse_customer_key": "k"}, "sse_customer_key"},
 		{"a root that rclone encodes", "bucket/a\x01b", map[string]string{"provider": "AWS"}, "root"},
+		{"a region that is none", "bucket", map[string]string{"provider": "Other", "region": "other-v2-signature"}, "region"},
 		{"signatures of another kind", "bucket", map[string]string{"provider": "Other", "v2_auth": "true"}, "v2_auth"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -124,14 +127,90 @@ func TestNothingUnsignedInTheClear(t *testing.T) {
 		{"https://s3.example.com", "", true},
 		{"s3.example.com", "", true},
 		{"http://s3.example.com", "", false},
-		{"HTTP://s3.example.com", "", false},
 		{"http://s3.example.com", "true", true},
 		{"http://s3.example.com", "false", false},
 	} {
-		d := &direct{options: map[string]string{"endpoint": test.endpoint, "use_unsigned_payload": test.option}}
+		d, why, err := openDirect(t.Context(), Config{Root: "bucket", Options: map[string]string{
+			"provider": "Other", "endpoint": test.endpoint, "use_unsigned_payload": test.option, "access_key_id": "a", "secret_access_key": "s",
+		}}.withDefaults())
+		if err != nil || d == nil {
+			t.Fatal(why, err)
+		}
 		if got := d.mayBeUnsigned(); got != test.want {
 			t.Errorf("endpoint %q, use_unsigned_payload %q: %v", test.endpoint, test.option, got)
 		}
+	}
+	t.Setenv("AWS_ENDPOINT_URL", "http://s3.example.com")
+	d, why, err := openDirect(t.Context(), Config{Root: "bucket", Options: map[string]string{"provider": "AWS", "env_auth": "true"}}.withDefaults())
+	if err != nil || d == nil {
+		t.Fatal(why, err)
+	}
+	if d.mayBeUnsigned() {
+		t.Error("an endpoint of the environment is not looked at")
+	}
+}
+
+// A store that passes over the checksum, or refuses it, gets signed parts.
+func TestStoreWithoutCRC(t *testing.T) {
+	server := startS3(t)
+	isCreate := func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Query().Has("uploads") }
+	for _, test := range []struct {
+		name string
+		do   http.HandlerFunc
+	}{
+		{"passed over", func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("X-Amz-Checksum-Algorithm")
+			_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>")
+		}},
+		{"refused", answer(http.StatusBadRequest, "InvalidRequest")},
+		{"not implemented", answer(http.StatusNotImplemented, "NotImplemented")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			defer server.faults.clear()
+			store, _ := openS3(t, server, func(cfg *Config) { cfg.Options["use_unsigned_payload"] = "true" })
+			server.faults.add(&fault{isCreate, 1, test.do})
+			upload, err := store.direct.create(t.Context(), "k", &upload{store: store, id: "mark"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !upload.signs() || !store.direct.plain.Load() {
+				t.Errorf("parts are signed %v, later uploads too %v", upload.signs(), store.direct.plain.Load())
+			}
+		})
+	}
+}
+
+// A bucket in another region is found there.
+func TestRegionIsFound(t *testing.T) {
+	var regions []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=a/")
+		region := strings.Split(scope, "/")[1]
+		regions = append(regions, region)
+		if region != "eu-central-1" {
+			w.Header().Set("X-Amz-Bucket-Region", "eu-central-1")
+			answer(http.StatusMovedPermanently, "PermanentRedirect")(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>")
+	}))
+	defer server.Close()
+	options := map[string]string{"provider": "Other", "endpoint": server.URL, "access_key_id": "a", "secret_access_key": "s"}
+	d, why, err := openDirect(t.Context(), Config{Root: "bucket", Options: options}.withDefaults())
+	if err != nil || d == nil {
+		t.Fatal(why, err)
+	}
+	defer d.close()
+	for range 2 {
+		if _, err := d.create(t.Context(), "k", &upload{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.use(t.Context(), options); err != nil { // other credentials
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"us-east-1", "eu-central-1", "eu-central-1"}; !slices.Equal(regions, want) {
+		t.Errorf("signed for %v, want %v", regions, want)
 	}
 }
 

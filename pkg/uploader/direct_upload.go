@@ -57,16 +57,20 @@ func (d *direct) create(ctx context.Context, key string, u *upload) (*directUplo
 	if crc {
 		input.ChecksumAlgorithm = types.ChecksumAlgorithmCrc64nvme
 	}
-	output, err := d.client.Load().CreateMultipartUpload(ctx, input)
-	if crc && (isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotImplemented)) && !refused(err) {
+	output, err := d.initiate(ctx, input)
+	if crc && (isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotImplemented)) {
 		input.ChecksumAlgorithm = ""
-		if output, err = d.client.Load().CreateMultipartUpload(ctx, input); err == nil {
-			d.plain.Store(true)
-			crc = false
-		}
+		output, err = d.initiate(ctx, input)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if crc && output.ChecksumAlgorithm != types.ChecksumAlgorithmCrc64nvme {
+		// It does not know the checksum, or has passed over it.
+		crc = false
+		if !d.plain.Swap(true) {
+			u.store.log.Info("the store does not compare a CRC-64/NVME: parts are signed with their SHA-256 instead")
+		}
 	}
 	if aws.ToString(output.UploadId) == "" {
 		return nil, fmt.Errorf("the store has named no upload id: %w", io.ErrUnexpectedEOF)
@@ -74,6 +78,15 @@ func (d *direct) create(ctx context.Context, key string, u *upload) (*directUplo
 	return &directUpload{
 		direct: d, key: key, id: *output.UploadId, conditional: u.conditional, crc: crc, parts: map[int32]types.CompletedPart{},
 	}, nil
+}
+
+// initiate asks once more where the bucket is in another region.
+func (d *direct) initiate(ctx context.Context, input *s3.CreateMultipartUploadInput) (*s3.CreateMultipartUploadOutput, error) {
+	output, err := d.client.Load().CreateMultipartUpload(ctx, input)
+	if d.moved(err) {
+		output, err = d.client.Load().CreateMultipartUpload(ctx, input)
+	}
+	return output, err
 }
 
 func (d *direct) payer() types.RequestPayer {

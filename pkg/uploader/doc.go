@@ -10,12 +10,13 @@
 // one by one, so an outage of the store is absorbed by back-pressure. Complete
 // is called by Commit alone.
 //
-// On s3 the multipart upload itself bypasses rclone (direct.go), whose backend
-// makes an MD5 of every part and a second SHA-256 over plain HTTP: the AWS SDK is
-// used as rclone uses it, with the same options and credentials, and each request
-// is signed with the SHA-256 that the manifest needs anyway, so that the store
-// compares what arrives. Everything else is asked of rclone. So are uploads with
-// an option or a provider that direct.go does not know; New logs which.
+// On s3 multipart uploads and reads of parts bypass rclone (direct.go), whose
+// backend makes an MD5 of every part and a second SHA-256 over plain HTTP: the AWS
+// SDK is used as rclone uses it, with the same options and credentials. Over TLS
+// the store compares the CRC-64/NVME of each part; without TLS, and where the store
+// does not say that it will, each request is signed with the SHA-256 of its part.
+// Everything else is asked of rclone. So are uploads with an option or a provider
+// that direct.go does not know; New logs which.
 //
 // The partial lane serves every other backend, and crypt, which hides its
 // backend's multipart interface. It streams to a private key below

@@ -86,7 +86,7 @@ func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	// rclone would ask s3 for each object of a list when its source was
 	// modified, and outside of our look at the remote (backend/s3/s3.go, ModTime).
 	settings.UseServerModTime = true
-	// The sizes and our own SHA-256 are checked; without this crypt would read
+	// The sizes and our own checksums are compared; without this crypt would read
 	// back what it has written.
 	settings.IgnoreChecksum = true
 	switch {

@@ -166,15 +166,17 @@ func (s *Store) readDirect(ctx context.Context, f *fetch) error {
 	defer cancel(nil)
 	silence := time.AfterFunc(s.cfg.StallTimeout, func() { cancel(errSilent) })
 	defer silence.Stop()
-	return s.because(ctx, attempt, s.ask(attempt, func(*remote) error {
-		body, err := s.direct.open(attempt, f.object.Key, f.offset, int64(len(*f.buffer)), f.object.Size)
-		if err != nil {
-			return err
-		}
-		reader := &movingReader{f.share.reader(attempt, body), func() { silence.Reset(s.cfg.StallTimeout) }}
-		_, err = io.ReadFull(reader, *f.buffer)
-		return errors.Join(err, body.Close())
-	}))
+	var body io.ReadCloser
+	err := s.ask(attempt, func(*remote) (err error) {
+		body, err = s.direct.open(attempt, f.object.Key, f.offset, int64(len(*f.buffer)), f.object.Size)
+		return err
+	})
+	if err != nil {
+		return s.because(ctx, attempt, err)
+	}
+	reader := &movingReader{f.share.reader(attempt, body), func() { silence.Reset(s.cfg.StallTimeout) }}
+	_, err = io.ReadFull(reader, *f.buffer)
+	return s.because(ctx, attempt, errors.Join(err, body.Close()))
 }
 
 // movingReader tells of each read.

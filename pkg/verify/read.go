@@ -57,24 +57,40 @@ func fetch(ctx context.Context, store backup.Store, key string, offset, length i
 }
 
 // sums are the hashes of the current part, object and stream.
-type sums struct{ part, object, stream hash.Hash }
+type sums struct {
+	part           []checksum
+	object, stream hash.Hash
+}
 
-// checksum is what a part is compared by: its SHA-256, or its CRC where the backup
-// was made without.
-func checksum(p backup.Part) (sum hash.Hash, want string) {
-	if p.SHA256 == "" {
-		return crc64nvme.New(), p.CRC64NVME
+// checksum is a hash and what it should come to.
+type checksum struct {
+	hash.Hash
+
+	want string
+}
+
+// checksums are all that the manifest has of a part.
+func checksums(p backup.Part) []checksum {
+	var all []checksum
+	if p.SHA256 != "" {
+		all = append(all, checksum{sha256.New(), p.SHA256})
 	}
-	return sha256.New(), p.SHA256
+	if p.CRC64NVME != "" {
+		all = append(all, checksum{crc64nvme.New(), p.CRC64NVME})
+	}
+	return all
 }
 
 func newSums() *sums {
-	return &sums{part: sha256.New(), object: sha256.New(), stream: sha256.New()}
+	return &sums{object: sha256.New(), stream: sha256.New()}
 }
 
 // Write implements io.Writer.
 func (s *sums) Write(p []byte) (int, error) {
-	return io.MultiWriter(s.part, s.object, s.stream).Write(p)
+	for _, sum := range s.part {
+		_, _ = sum.Write(p) // a hash never returns an error (package hash)
+	}
+	return io.MultiWriter(s.object, s.stream).Write(p)
 }
 
 // clone is a copy to return to after a read that failed in the middle.

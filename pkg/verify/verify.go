@@ -252,13 +252,12 @@ func (a *audit) sample(ctx context.Context, id backup.StreamID, o *backup.Object
 
 // part checks one part by a read of its range and adds its bytes to sums.
 func (a *audit) part(ctx context.Context, id backup.StreamID, o *backup.Object, f Finding, i int, offset int64, sums *sums) (bool, error) {
-	var want string
 	err := persist(ctx, func() error {
 		before, err := sums.clone()
 		if err != nil {
 			return err
 		}
-		sums.part, want = checksum(o.Parts[i])
+		sums.part = checksums(o.Parts[i])
 		if err := fetch(ctx, a.store, o.Key, offset, o.Parts[i].Size, sums); err != nil {
 			*sums = before
 			return err
@@ -269,7 +268,7 @@ func (a *audit) part(ctx context.Context, id backup.StreamID, o *backup.Object, 
 		return false, fmt.Errorf("part %d: %w", i+1, err)
 	}
 	a.options.Progress(id, o.Parts[i].Size)
-	if matches(sums.part, want) {
+	if !slices.ContainsFunc(sums.part, func(c checksum) bool { return !matches(c.Hash, c.want) }) {
 		return true, nil
 	}
 	f.Code, f.Part = CodePartHash, i+1
