@@ -71,34 +71,44 @@ func namesBucket(provider string) (inPath, known bool) {
 // openDirect returns what writes to the root of cfg without rclone, or why
 // rclone has to do it.
 func openDirect(ctx context.Context, cfg Config) (*direct, string, error) {
-	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "RCLONE_S3_") || strings.HasPrefix(name, "RCLONE_CONFIG_PIPESTREAMER_") {
-			return nil, fmt.Sprintf("%s is set in the environment", name), nil
-		}
-	}
-	for name, value := range cfg.Options {
-		if value != "" && !honours(name) {
-			return nil, fmt.Sprintf("option %s is set", name), nil
-		}
-	}
-	if cfg.Options["region"] == "other-v2-signature" {
-		return nil, "the region asks for signatures of another kind", nil
-	}
-	if _, known := namesBucket(provider(cfg.Options)); !known {
-		return nil, fmt.Sprintf("provider %q may have quirks", provider(cfg.Options)), nil
+	if why := onlyRclone(cfg.Options); why != "" {
+		return nil, why, nil
 	}
 	bucket, root, _ := strings.Cut(strings.Trim(cfg.Root, "/"), "/")
 	if root != "" {
 		root += "/"
 	}
-	if bucket == "" || checkPrefix(root) != nil && root != "" {
-		return nil, "the root has characters that rclone encodes", nil
+	if err := checkPrefix(root); err != nil {
+		return nil, "rclone encodes the root: " + err.Error(), nil //nolint:nilerr // not a fault: rclone can do it
 	}
 	d := &direct{http: &http.Client{Transport: newTransport(cfg), CheckRedirect: stay}, bucket: bucket, root: root}
 	if err := d.use(ctx, cfg.Options); err != nil {
 		return nil, "", fmt.Errorf("open store s3 root %q: %w", cfg.Root, err)
 	}
 	return d, "", nil
+}
+
+// onlyRclone says what among the settings of an s3 remote only rclone honours, ""
+// when there is nothing. rclone finds options in its environment too.
+func onlyRclone(options map[string]string) string {
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "RCLONE_S3_") || strings.HasPrefix(name, "RCLONE_CONFIG_PIPESTREAMER_") {
+			return name + " is set in the environment"
+		}
+	}
+	for name, value := range options {
+		if value != "" && !honours(name) {
+			return "option " + name + " is set"
+		}
+	}
+	if options["region"] == "other-v2-signature" {
+		return "the region asks for signatures of another kind"
+	}
+	if _, known := namesBucket(provider(options)); !known {
+		return fmt.Sprintf("provider %q may have quirks", provider(options))
+	}
+	return ""
 }
 
 // provider is what rclone makes of the option.

@@ -198,7 +198,7 @@ func readStream(t *testing.T, store Store, objects []backup.Object) ([]byte, err
 		return nil, err
 	}
 	data, err := io.ReadAll(body)
-	if err = errors.Join(err, body.Close()); err != nil {
+	if err := errors.Join(err, body.Close()); err != nil {
 		return data, err
 	}
 	if body, err = store.OpenStream(t.Context(), objects); err != nil {
