@@ -226,7 +226,10 @@ func mismatches(e evidence) []*Error {
 	}
 	for i := range e.streams {
 		s := &e.streams[i]
-		if err := streamMismatch(s); err != nil {
+		if s.report.Intrusion != "" {
+			// Whether the watch or this look is the first to see it is chance.
+			found = append(found, streamError(StageSettle, s.stream.StreamID, CodeIntrusion, errors.New(s.report.Intrusion)))
+		} else if err := streamMismatch(s); err != nil {
 			found = append(found, streamError(StageSettle, s.stream.StreamID, CodeStream, err))
 		} else if err := headerMismatch(s, e.entry.BackupID); err != nil {
 			found = append(found, streamError(StageSettle, s.stream.StreamID, CodeHeader, err))
@@ -284,8 +287,6 @@ func streamMismatch(s *streamEvidence) error {
 		objects += s.stored.Objects[i].Size
 	}
 	switch r := s.report; {
-	case r.Intrusion != "":
-		return errors.New(r.Intrusion)
 	case r.Opens == 0:
 		return errors.New("HANA never wrote to it")
 	case r.Opens != 1:

@@ -29,8 +29,12 @@ func TestStalledHANA(t *testing.T) {
 	if stalled.WaitingFor != SideHANA {
 		t.Errorf("the alarm names %q", stalled.WaitingFor)
 	}
-	if n := testutil.ToFloat64(w.metrics.stalled.WithLabelValues("HXE", string(SideHANA))); n != 1 {
-		t.Errorf("%v stalled streams in the metrics", n)
+	// The metric is set a moment after the alarm.
+	for deadline := time.Now().Add(time.Second); testutil.ToFloat64(w.metrics.stalled.WithLabelValues("HXE", string(SideHANA))) != 1; {
+		if time.Now().After(deadline) {
+			t.Fatal("the stalled stream is not in the metrics")
+		}
+		time.Sleep(time.Millisecond)
 	}
 	record = await(t, w.Conductor, record.ID)
 	if e := record.Error; record.State != StateFailed || e == nil || e.Code != CodeIdle || e.Stream != "3_1" {

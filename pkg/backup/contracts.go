@@ -49,7 +49,8 @@ type Sink interface {
 	// Serve answers every opening of s by HANA with the bytes of a new reader
 	// from open, until ctx ends (then it returns nil) or open or a read fails
 	// (then HANA sees a short stream and Serve returns the error). A reader
-	// that HANA closes early is normal: HANA reads headers first.
+	// that HANA closes early is normal: HANA reads headers first. One that is an
+	// io.WriterTo is asked to write instead of being read.
 	Serve(ctx context.Context, s Stream, open func(context.Context) (io.ReadCloser, error)) error
 	// Report tells what each stream of the plan saw so far.
 	Report() []StreamReport

@@ -34,7 +34,7 @@ func (s *store) open(context.Context) (io.ReadCloser, error) {
 }
 
 type storeReader struct {
-	*bytes.Reader
+	io.Reader
 	store *store
 }
 
@@ -187,6 +187,21 @@ func TestCompleteMeansConsumed(t *testing.T) {
 	}
 }
 
+// memory writes what it has by itself.
+type memory struct {
+	io.ReadCloser
+
+	data []byte
+	fail error
+}
+
+func (m *memory) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(m.data)
+	return int64(n), errors.Join(err, m.fail)
+}
+
+func (*memory) Close() error { return nil }
+
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("checksum mismatch")
@@ -197,6 +212,7 @@ func TestServeFails(t *testing.T) {
 	}{
 		"open":  {func(context.Context) (io.ReadCloser, error) { return nil, broken }, broken, 0},
 		"read":  {(&store{data: pattern(5000), fail: broken}).open, broken, 5000},
+		"write": {func(context.Context) (io.ReadCloser, error) { return &memory{data: pattern(5000), fail: broken}, nil }, broken, 5000},
 		"empty": {(&store{}).open, backup.ErrEmptyStream, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
