@@ -29,6 +29,10 @@ import (
 // least an hour: they cannot be told apart. Azure drops uncommitted blocks after
 // 7 days itself.
 //
+// What a Check has left behind, under a key of no system, goes with any prefix once
+// it is older than olderThan, if that is at least an hour: other programs under the
+// root may be checking.
+//
 // Ages are by the clock of the store. With 0 everything goes, though that clock
 // be a day ahead, and a multipart upload that is still listed is an error.
 func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duration) error {
@@ -38,10 +42,32 @@ func (s *Store) Sweep(ctx context.Context, prefix string, olderThan time.Duratio
 	if olderThan == 0 {
 		olderThan = -clockSkew
 	}
-	if err := errors.Join(s.abortLeft(ctx, prefix), s.sweepPartial(ctx, prefix, olderThan), s.sweepMultipart(ctx, prefix, olderThan)); err != nil {
+	err := errors.Join(s.abortLeft(ctx, prefix), s.sweepPartial(ctx, prefix, olderThan), s.sweepMultipart(ctx, prefix, olderThan))
+	if olderThan >= hiddenAge {
+		err = errors.Join(err, s.sweepTrials(ctx, olderThan), s.sweepMultipart(ctx, trialPrefix, olderThan))
+	}
+	if err != nil {
 		return fmt.Errorf("sweep %q: %w", prefix, err)
 	}
 	return nil
+}
+
+// trialPrefix is where Check writes.
+const trialPrefix = privatePrefix + "check/"
+
+// sweepTrials removes the objects of a Check that was cut off.
+func (s *Store) sweepTrials(ctx context.Context, olderThan time.Duration) error {
+	found, err := s.list(ctx, trialPrefix)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, o := range found {
+		if time.Since(o.ModTime(ctx)) >= olderThan {
+			faults = append(faults, s.remove(ctx, o.Remote()))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // clockSkew is how far the clock of a store may be ahead of ours.
@@ -150,7 +176,7 @@ func checkLeft(uploads any, age time.Duration) error {
 // writes, reads back and removes a small object. On s3 it finds out once whether
 // the store honours If-None-Match.
 func (s *Store) Check(ctx context.Context) error {
-	key := privatePrefix + "check/" + random.String(20)
+	key := trialPrefix + random.String(20)
 	content := []byte("pipestreamer checks that this store can be written, read and removed\n" + key + "\n")
 	err := s.checkWrite(ctx, key, content)
 	if err == nil {

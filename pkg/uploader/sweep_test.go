@@ -2,6 +2,9 @@ package uploader
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,4 +48,41 @@ func oldest(uploads any) time.Time {
 		}
 	}
 	return result
+}
+
+// What a Check has left that was cut off goes when it is old, with any prefix.
+func TestSweepOfChecks(t *testing.T) {
+	root := t.TempDir()
+	store := open(t, Config{Type: "local", Root: root})
+	for _, key := range []string{trialPrefix + "old", trialPrefix + "new", "HDB/k"} {
+		if _, err := store.write(t.Context(), key, []byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := time.Now().Add(-3 * time.Hour)
+	for _, key := range []string{trialPrefix + "old", "HDB/k"} {
+		if err := os.Chtimes(filepath.Join(root, key), before, before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep := func(olderThan time.Duration, want ...string) {
+		t.Helper()
+		if err := store.Sweep(t.Context(), "HDB/", olderThan); err != nil {
+			t.Fatal(err)
+		}
+		found, err := store.list(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, o := range found {
+			got = append(got, o.Remote())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("after a sweep of %s: %q, want %q", olderThan, got, want)
+		}
+	}
+	sweep(0, trialPrefix+"new", trialPrefix+"old", "HDB/k")
+	sweep(72*time.Hour, trialPrefix+"new", trialPrefix+"old", "HDB/k")
+	sweep(2*time.Hour, trialPrefix+"new", "HDB/k")
 }
