@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -39,6 +40,11 @@ func ReleaseEarlier(config Config, log *zap.Logger) *Earlier {
 		return e
 	}
 	e.entries, e.err = e.journal.load()
+	if slices.ContainsFunc(e.entries, func(one entry) bool { return !one.Record.State.Terminal() }) {
+		if removed, err := fifo.SweepAside(config.Directory); err != nil || len(removed) > 0 {
+			log.Info("pipes that were about to be removed", zap.Strings("pipes_removed", removed), zap.Error(err))
+		}
+	}
 	for i := range e.entries {
 		if r := &e.entries[i].Record; !r.State.Terminal() {
 			log.Error("job interrupted", zap.String("job_id", r.ID), zap.String("database", r.Database), zap.String("stage", string(r.Stage)))

@@ -52,7 +52,7 @@ func openDirectory(root, name string) (*directory, error) {
 		}
 		fd = next
 	}
-	return &directory{fd: fd, path: name, token: rand.Text()[:12]}, nil
+	return &directory{fd: fd, path: name, token: rand.Text()[:tokenLength]}, nil
 }
 
 func (d *directory) close() error {
@@ -85,10 +85,22 @@ func (d *directory) check() (hint string, err error) {
 	return "", nil
 }
 
+// tokenLength is that of what tells the names of one process from those of others.
+const tokenLength = 12
+
 // temporary is a name that nobody else uses, for the moment in which remove
 // examines what it took.
 func (d *directory) temporary() string {
-	return ".pipestreamer-" + d.token + "-" + strconv.FormatInt(d.count.Add(1), 10)
+	return asidePrefix + d.token + "-" + strconv.FormatInt(d.count.Add(1), 10)
+}
+
+const asidePrefix = ".pipestreamer-"
+
+// isAside recognises what temporary returns, of any process.
+func isAside(name string) bool {
+	token, count, found := strings.Cut(strings.TrimPrefix(name, asidePrefix), "-")
+	_, err := strconv.ParseUint(count, 10, 63)
+	return found && err == nil && strings.HasPrefix(name, asidePrefix) && len(token) == tokenLength && token == strings.ToUpper(token)
 }
 
 // list gives the names in the directory that match.

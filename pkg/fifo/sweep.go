@@ -61,6 +61,37 @@ func Sweep(directory string, pipes []PipeID) (Swept, error) {
 	return swept, errors.Join(append(errs, d.close())...)
 }
 
+// SweepAside removes the pipes that a process had moved aside, to look at them once
+// more, when it was killed a moment before it removed them. Their names are in no
+// journal. What else stands at such a name may be a file of HANA's and stays. No
+// process may have a Source or a Sink in directory at the time.
+func SweepAside(directory string) (removed []string, err error) {
+	d, err := openDirectory(directory, directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sweep pipes: %w", err)
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	names, err := d.list(isAside)
+	if err != nil {
+		return nil, fmt.Errorf("sweep pipes: %w", err)
+	}
+	var pipes []PipeID
+	for _, name := range names {
+		e, err := d.look(name)
+		if err != nil {
+			return nil, fmt.Errorf("sweep pipes: %w", err)
+		}
+		if e.isPipe() {
+			pipes = append(pipes, PipeID{Name: name, Dev: e.dev, Ino: e.ino})
+		}
+	}
+	swept, err := Sweep(directory, pipes)
+	return swept.Removed, err
+}
+
 // sweep removes the pipe at name, if it is one of pipes, and returns it open.
 func (d *directory) sweep(name string, pipes []PipeID, swept *Swept) (*os.File, error) {
 	ours := func(e entry) bool { return isJournaled(e, name, pipes) }

@@ -129,3 +129,26 @@ func TestSweepLeavesWhatIsNotOurs(t *testing.T) {
 		t.Errorf("swept (-want +got):\n%s", diff)
 	}
 }
+
+// A process that was killed while it removed a pipe leaves it under a name that no
+// journal has.
+func TestSweepAside(t *testing.T) {
+	dir := directory(t)
+	aside := ".pipestreamer-ABCDEFGHIJKL-3"
+	for _, name := range []string{aside, ".pipestreamer-ABCDEFGHIJKL-x", ".pipestreamer-abcdefghijkl-1", ".pipestreamer-ABC-1", "ABCDEFGHIJKL-1"} {
+		must(t, unix.Mkfifo(filepath.Join(dir, name), 0o600))
+	}
+	file := ".pipestreamer-ABCDEFGHIJKL-4"
+	must(t, os.WriteFile(filepath.Join(dir, file), []byte("HANA's"), 0o600))
+	removed, err := fifo.SweepAside(dir)
+	must(t, err)
+	if diff := cmp.Diff([]string{aside}, removed); diff != "" {
+		t.Errorf("removed (-want +got):\n%s", diff)
+	}
+	if left := names(t, dir); len(left) != 5 || !slices.Contains(left, file) || slices.Contains(left, aside) {
+		t.Errorf("left: %q", left)
+	}
+	if removed, err := fifo.SweepAside(filepath.Join(dir, "absent")); err != nil || len(removed) > 0 {
+		t.Errorf("of a directory that is not there: %q, %v", removed, err)
+	}
+}
