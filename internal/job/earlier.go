@@ -41,8 +41,11 @@ func ReleaseEarlier(config Config, log *zap.Logger) *Earlier {
 	}
 	e.entries, e.err = e.journal.load()
 	if slices.ContainsFunc(e.entries, func(one entry) bool { return !one.Record.State.Terminal() }) {
-		if removed, err := fifo.SweepAside(config.Directory); err != nil || len(removed) > 0 {
-			log.Info("pipes that were about to be removed", zap.Strings("pipes_removed", removed), zap.Error(err))
+		switch removed, err := fifo.SweepAside(config.Directory); {
+		case err != nil:
+			log.Warn("pipes that were about to be removed may be left", zap.Strings("pipes_removed", removed), zap.Error(err))
+		case len(removed) > 0:
+			log.Info("removed pipes that were about to be removed", zap.Strings("pipes_removed", removed))
 		}
 	}
 	for i := range e.entries {

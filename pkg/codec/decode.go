@@ -123,7 +123,7 @@ func (r *reader) start(ctx context.Context) {
 				r.err = errClosed
 				return
 			}
-			n, err := fill(ctx, r.plain, chunk)
+			n, err := backup.Fill(ctx, r.plain, chunk)
 			if n > 0 {
 				select {
 				case r.chunks <- chunk[:n]:

@@ -6,6 +6,8 @@ import (
 	"hash"
 	"io"
 	"sync"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // pipeline is one stream between the reader of Consume and the inner upload, which
@@ -91,7 +93,7 @@ func (p *pipeline) take(r io.Reader) {
 		if b == nil {
 			return
 		}
-		n, err := fill(p.ctx, r, b.plain)
+		n, err := backup.Fill(p.ctx, r, b.plain)
 		ended := err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
 		if n == 0 || err != nil && !ended {
 			p.upload.blocks.put(b)
@@ -183,28 +185,6 @@ func (p *pipeline) tellWaiting(forStore bool) {
 	if p.upload.options.Waiting != nil {
 		p.upload.options.Waiting(forStore)
 	}
-}
-
-// fill reads r until buffer is full or r returns an error, which stays as it is.
-func fill(ctx context.Context, r io.Reader, buffer []byte) (int, error) {
-	n, idle := 0, 0
-	for n < len(buffer) {
-		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
-		}
-		m, err := r.Read(buffer[n:])
-		n += m
-		if err != nil {
-			return n, err
-		}
-		if idle++; m > 0 {
-			idle = 0
-		}
-		if idle == 100 {
-			return n, io.ErrNoProgress
-		}
-	}
-	return n, nil
 }
 
 // wait waits for the next block. It returns io.EOF after the last one.

@@ -195,7 +195,7 @@ func (c *chunkRun) read(ctx context.Context, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		n, err := fill(ctx, r, *buffer)
+		n, err := backup.Fill(ctx, r, *buffer)
 		ended = err == io.EOF //nolint:errorlint // only a plain io.EOF is the end, as io.Reader promises; a wrapped one is a fault
 		switch {
 		case err != nil && !ended:
@@ -317,27 +317,4 @@ func (u *upload) acknowledge(n int64) {
 	if u.options.Progress != nil {
 		u.options.Progress(n)
 	}
-}
-
-// fill reads r until buffer is full or r returns an error. Unlike io.ReadFull it
-// keeps the error of r as it is: an io.ErrUnexpectedEOF of r is not an end.
-func fill(ctx context.Context, r io.Reader, buffer []byte) (int, error) {
-	n, idle := 0, 0
-	for n < len(buffer) {
-		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
-		}
-		m, err := r.Read(buffer[n:])
-		n += m
-		if err != nil {
-			return n, err
-		}
-		if idle++; m > 0 {
-			idle = 0
-		}
-		if idle == 100 {
-			return n, io.ErrNoProgress
-		}
-	}
-	return n, nil
 }

@@ -229,15 +229,15 @@ func (reluctant) Read([]byte) (int, error) { return 0, nil }
 
 func TestFill(t *testing.T) {
 	buffer := make([]byte, 4)
-	n, err := fill(t.Context(), reluctant{}, buffer)
+	n, err := backup.Fill(t.Context(), reluctant{}, buffer)
 	if n != 0 || !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("%d, %v; want io.ErrNoProgress", n, err)
 	}
-	n, err = fill(t.Context(), bytes.NewReader([]byte("abc")), buffer)
+	n, err = backup.Fill(t.Context(), bytes.NewReader([]byte("abc")), buffer)
 	if n != 3 || err != io.EOF { //nolint:errorlint // fill keeps the reader's own error
 		t.Errorf("%d, %v; want 3, EOF", n, err)
 	}
-	n, err = fill(t.Context(), bytes.NewReader([]byte("abcd")), buffer)
+	n, err = backup.Fill(t.Context(), bytes.NewReader([]byte("abcd")), buffer)
 	if n != 4 || err != nil {
 		t.Errorf("%d, %v; want 4, nil", n, err)
 	}
