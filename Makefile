@@ -145,6 +145,10 @@ bench: tools ## measure the data path beside rclone and others; -only, -runs, -s
 demo: build ## back up, destroy and restore a simulated tenant, with an S3 server, and compare
 	@$(GO) run ./e2e/demo -bin bin
 
+.PHONY: try
+try: build ## start the simulator, an S3 server and the daemon, and leave them to you
+	@$(GO) run ./e2e/demo -bin bin -try
+
 .PHONY: node
 node: e2e/node/node_modules ## install the Node client of the end-to-end tests
 

@@ -26,11 +26,15 @@ const (
 	bucket   = "hana-backups"
 	access   = "demo"
 	secret   = "demo-secret-access-key"
+	token    = "demo-token-of-an-operator"
 )
 
 // scene is a temporary directory with everything that the demo runs in it.
 type scene struct {
-	bin, dir  string
+	bin, dir string
+	// page is the address of the job interface over TCP; empty for the socket
+	// only, and then HANA makes no log backups, either.
+	page      string
 	system    *hanasim.System
 	hana      *hana
 	s3        string // endpoint
@@ -43,13 +47,13 @@ func (s *scene) path(elem ...string) string {
 
 func (s *scene) program(name string) string { return filepath.Join(s.bin, name) }
 
-// build starts simulator, S3 server and daemon.
-func build(ctx context.Context, bin string) (*scene, error) {
+// build starts simulator, S3 server and daemon; page may be empty.
+func build(ctx context.Context, bin, page string) (*scene, error) {
 	dir, err := os.MkdirTemp("", "pipestreamer-demo-")
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{bin: bin, dir: dir}
+	s := &scene{bin: bin, dir: dir, page: page}
 	for _, step := range []func(context.Context) error{s.startHANA, s.startS3, s.startDaemon} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.strike())
@@ -88,9 +92,16 @@ func (s *scene) startHANA(context.Context) error {
 	if err := os.Mkdir(s.path("backup"), 0o770); err != nil {
 		return err
 	}
+	logs := ""
+	if s.page != "" {
+		logs = s.path("log")
+		if err := os.Mkdir(logs, 0o770); err != nil {
+			return err
+		}
+	}
 	const mib = 1 << 20
 	system, err := hanasim.Start(hanasim.Config{ //nolint:contextcheck // it lives until strike, whatever becomes of the context
-		SID: sid, User: user, Password: password, Profile: hanasim.Dotname, Seed: 1,
+		SID: sid, User: user, Password: password, Profile: hanasim.Dotname, LogDir: logs, Seed: 1,
 		Databases: []hanasim.Database{
 			{Name: backup.SystemDB, Volumes: []hanasim.Volume{{ID: 1, Service: "nameserver", Size: 16 * mib}}},
 			{Name: tenant, Volumes: []hanasim.Volume{
@@ -105,7 +116,10 @@ func (s *scene) startHANA(context.Context) error {
 	}
 	s.system = system
 	s.hana = connect(system.Addr(backup.SystemDB), user, password)
-	return nil
+	if logs == "" {
+		return nil
+	}
+	return system.Set("log-backups", "10s")
 }
 
 func (s *scene) startS3(ctx context.Context) error {
@@ -135,11 +149,16 @@ func (s *scene) startDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config := strings.NewReplacer("@DIR", s.dir, "@PORT", port, "@S3", s.s3, "@METRICS", metrics).Replace(daemonConfig)
+	config := daemonConfig
+	if s.page != "" {
+		config += tryConfig
+	}
+	config = strings.NewReplacer("@DIR", s.dir, "@PORT", port, "@S3", s.s3, "@METRICS", metrics, "@PAGE", s.page).Replace(config)
 	if err := errors.Join(
 		os.WriteFile(s.path("pipestreamer.yaml"), []byte(config), 0o600),
 		os.WriteFile(s.path("hana-password"), []byte(password+"\n"), 0o600),
 		os.WriteFile(s.path("s3-secret"), []byte(secret+"\n"), 0o600),
+		os.WriteFile(s.path("token"), []byte(token+"\n"), 0o600),
 		os.MkdirAll(s.path("state"), 0o700),
 	); err != nil {
 		return err
@@ -171,6 +190,15 @@ store:
     access_key_id: ` + access + `
   secrets:
     secret_access_key: @DIR/s3-secret
+`
+
+// tryConfig is what somebody has beside it who tries things.
+const tryConfig = `
+logs:
+  directory: @DIR/log
+http:
+  listen: @PAGE
+  tokenFile: @DIR/token
 `
 
 // freeAddress finds a port of the loopback interface that is free now.

@@ -21,7 +21,7 @@ func run(ctx context.Context, out io.Writer, bin string) error {
 	begun := time.Now()
 	st := &story{out: out}
 	st.say("A HANA simulator, an S3 server (versitygw) and the daemon start")
-	scene, err := build(ctx, bin)
+	scene, err := build(ctx, bin, "")
 	if err != nil {
 		return err
 	}
