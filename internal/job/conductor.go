@@ -134,6 +134,12 @@ func (c *Conductor) Refuse() []Record {
 	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() })
 }
 
+func (c *Conductor) drains() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
 // Drain is Refuse, and waits for the running jobs until ctx ends; then it cancels
 // them and waits for their clean-up.
 func (c *Conductor) Drain(ctx context.Context) {
@@ -355,10 +361,7 @@ func (c *Conductor) find(id string) (*live, error) {
 // Ready reports whether a job could be taken now: the daemon is not draining
 // and HANA answers.
 func (c *Conductor) Ready(ctx context.Context) error {
-	c.mu.Lock()
-	draining := c.draining
-	c.mu.Unlock()
-	if draining {
+	if c.drains() {
 		return fmt.Errorf("draining, no new jobs are taken: %w", ErrDraining)
 	}
 	if pinger, can := c.parts.Trigger.(interface{ Ping(context.Context) error }); can {
