@@ -27,6 +27,8 @@ type hana struct {
 	system *sql.DB
 	// logs is where log and catalog backups are written.
 	logs string
+	// log is what it says, every statement among it.
+	log *tail
 }
 
 // volumes makes volumes with ids from 2 on, as HANA numbers those of a tenant.
@@ -52,10 +54,10 @@ func startHANA(t *testing.T, config hanasim.Config) *hana {
 	t.Helper()
 	config.Password = hanaPassword
 	config.LogDir = directory(t)
-	var log tail
+	log := new(tail)
 	log.showOnFailure(t, "the HANA simulator")
 	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
-	system, err := hanasim.Start(config, zap.New(zapcore.NewCore(encoder, &log, zap.InfoLevel)))
+	system, err := hanasim.Start(config, zap.New(zapcore.NewCore(encoder, log, zap.InfoLevel)))
 	if err != nil {
 		t.Fatalf("start the HANA simulator: %v", err)
 	}
@@ -70,7 +72,7 @@ func startHANA(t *testing.T, config hanasim.Config) *hana {
 			t.Errorf("close the connection to HANA: %v", err)
 		}
 	})
-	return &hana{System: system, t: t, system: db, logs: config.LogDir}
+	return &hana{System: system, t: t, system: db, logs: config.LogDir, log: log}
 }
 
 // set changes a setting of the simulator.

@@ -92,7 +92,7 @@ Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 	flags.StringVar(&a.socket, "socket", socket, "Unix socket of the daemon")
 	flags.StringVar(&a.url, "url", "", "address of the daemon (http://host:port) instead of its socket")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token for --url")
-	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.cancelCommand(), a.verifyCommand(), a.probeCommand(), a.bandwidthCommand(), a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.cancelCommand(), a.verifyCommand(), a.probeCommand(), a.bandwidthCommand(), a.drainCommand(), a.doctorCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

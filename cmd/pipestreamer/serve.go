@@ -67,6 +67,11 @@ type daemon struct {
 	registry *prometheus.Registry
 	// ready answers /readyz; it changes as the parts come up.
 	ready atomic.Pointer[func(context.Context) error]
+	// startup answers /startupz.
+	startup     startup
+	gate        gate
+	counter     counter
+	httpMetrics *httpapi.Metrics
 }
 
 // serve runs the daemon until ctx ends.
@@ -81,7 +86,8 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(heapLimit(cfg))
 	}
-	d := &daemon{cfg: cfg, log: log, registry: newRegistry()}
+	d := &daemon{cfg: cfg, log: log, registry: newRegistry(), gate: gate{log: log}}
+	d.httpMetrics = httpapi.NewMetrics(d.registry)
 	d.setReady(func(context.Context) error { return errors.New("starting") })
 	err = d.run(ctx)
 	if err != nil {
@@ -104,7 +110,8 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("metrics and probes", zap.Stringer("address", listener.Addr()))
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, broken := errgroup.WithContext(serving)
-	ops := httpapi.Ops(d.registry, func(ctx context.Context) error { return (*d.ready.Load())(ctx) }, d.log)
+	probes := httpapi.Probes{Started: d.startup.started, Ready: func(ctx context.Context) error { return (*d.ready.Load())(ctx) }}
+	ops := httpapi.Ops(d.registry, probes, d.log)
 	group.Go(func() error { return httpapi.Serve(broken, listener, ops, d.log) })
 	// The work ends with ctx, or when the probes cannot be served any more.
 	working, cancel := context.WithCancel(ctx)
@@ -118,6 +125,7 @@ func (d *daemon) run(ctx context.Context) error {
 // work releases what an earlier process left behind, then serves until ctx ends.
 func (d *daemon) work(ctx context.Context) (err error) {
 	// Nobody may end the jobs of a process that lives.
+	d.startup.at("locks the state directory")
 	lock, err := lockState(d.cfg.StateDirectory)
 	if err != nil {
 		return err
@@ -125,43 +133,64 @@ func (d *daemon) work(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	// HANA waits neither for a store that is away nor for whatever else keeps this
 	// daemon from starting.
+	d.startup.at("releases the pipes of earlier processes")
 	earlier := job.ReleaseEarlier(jobConfig(d.cfg), d.log)
 	defer func() { err = errors.Join(err, earlier.Close()) }()
 	return d.serveJobs(ctx, earlier)
 }
 
-// serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
-func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
-	p, err := d.openStore(ctx)
-	if err != nil || p == nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
-	d.warnOfOutages(p.store)
+// serveJobs answers at the doors of the interface for jobs until ctx ends. Why
+// there are no jobs yet is told there, too.
+func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) error {
+	d.startup.at("listens for jobs")
 	doors, err := d.listen(ctx)
 	if err != nil {
 		return err
 	}
+	d.tellStarting() //nolint:contextcheck // whoever asks waits for the reason, not the daemon
+	d.startup.done()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, broken := errgroup.WithContext(serving)
+	group.Go(func() error { return httpapi.Serve(broken, doors.socket, current(&d.counter.socket), d.log) })
+	if doors.tcp != nil {
+		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, current(&d.counter.tcp), d.log) })
+	}
+	// The work ends with ctx, or when the doors cannot be served any more.
+	working, cancel := context.WithCancel(ctx)
+	context.AfterFunc(broken, cancel)
+	p, err := d.openStore(working)
+	if err == nil && p != nil {
+		err = d.runJobs(working, p, earlier, doors)
+	}
+	cancel()
+	stop()
+	// Nobody may be served by parts that are closed.
+	err = errors.Join(err, group.Wait())
+	if p != nil {
+		err = errors.Join(err, p.close()) //nolint:contextcheck // closing has its own time, after ctx has ended
+	}
+	return err
+}
+
+// runJobs takes jobs until ctx ends, and waits for them. p stays open.
+func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, doors doors) error {
+	d.warnOfOutages(p.store)
 	if err := d.plug(p, earlier); err != nil { //nolint:contextcheck // the conductor has a life of its own, which Drain ends
-		return errors.Join(err, doors.close())
+		return err
 	}
 	if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
 		d.log.Warn("backups and restores will fail until the backup directory is mended", zap.Error(err))
 	}
+	d.takeJobs(p)
 	d.setReady(func(ctx context.Context) error {
 		if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
 			return err
 		}
 		return p.ready(ctx)
 	})
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	group, broken := errgroup.WithContext(serving)
-	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs, LogsTrouble: p.logsTrouble, Throttle: newThrottle(p.store, d.cfg, d.log)}, d.log, httpapi.NewMetrics(d.registry))
-	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
-	if doors.tcp != nil {
-		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })
-	}
+	group, broken := errgroup.WithContext(tending)
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
 	if p.fleet != nil {
 		group.Go(func() error { return p.fleet.Run(broken) })
@@ -248,14 +277,6 @@ func (o doors) addresses() []string {
 		list = append(list, o.tcp.Addr().String())
 	}
 	return list
-}
-
-func (o doors) close() error {
-	err := o.socket.Close()
-	if o.tcp != nil {
-		err = errors.Join(err, o.tcp.Close())
-	}
-	return err
 }
 
 // guarded asks for the token, if there is one.

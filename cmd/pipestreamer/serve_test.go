@@ -319,6 +319,18 @@ func TestStoreIsAway(t *testing.T) {
 			t.Fatalf("/readyz: %d %s", status, body)
 		}
 	}
+	// HANA may start; whoever asks for jobs is told what is in the way.
+	if status, body := get(t, "http://"+metrics+"/startupz"); status != 200 {
+		t.Errorf("/startupz: %d %s", status, body)
+	}
+	status, _, stderr := execute(t.Context(), "list", "--socket", m.socket)
+	if status != 1 || !strings.Contains(stderr, "store: ") || !strings.Contains(stderr, "connection refused") || !strings.Contains(stderr, "what to do: mend") {
+		t.Errorf("list: status %d\n%s", status, stderr)
+	}
+	status, stdout, stderr := execute(t.Context(), "drain", "--socket", m.socket)
+	if status != 0 || !strings.Contains(stdout, "no job runs") {
+		t.Errorf("drain: status %d\n%s%s", status, stdout, stderr)
+	}
 	cancel()
 	if status := <-ended; status != 0 {
 		t.Errorf("serve: status %d, expected 0\n%s", status, log)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,7 +168,7 @@ func (s *scene) startDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.await(ctx, func() bool { return listens(ctx, "unix", s.path("state", "pipestreamer.sock")) })
+	return p.await(ctx, func() bool { return isReady(ctx, metrics) })
 }
 
 const daemonConfig = `
@@ -208,6 +209,16 @@ func freeAddress(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+// isReady asks the daemon whether it takes jobs.
+func isReady(ctx context.Context, metrics string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metrics+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
 func listens(ctx context.Context, network, address string) bool {

@@ -21,6 +21,8 @@ type Config struct {
 	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
 	Log             Log           `key:"log"`
+	// sources says of each key that was given where that was.
+	sources map[string]string
 }
 
 // HANA says how to reach the database.
@@ -65,7 +67,7 @@ type HTTP struct {
 
 // Metrics says where metrics and probes listen.
 type Metrics struct {
-	Listen string `key:"listen" default:"127.0.0.1:9095" doc:"TCP address of /metrics, /healthz and /readyz. It carries no authentication and changes nothing."`
+	Listen string `key:"listen" default:"127.0.0.1:9095" doc:"TCP address of /metrics, /startupz, /healthz and /readyz. It carries no authentication and changes nothing."`
 }
 
 // Store says where objects go: an rclone remote without a name.

@@ -51,6 +51,10 @@ func Load(path string, environ []string, scope Scope) (*Config, error) {
 	}
 	l.readEnvironment(environ)
 	l.assign()
+	c.sources = make(map[string]string, len(l.entries))
+	for key, given := range l.entries {
+		c.sources[key] = given.where
+	}
 	l.check()
 	l.readSecrets()
 	if len(l.problems) > 0 {

@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 		ShutdownGrace:   20 * time.Second,
 		Log:             config.Log{Level: "info", Format: "json"},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config.Secret{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config.Secret{}), cmpopts.IgnoreUnexported(config.Config{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("Load (-want +got):\n%s", diff)
 	}
 }

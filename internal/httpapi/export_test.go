@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -15,11 +16,12 @@ import (
 func Patterns(s *Server) []string {
 	return slices.Sorted(func(yield func(string) bool) {
 		for pattern := range maps.Keys(s.routes()) {
-			if !yield(pattern) {
+			// The document has no way to say that a path ends here.
+			if !yield(strings.TrimSuffix(pattern, "{$}")) {
 				return
 			}
 		}
-		for pattern := range maps.Keys(opsRoutes(prometheus.NewRegistry(), nil, zap.NewNop())) {
+		for pattern := range maps.Keys(opsRoutes(prometheus.NewRegistry(), Probes{}, zap.NewNop())) {
 			if !yield(pattern) {
 				return
 			}
@@ -29,7 +31,7 @@ func Patterns(s *Server) []string {
 
 // ServeWith is Serve with a changed server.
 func ServeWith(ctx context.Context, listener net.Listener, handler http.Handler, log *zap.Logger, change func(*http.Server)) error {
-	server := newServer(ctx, handler, log)
+	server := newHTTPServer(ctx, handler, log)
 	change(server)
 	return run(ctx, server, listener, log)
 }

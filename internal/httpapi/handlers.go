@@ -67,6 +67,11 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/recovery":         s.showRecovery,
 		"GET /v1/bandwidth":        s.showBandwidth,
 		"PUT /v1/bandwidth":        s.setBandwidth,
+		"POST /v1/drain":           s.drain,
+
+		"GET /debug/config":          s.showConfig,
+		"GET /debug/pprof/{$}":       s.listProfiles,
+		"GET /debug/pprof/{profile}": s.showProfile,
 	}
 }
 

@@ -69,10 +69,10 @@ func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
 // streams, lets other requests finish for a few seconds, and closes the
 // listener. The error says why it could not serve; nil means that ctx ended.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log *zap.Logger) error {
-	return run(ctx, newServer(ctx, handler, log.Named("httpapi")), listener, log.Named("httpapi"))
+	return run(ctx, newHTTPServer(ctx, handler, log.Named("httpapi")), listener, log.Named("httpapi"))
 }
 
-func newServer(ctx context.Context, handler http.Handler, log *zap.Logger) *http.Server {
+func newHTTPServer(ctx context.Context, handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler: handler,
 		// No WriteTimeout: events are written for the length of a job. Every

@@ -321,7 +321,7 @@ func TestShutdownSendsTheLastRecord(t *testing.T) {
 			t.Fatalf("%d events, %v; expected the last record as the only event", events, err)
 		}
 	}
-	for line := range strings.SplitSeq(a.do(t, httpapi.Ops(a.registry, a.jobs.Ready, zap.NewNop()), newRequest(t, "GET", "/metrics", "")).Text, "\n") {
+	for line := range strings.SplitSeq(a.do(t, httpapi.Ops(a.registry, httpapi.Probes{Ready: a.jobs.Ready}, zap.NewNop()), newRequest(t, "GET", "/metrics", "")).Text, "\n") {
 		if strings.Contains(line, `route="/v1/jobs/{id}"`) {
 			t.Errorf("a follower had to ask for a record that events should have brought: %s", line)
 		}
@@ -330,7 +330,8 @@ func TestShutdownSendsTheLastRecord(t *testing.T) {
 
 func TestOps(t *testing.T) {
 	a := newAPI(t)
-	ops := httpapi.Ops(a.registry, a.jobs.Ready, zaptest.NewLogger(t))
+	var notStarted error
+	ops := httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return notStarted }, Ready: a.jobs.Ready}, zaptest.NewLogger(t))
 	a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/a-job-id", ""))
 	a.do(t, a.server.Handler(), newRequest(t, "GET", "/made/up", ""))
 	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
@@ -346,6 +347,21 @@ func TestOps(t *testing.T) {
 	}
 	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
 		t.Errorf("/healthz while not ready: %d", got)
+	}
+	if got := a.do(t, ops, newRequest(t, "GET", "/startupz", "")).StatusCode; got != 200 {
+		t.Errorf("/startupz while not ready: %d", got)
+	}
+	notStarted = errors.New("starting: locks the state directory")
+	response = a.do(t, ops, newRequest(t, "GET", "/startupz", ""))
+	if health := decode[httpapi.Health](t, response); response.StatusCode != http.StatusServiceUnavailable || health.Reason != notStarted.Error() {
+		t.Errorf("/startupz: %d %+v", response.StatusCode, health)
+	}
+	for _, path := range []string{"/debug/config", "/debug/pprof/", "/debug/pprof/heap", "/v1/drain"} {
+		response := httptest.NewRecorder()
+		ops.ServeHTTP(response, newRequest(t, "GET", path, ""))
+		if response.Code != http.StatusNotFound {
+			t.Errorf("%s on the listener for metrics: %d", path, response.Code)
+		}
 	}
 	text := a.do(t, ops, newRequest(t, "GET", "/metrics", "")).Text
 	for _, want := range []string{

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
@@ -36,6 +37,11 @@ type Options struct {
 	LogsTrouble func() string
 	// Throttle is the bandwidth limit. nil means that there is nothing to limit.
 	Throttle Throttle
+	// Drain refuses new jobs from now on and returns those that run. nil means that
+	// there are none, ever.
+	Drain func() []job.Record
+	// Settings are what GET /debug/config shows. Nothing of it is secret.
+	Settings []Setting
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -50,6 +56,15 @@ type Server struct {
 
 // New returns a Server in front of jobs.
 func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server {
+	s := newServer(jobs, options, log, metrics)
+	for pattern, handle := range s.routes() {
+		s.mux.HandleFunc(pattern, s.answer(handle))
+	}
+	return s
+}
+
+// newServer has no routes yet.
+func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server {
 	if options.Heartbeat <= 0 {
 		options.Heartbeat = 15 * time.Second
 	}
@@ -65,11 +80,10 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	if options.Throttle == nil {
 		options.Throttle = noThrottle{}
 	}
-	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
-	for pattern, handle := range s.routes() {
-		s.mux.HandleFunc(pattern, s.answer(handle))
+	if options.Drain == nil {
+		options.Drain = func() []job.Record { return nil }
 	}
-	return s
+	return &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
 }
 
 // Handler serves the interface to whoever can reach it: for the Unix socket and
@@ -161,6 +175,14 @@ func (o *observed) WriteHeader(status int) {
 		o.status = status
 	}
 	o.ResponseWriter.WriteHeader(status)
+}
+
+// Write notes the status that net/http takes then.
+func (o *observed) Write(p []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	return o.ResponseWriter.Write(p)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

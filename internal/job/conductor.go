@@ -125,12 +125,25 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	return c, nil
 }
 
-// Drain refuses new jobs from now on and waits for the running ones until ctx
-// ends; then it cancels them and waits for their clean-up.
-func (c *Conductor) Drain(ctx context.Context) {
+// Refuse refuses new jobs from now on and returns the records of those that run,
+// newest first: no other will. Log backups are shipped on. It may be called again.
+func (c *Conductor) Refuse() []Record {
 	c.mu.Lock()
 	c.draining = true
 	c.mu.Unlock()
+	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() })
+}
+
+func (c *Conductor) drains() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// Drain is Refuse, and waits for the running jobs until ctx ends; then it cancels
+// them and waits for their clean-up.
+func (c *Conductor) Drain(ctx context.Context) {
+	c.Refuse()
 	ended := make(chan struct{})
 	go func() {
 		c.running.Wait()
@@ -348,11 +361,8 @@ func (c *Conductor) find(id string) (*live, error) {
 // Ready reports whether a job could be taken now: the daemon is not draining
 // and HANA answers.
 func (c *Conductor) Ready(ctx context.Context) error {
-	c.mu.Lock()
-	draining := c.draining
-	c.mu.Unlock()
-	if draining {
-		return ErrDraining
+	if c.drains() {
+		return fmt.Errorf("draining, no new jobs are taken: %w", ErrDraining)
 	}
 	if pinger, can := c.parts.Trigger.(interface{ Ping(context.Context) error }); can {
 		if err := pinger.Ping(ctx); err != nil {

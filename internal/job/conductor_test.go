@@ -185,6 +185,47 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestRefuse: what runs goes on, and is told; nothing new begins, however often
+// it is said.
+func TestRefuse(t *testing.T) {
+	t.Parallel()
+	c := idle(t, t.TempDir())
+	release := make(chan struct{})
+	patient, err := c.start(request("HXE", "key"), "backup HXE", until(release, verdict{state: StateSucceeded}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(nil, verdict{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Cancel(over.ID); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, over.ID)
+	for range 2 {
+		if running := c.Refuse(); len(running) != 1 || running[0].ID != patient.ID {
+			t.Fatalf("running: %+v, expected job %s", running, patient.ID)
+		}
+	}
+	if _, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(release, verdict{})); !errors.Is(err, ErrDraining) {
+		t.Errorf("a new job gave %v", err)
+	}
+	if err := c.Ready(t.Context()); !errors.Is(err, ErrDraining) {
+		t.Errorf("ready: %v", err)
+	}
+	if again, err := c.start(request("HXE", "key"), "backup HXE", until(release, verdict{})); err != nil || again.ID != patient.ID {
+		t.Errorf("the request that had started the job, sent again, gave %+v, %v", again, err)
+	}
+	close(release)
+	if ended := await(t, c, patient.ID); ended.State != StateSucceeded {
+		t.Errorf("the running job ended %s", ended.State)
+	}
+	if running := c.Refuse(); len(running) != 0 {
+		t.Errorf("running at the end: %+v", running)
+	}
+}
+
 func TestSubscribersNeverSlowAJob(t *testing.T) {
 	t.Parallel()
 	c := idle(t, t.TempDir())

@@ -27,24 +27,32 @@ func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience 
 	lastWord := time.Now()
 	ask := func() (backup.CatalogEntry, error) {
 		began := time.Now()
-		attempt, cancel := context.WithTimeout(ctx, patience)
+		limit := patience
+		if c.drains() {
+			limit = min(limit, goneAfter)
+		}
+		attempt, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		entry, err := c.parts.Trigger.Entry(attempt, plan)
 		if err == nil && busy != nil && busy() {
 			lastWord = time.Now()
 		}
 		if err == nil && (entry.State == backup.CatalogRunning || entry.State == backup.CatalogCancelPending) {
-			err = errStillRunning
+			err, limit = errStillRunning, patience // it is there
 		}
 		// A question that began in time and ended late may have met a process
 		// that was stopped: it is asked once more.
-		if err != nil && began.Sub(lastWord) > patience {
+		if err != nil && began.Sub(lastWord) > limit {
 			err = backoff.Permanent(err)
 		}
 		return entry, err
 	}
 	return backoff.Retry(ctx, ask, backoff.WithBackOff(catalogPolicy()), backoff.WithMaxElapsedTime(0))
 }
+
+// goneAfter is how long a HANA that cannot be asked while the daemon drains is
+// asked again: it is being stopped with its pod, which waits for the job.
+const goneAfter = 10 * time.Second
 
 func catalogPolicy() *backoff.ExponentialBackOff {
 	policy := backoff.NewExponentialBackOff()

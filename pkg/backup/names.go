@@ -10,7 +10,7 @@ import (
 // SQL text, file names and object keys, none of which can be parameterised.
 var (
 	sidGrammar      = regexp.MustCompile(`^[A-Z][A-Z0-9]{2}$`)
-	databaseGrammar = regexp.MustCompile(`^[A-Z0-9][A-Z0-9_-]{0,127}$`)
+	databaseGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 	prefixGrammar   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 	directoryPiece  = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
@@ -26,11 +26,12 @@ func CheckSID(sid string) error {
 // ParseDatabase checks a database name and returns it in upper case, as HANA
 // keeps it.
 func ParseDatabase(name string) (string, error) {
-	upper := strings.ToUpper(name)
-	if !databaseGrammar.MatchString(upper) {
+	// Before the case is changed: Unicode has other letters whose upper case is one
+	// of ours, such as the long s.
+	if !databaseGrammar.MatchString(name) {
 		return "", fmt.Errorf("database %q: expected 1 to 128 of A-Z, 0-9, _ and -, a letter or digit first", name)
 	}
-	return upper, nil
+	return strings.ToUpper(name), nil
 }
 
 // CheckPrefix reports whether prefix may stand in USING FILE and in a key.

@@ -26,7 +26,7 @@ func TestGrammars(t *testing.T) {
 		{
 			"database", func(s string) error { _, err := backup.ParseDatabase(s); return err },
 			[]string{"SYSTEMDB", "hxe", "T_1", "A-B", "1A", strings.Repeat("A", 128)},
-			[]string{"", "A B", `A"B`, "A'B", "A;B", "../A", "A/B", "-A", "_A", "A\x00", long},
+			[]string{"", "A B", `A"B`, "A'B", "A;B", "../A", "A/B", "-A", "_A", "A\x00", "ſYSTEMDB", "ıNDEX", "ＨＸＥ", long},
 		},
 		{
 			"prefix", backup.CheckPrefix,

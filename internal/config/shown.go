@@ -1,0 +1,67 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Shown is one setting as it may be shown: secrets are files, of which only the
+// path is a setting.
+type Shown struct {
+	Key, Value string
+	// Source is "default", or where the value was given: the file with its line,
+	// or the variable.
+	Source string
+}
+
+// Shown lists what holds, in the order of docs/configuration.md; of a map, its
+// entries. Of a URL among the options of the store the user's password is left
+// out, and so are options for which hidden says so; nil hides none.
+func (c *Config) Shown(hidden func(option string) bool) []Shown {
+	var list []Shown
+	for _, s := range settingsOf(c) {
+		entries, isMap := reflect.TypeAssert[map[string]string](s.field)
+		if !isMap {
+			list = append(list, c.shown(s.key, fmt.Sprint(s.field.Interface())))
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(entries)) {
+			value := entries[name]
+			if s.key == optionsKey {
+				if value = withoutPassword(value); hidden != nil && hidden(name) {
+					value = redacted
+				}
+			}
+			list = append(list, c.shown(s.key+"."+name, value))
+		}
+	}
+	return list
+}
+
+// optionsKey is the one map whose values are not the names of files.
+const optionsKey = "store.options"
+
+func (c *Config) shown(key, value string) Shown {
+	source := c.sources[key]
+	if source == "" {
+		source = "default"
+	}
+	return Shown{Key: key, Value: value, Source: source}
+}
+
+// withoutPassword removes the password of the user in a URL. What may have one
+// elsewhere is not shown at all.
+func withoutPassword(value string) string {
+	if !strings.ContainsAny(value, "@?") {
+		return value
+	}
+	address, err := url.Parse(value)
+	if err != nil || address.User == nil || address.RawQuery != "" {
+		return redacted
+	}
+	return address.Redacted()
+}

@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// ProblemStarting is the type of the problem with which [NewStarting] answers.
+const ProblemStarting = problemType + "starting"
+
+// NewStarting returns a Server for the time in which there are no jobs yet, for
+// example because the store cannot be opened. What needs them is answered with 503
+// and the reason, which is asked for with each request; the rest is as with [New].
+func NewStarting(reason func() error, options Options, log *zap.Logger, metrics *Metrics) *Server {
+	s := newServer(nil, options, log, metrics)
+	notYet := s.answer(func(http.ResponseWriter, *http.Request) error {
+		p := newProblem(http.StatusServiceUnavailable, strings.TrimPrefix(ProblemStarting, problemType), "The daemon is starting", reason().Error())
+		p.Hint = "mend what it names, or send the request again later, with the same idempotency key"
+		return p
+	})
+	for pattern, handle := range s.routes() {
+		if needsJobs(pattern) {
+			s.mux.HandleFunc(pattern, notYet)
+		} else {
+			s.mux.HandleFunc(pattern, s.answer(handle))
+		}
+	}
+	return s
+}
+
+// needsJobs says whether a route can be served only once there are jobs.
+func needsJobs(pattern string) bool {
+	_, path, _ := strings.Cut(pattern, " ")
+	return path != "/v1/drain" && !strings.HasPrefix(path, "/debug/")
+}
+
+func (s *Server) drain(w http.ResponseWriter, _ *http.Request) error {
+	running := s.options.Drain()
+	if running == nil {
+		running = []job.Record{}
+	}
+	s.writeJSON(w, http.StatusAccepted, jobList{Jobs: running})
+	return nil
+}
+
+// Drain lets the daemon take no new jobs from now on, and returns those that
+// still run. Nothing but a restart undoes it.
+func (c *Client) Drain(ctx context.Context) ([]job.Record, error) {
+	list, err := call[jobList](ctx, c, http.MethodPost, "/v1/drain", nil, nil)
+	return list.Jobs, err
+}
+
+// Probes answer for the daemon's state. Both have to be quick.
+type Probes struct {
+	// Started returns why HANA must not be started yet, nil once it may. It depends
+	// neither on HANA nor on the store.
+	Started func() error
+	// Ready returns why no job could be taken now, or nil.
+	Ready func(ctx context.Context) error
+}
