@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -132,13 +132,17 @@ func (d *daemon) work(ctx context.Context) (err error) {
 
 // serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
+	porter, err := d.newPorter()
+	if err != nil {
+		return err
+	}
 	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
 	d.warnOfOutages(p.store)
-	doors, err := d.listen(ctx)
+	doors, err := d.listen(ctx, porter.tls)
 	if err != nil {
 		return err
 	}
@@ -158,9 +162,9 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
 	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs, LogsTrouble: p.logsTrouble, Throttle: newThrottle(p.store, d.cfg, d.log)}, d.log, httpapi.NewMetrics(d.registry))
-	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
+	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(porter.guard.Socket()), d.log) })
 	if doors.tcp != nil {
-		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })
+		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, server.Handler(porter.guard.Network()), d.log) })
 	}
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
 	if p.fleet != nil {
@@ -230,7 +234,7 @@ func lockFile(path string, flag int) (*os.File, error) {
 	return file, nil
 }
 
-func (d *daemon) listen(ctx context.Context) (doors, error) {
+func (d *daemon) listen(ctx context.Context, secured *tls.Config) (doors, error) {
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
 	if err != nil || d.cfg.HTTP.Listen == "" {
 		return doors{socket: socket}, err
@@ -238,6 +242,9 @@ func (d *daemon) listen(ctx context.Context) (doors, error) {
 	tcp, err := httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen)
 	if err != nil {
 		return doors{}, errors.Join(err, socket.Close())
+	}
+	if secured != nil {
+		tcp = tls.NewListener(tcp, secured)
 	}
 	return doors{socket: socket, tcp: tcp}, nil
 }
@@ -256,16 +263,4 @@ func (o doors) close() error {
 		err = errors.Join(err, o.tcp.Close())
 	}
 	return err
-}
-
-// guarded asks for the token, if there is one.
-func (d *daemon) guarded(server *httpapi.Server) http.Handler {
-	file := d.cfg.HTTP.TokenFile
-	if file == "" {
-		return server.Handler()
-	}
-	return server.Authenticated(func() (string, error) {
-		secret, err := config.ReadSecret(file)
-		return secret.Reveal(), err
-	})
 }

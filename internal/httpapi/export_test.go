@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/access"
 )
 
 // Patterns lists the routes of both listeners.
@@ -26,6 +28,24 @@ func Patterns(s *Server) []string {
 		}
 	})
 }
+
+// RouteRoles is routeRoles, by the words for roles.
+func RouteRoles() map[string]string {
+	words := map[string]string{}
+	for pattern, role := range routeRoles() {
+		words[pattern] = role.String()
+	}
+	return words
+}
+
+// JobPatterns lists the routes of the interface for jobs.
+func JobPatterns(s *Server) []string { return slices.Sorted(maps.Keys(s.routes())) }
+
+// RoleOf is roleOf.
+func RoleOf(pattern string) access.Role { return roleOf(pattern) }
+
+// MaxConnections is maxConnections.
+const MaxConnections = maxConnections
 
 // ServeWith is Serve with a changed server.
 func ServeWith(ctx context.Context, listener net.Listener, handler http.Handler, log *zap.Logger, change func(*http.Server)) error {
