@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -219,6 +220,20 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		if err := json.NewDecoder(response.Body).Decode(p); err != nil {
 			p.Detail = "its reason could not be read: " + err.Error()
 		}
+	} else {
+		p.Detail = textOf(response)
 	}
 	return nil, errors.Join(p, response.Body.Close())
+}
+
+// textOf is the first line of an answer that is none of the daemon's handlers,
+// but of net/http, a proxy, or something else, after its status.
+func textOf(response *http.Response) string {
+	const most = 200
+	text, err := io.ReadAll(io.LimitReader(response.Body, most))
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	if err != nil || line == "" || strings.HasPrefix(line, "<") {
+		return response.Status
+	}
+	return response.Status + ": " + line
 }
