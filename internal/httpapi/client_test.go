@@ -217,7 +217,7 @@ func TestFollowTellsALoss(t *testing.T) {
 	if err != nil || last.State != job.StateSucceeded {
 		t.Errorf("Follow: %+v, %v", last, err)
 	}
-	if diff := cmp.Diff([]string{"502 Bad Gateway: gone", "502 Bad Gateway"}, losses); diff != "" {
+	if diff := cmp.Diff([]string{"502 Bad Gateway: gone", "502 Bad Gateway: gone"}, losses); diff != "" {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
 }
