@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
+	"github.com/pipestreamer/pipestreamer/internal/access/accesstest"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
 )
@@ -103,6 +107,48 @@ func TestOversizedRequests(t *testing.T) {
 	}
 	if jobs := a.jobs.Jobs(); len(jobs) != 0 {
 		t.Errorf("jobs were started: %v", jobs)
+	}
+}
+
+// TestOptionsOfEverything is what net/http answers by itself unless told not to.
+func TestOptionsOfEverything(t *testing.T) {
+	a := newAPI(t)
+	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()), nil)
+	if got := raw(t, address, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); got != "401" {
+		t.Errorf("OPTIONS *: %s, expected 401", got)
+	}
+}
+
+// TestStrangersDoNotFillTheLog speaks no TLS to a listener that does.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	issued := accesstest.NewAuthority(t).Issue(t, "hana", nil)
+	server, err := access.NewTLS(access.TLSFiles{Cert: issued.CertFile, Key: issued.KeyFile}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.InfoLevel)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- httpapi.Serve(ctx, tls.NewListener(listener, server.Config()), http.NotFoundHandler(), zap.New(core))
+	}()
+	for range 60 {
+		conn := dial(t, listener.Addr().String())
+		if _, err := io.WriteString(conn, "no TLS at all\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(conn) // an answer or a reset: the server is done with it
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if got := logs.FilterMessageSnippet("TLS handshake error").Len(); got < 20 || got > 25 {
+		t.Errorf("60 strangers left %d lines, expected 20 and few more", got)
 	}
 }
 

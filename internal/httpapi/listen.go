@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	stdlog "log"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
 )
@@ -90,10 +93,30 @@ func newServer(ctx context.Context, handler http.Handler, log *zap.Logger) *http
 		// No WriteTimeout: events are written for the length of a job. Every
 		// single write has a deadline instead, and so has a body.
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog:    zap.NewStdLog(log),
+		ErrorLog:    serverLog(log),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: access.WithConn,
+		// net/http would answer "OPTIONS *" to everybody.
+		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// serverLog takes what net/http says of connections, failed handshakes above
+// all: the first lines, then one in ten seconds, so that strangers cannot fill
+// the log.
+func serverLog(log *zap.Logger) *stdlog.Logger {
+	return stdlog.New(&fewLines{log: log, some: rate.Sometimes{First: 20, Interval: 10 * time.Second}}, "", 0)
+}
+
+type fewLines struct {
+	log  *zap.Logger
+	some rate.Sometimes
+}
+
+// Write takes one line.
+func (f *fewLines) Write(line []byte) (int, error) {
+	f.some.Do(func() { f.log.Info(strings.TrimSpace(string(line))) })
+	return len(line), nil
 }
 
 func run(ctx context.Context, server *http.Server, listener net.Listener, log *zap.Logger) error {
