@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
@@ -26,17 +25,14 @@ const (
 func (a *app) connect() (*httpapi.Client, error) {
 	options := httpapi.ClientOptions{Socket: a.socket, URL: a.url}
 	if a.tokenFile != "" {
-		options.Token = func() (string, error) {
-			secret, err := config.ReadSecret(a.tokenFile)
-			return secret.Reveal(), err
-		}
-		token, err := options.Token()
-		if err == nil && token == "" {
-			err = errors.New(a.tokenFile + " is empty")
-		}
-		if err != nil {
+		options.Token = httpapi.Token(tokenIn(a.tokenFile))
+		if _, err := options.Token(); err != nil {
 			return nil, &failure{status: statusUsage, err: fmt.Errorf("--token-file: %w", err)}
 		}
+	}
+	var err error
+	if options.TLS, err = a.tlsOfClient(); err != nil {
+		return nil, &failure{status: statusUsage, err: err}
 	}
 	client, err := httpapi.NewClient(options)
 	if err != nil {

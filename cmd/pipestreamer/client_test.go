@@ -27,7 +27,7 @@ func daemonOf(t *testing.T) (jobs *apitest.Jobs, url string) {
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 	jobs = new(apitest.Jobs)
-	server := httptest.NewServer(httpapi.New(jobs, httpapi.Options{}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler())
+	server := httptest.NewServer(httpapi.New(jobs, httpapi.Options{}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator))
 	t.Cleanup(server.Close)
 	return jobs, server.URL
 }

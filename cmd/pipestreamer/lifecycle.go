@@ -97,7 +97,7 @@ func (d *daemon) takeJobs(p *parts) {
 
 // staff lets server answer from now on.
 func (d *daemon) staff(server *httpapi.Server) {
-	socket, tcp := server.Handler(), d.guarded(server)
+	socket, tcp := server.Handler(d.porter.guard.Socket()), server.Handler(d.porter.guard.Network())
 	d.counter.socket.Store(&socket)
 	d.counter.tcp.Store(&tcp)
 }

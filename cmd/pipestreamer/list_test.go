@@ -19,7 +19,7 @@ func TestListTellsThatNoLogsAreFound(t *testing.T) {
 	for name, told := range map[string]string{"nothing": "", "a directory that cannot be read": trouble} {
 		t.Run(name, func(t *testing.T) {
 			options := httpapi.Options{LogsTrouble: func() string { return told }}
-			server := httptest.NewServer(httpapi.New(new(apitest.Jobs), options, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler())
+			server := httptest.NewServer(httpapi.New(new(apitest.Jobs), options, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator))
 			defer server.Close()
 			status, stdout, stderr := execute(t.Context(), "list", "--url", server.URL)
 			if status != 0 || strings.Contains(stdout, "Log backups cannot be found: "+trouble) != (told != "") {

@@ -47,6 +47,9 @@ type app struct {
 	socket         string
 	url            string
 	tokenFile      string
+	caFile         string
+	certFile       string
+	keyFile        string
 }
 
 // run executes one command line and returns the exit status.
@@ -90,8 +93,11 @@ Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", "text", "text or json")
 	flags.StringVar(&a.socket, "socket", socket, "Unix socket of the daemon")
-	flags.StringVar(&a.url, "url", "", "address of the daemon (http://host:port) instead of its socket")
-	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token for --url")
+	flags.StringVar(&a.url, "url", a.variable(config.URLVariable), "address of the daemon (https://host:port) instead of its socket")
+	flags.StringVar(&a.tokenFile, "token-file", a.variable(config.TokenFileVariable), "file with the bearer token for --url; read for each request")
+	flags.StringVar(&a.caFile, "ca-file", a.variable(config.CAFileVariable), "PEM file with the authorities of the daemon's certificate; by default those of this machine")
+	flags.StringVar(&a.certFile, "cert-file", a.variable(config.CertFileVariable), "PEM file with a client certificate for --url")
+	flags.StringVar(&a.keyFile, "key-file", a.variable(config.KeyFileVariable), "PEM file with the key of --cert-file")
 	root.AddCommand(a.serveCommand(), a.backupCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.cancelCommand(), a.verifyCommand(), a.probeCommand(), a.bandwidthCommand(), a.drainCommand(), a.doctorCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -70,6 +70,7 @@ type daemon struct {
 	// startup answers /startupz.
 	startup     startup
 	gate        gate
+	porter      porter
 	counter     counter
 	httpMetrics *httpapi.Metrics
 }
@@ -143,7 +144,11 @@ func (d *daemon) work(ctx context.Context) (err error) {
 // there are no jobs yet is told there, too.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) error {
 	d.startup.at("listens for jobs")
-	doors, err := d.listen(ctx)
+	var err error
+	if d.porter, err = d.newPorter(); err != nil {
+		return err
+	}
+	doors, err := d.listen(ctx, d.porter.tls)
 	if err != nil {
 		return err
 	}
@@ -259,7 +264,7 @@ func lockFile(path string, flag int) (*os.File, error) {
 	return file, nil
 }
 
-func (d *daemon) listen(ctx context.Context) (doors, error) {
+func (d *daemon) listen(ctx context.Context, secured *tls.Config) (doors, error) {
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
 	if err != nil || d.cfg.HTTP.Listen == "" {
 		return doors{socket: socket}, err
@@ -267,6 +272,9 @@ func (d *daemon) listen(ctx context.Context) (doors, error) {
 	tcp, err := httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen)
 	if err != nil {
 		return doors{}, errors.Join(err, socket.Close())
+	}
+	if secured != nil {
+		tcp = tls.NewListener(tcp, secured)
 	}
 	return doors{socket: socket, tcp: tcp}, nil
 }
@@ -277,16 +285,4 @@ func (o doors) addresses() []string {
 		list = append(list, o.tcp.Addr().String())
 	}
 	return list
-}
-
-// guarded asks for the token, if there is one.
-func (d *daemon) guarded(server *httpapi.Server) http.Handler {
-	file := d.cfg.HTTP.TokenFile
-	if file == "" {
-		return server.Handler()
-	}
-	return server.Authenticated(func() (string, error) {
-		secret, err := config.ReadSecret(file)
-		return secret.Reveal(), err
-	})
 }

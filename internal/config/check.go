@@ -2,12 +2,10 @@ package config
 
 import (
 	"math"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -65,6 +63,7 @@ func (l *loader) check() {
 	l.checkDirectories(c)
 	l.checkSpool(c)
 	l.checkListeners(c)
+	l.checkAccess(&c.HTTP)
 	l.checkStore(&c.Store)
 	l.checkEncoding(c)
 	part := max(c.Store.PartSize, minPartSize)
@@ -140,36 +139,6 @@ func (l *loader) checkSpool(c *Config) {
 func within(dir, path string) bool {
 	relative, err := filepath.Rel(dir, path)
 	return err == nil && dir != "" && relative != ".." && !strings.HasPrefix(relative, "../")
-}
-
-func (l *loader) checkListeners(c *Config) {
-	l.checkAddress("metrics.listen", c.Metrics.Listen)
-	if c.HTTP.Listen == "" {
-		l.expect(c.HTTP.TokenFile == "", "http.tokenFile", "has no effect while http.listen is not set: the socket needs no token")
-		return
-	}
-	l.checkAddress("http.listen", c.HTTP.Listen)
-	l.expect(c.HTTP.TokenFile != "" || isLoopback(c.HTTP.Listen), "http.listen",
-		"%q: expected a loopback address, or a token in http.tokenFile", c.HTTP.Listen)
-	l.expect(c.HTTP.Listen != c.Metrics.Listen || strings.HasSuffix(c.HTTP.Listen, ":0"), "http.listen",
-		"%q: expected another address than metrics.listen", c.HTTP.Listen)
-}
-
-func (l *loader) checkAddress(key, address string) {
-	_, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	l.expect(err == nil, key, "%q: expected host:port with a number for the port", address)
-}
-
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func (l *loader) checkStore(s *Store) {

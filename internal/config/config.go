@@ -58,11 +58,34 @@ type Logs struct {
 	Verify    string        `key:"verify" default:"read" doc:"The second check before a log backup is removed from the volume: read (the object is read back and compared) or stat (its size is)."`
 }
 
-// HTTP says where the interface for jobs listens.
+// HTTP says where the interface for jobs listens, and who may use it.
 type HTTP struct {
-	Listen    string `key:"listen" doc:"TCP address (host:port) for the interface; by default there is none. Beyond loopback, http.tokenFile is required."`
-	Socket    string `key:"socket" default:"<stateDirectory>/pipestreamer.sock" doc:"Unix socket of the interface, mode 0660. Whoever may open it needs no token."`
-	TokenFile string `key:"tokenFile" doc:"File with the bearer token that TCP requests must carry, at least 16 characters. A changed file is noticed without a restart."`
+	Listen      string            `key:"listen" doc:"TCP address (host:port) for the interface; by default there is none. Every caller has to prove who it is, also on loopback, which all containers of a pod share: with http.tokenFile, http.tokens, http.tls.clientCAFile or http.tokenReview.audience. docs/access.md tells how."`
+	Socket      string            `key:"socket" default:"<stateDirectory>/pipestreamer.sock" doc:"Unix socket of the interface, mode 0660. The daemon's own user and root are operators there; other users need an entry uid:<number> in http.operators, http.triggers or http.readers."`
+	TokenFile   string            `key:"tokenFile" doc:"File with a bearer token of at least 16 characters; who sends it is token. A changed file is noticed without a restart."`
+	Tokens      map[string]string `key:"tokens" doc:"Further tokens, one for each caller: the name, and the file that holds the token. Who sends it is token:<name>."`
+	TLS         ServerTLS         `key:"tls"`
+	TokenReview TokenReview       `key:"tokenReview"`
+	Operators   []string          `key:"operators" default:"token" doc:"Who may do everything. Identities are token, token:<name>, certificate:<common name>, serviceaccount:<namespace>/<name> and uid:<number>."`
+	Triggers    []string          `key:"triggers" doc:"Who may start backups and verifications, and look at everything."`
+	Readers     []string          `key:"readers" doc:"Who may look at everything: jobs, backups, settings."`
+	RateLimit   int               `key:"rateLimit" default:"20" doc:"Requests a second that one identity may send for long, 1 to 1000; for a moment twice as many. Following a job is one request. The daemon's own user and root are not limited on the socket."`
+}
+
+// ServerTLS says how http.listen is protected. The files are read again when
+// they change.
+type ServerTLS struct {
+	CertFile     string `key:"certFile" doc:"PEM file with the certificate of http.listen, followed by those between it and its authority. With it the listener speaks TLS 1.2 or later only. A changed pair of files is noticed without a restart; one that cannot be used is logged, and the earlier one stays in use."`
+	KeyFile      string `key:"keyFile" doc:"PEM file with the key of http.tls.certFile."`
+	ClientCAFile string `key:"clientCAFile" doc:"PEM file with the authorities of client certificates. Who shows a certificate of theirs and sends no token is certificate:<common name>. A certificate is not required."`
+}
+
+// TokenReview says how Kubernetes is asked about tokens.
+type TokenReview struct {
+	Audience  string `key:"audience" doc:"Audience of service account tokens. With it, tokens that no file has are shown to Kubernetes (TokenReview), and who sends one that was issued for this audience is serviceaccount:<namespace>/<name>. Use one of your own, such as pipestreamer. An answer holds for up to 60s."`
+	URL       string `key:"url" doc:"Address of Kubernetes' API server, https://host:port; in a pod it is known."`
+	CAFile    string `key:"caFile" default:"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt" doc:"PEM file with the authorities of the API server."`
+	TokenFile string `key:"tokenFile" default:"/var/run/secrets/kubernetes.io/serviceaccount/token" doc:"File with the daemon's own token, read for each review. Its service account has to be allowed to create tokenreviews (ClusterRole system:auth-delegator)."`
 }
 
 // Metrics says where metrics and probes listen.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"reflect"
 	"regexp"
@@ -38,7 +39,7 @@ var serviceLink = regexp.MustCompile(`^PIPESTREAMER_([A-Z0-9_]+_)?(SERVICE_(HOST
 // every problem that it found.
 func Load(path string, environ []string, scope Scope) (*Config, error) {
 	c := new(Config)
-	l := &loader{config: c, scope: scope, settings: settingsOf(c), entries: map[string]entry{}}
+	l := &loader{config: c, scope: scope, settings: settingsOf(c), entries: map[string]entry{}, kubernetes: kubernetesAddress(environ)}
 	if path != "" {
 		text, err := readLimited(path, maxFile)
 		if err != nil {
@@ -73,6 +74,8 @@ type loader struct {
 	settings []setting
 	entries  map[string]entry
 	problems []Problem
+	// kubernetes is host:port of the API server, empty outside of a pod.
+	kubernetes string
 }
 
 // report adds a problem. The first problem of a key hides later ones, which
@@ -184,7 +187,7 @@ func (l *loader) known(prefix string) []string {
 func (l *loader) readEnvironment(environ []string) {
 	for _, variable := range environ {
 		name, text, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == ConfigVariable {
+		if !strings.HasPrefix(name, envPrefix) || name == ConfigVariable || slices.Contains(clientVariables(), name) {
 			continue
 		}
 		where := "environment variable " + name
@@ -200,6 +203,38 @@ func (l *loader) readEnvironment(environ []string) {
 
 // ConfigVariable names the configuration file for the command line.
 const ConfigVariable = envPrefix + "CONFIG"
+
+// clientVariables are the flags of the verbs that talk to the daemon.
+func clientVariables() []string {
+	return []string{URLVariable, TokenFileVariable, CAFileVariable, CertFileVariable, KeyFileVariable}
+}
+
+// Variables for flags of the command line that say how to reach the daemon.
+const (
+	URLVariable       = envPrefix + "URL"
+	TokenFileVariable = envPrefix + "TOKEN_FILE"
+	CAFileVariable    = envPrefix + "CA_FILE"
+	CertFileVariable  = envPrefix + "CERT_FILE"
+	KeyFileVariable   = envPrefix + "KEY_FILE"
+)
+
+// kubernetesAddress is where Kubernetes says that its API server is
+// (kubernetes.io, "Accessing the API from a Pod").
+func kubernetesAddress(environ []string) string {
+	var host, port string
+	for _, variable := range environ {
+		switch name, text, _ := strings.Cut(variable, "="); name {
+		case "KUBERNETES_SERVICE_HOST":
+			host = text
+		case "KUBERNETES_SERVICE_PORT":
+			port = text
+		}
+	}
+	if host == "" || port == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
+}
 
 func (l *loader) keyOf(variable string) string {
 	for _, s := range l.settings {

@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +19,7 @@ func (l *loader) readSecrets() {
 	if l.scope == Daemon {
 		// hdbtrigger reads the password itself; here it only has to exist.
 		l.readSecret("hana.passwordFile", c.HANA.PasswordFile)
-		l.checkToken(c.HTTP.TokenFile)
+		l.checkTokenFiles(&c.HTTP)
 	}
 	c.Store.Crypt.Password = l.readSecret("store.crypt.passwordFile", c.Store.Crypt.PasswordFile)
 	c.Store.Crypt.Salt = l.readSecret("store.crypt.saltFile", c.Store.Crypt.SaltFile)
@@ -40,16 +42,33 @@ func (l *loader) readSecret(key, file string) Secret {
 	return secret
 }
 
-func (l *loader) checkToken(file string) {
-	token := l.readSecret("http.tokenFile", file).Reveal()
-	if file == "" || l.refused("http.tokenFile") {
+// checkTokenFiles reads every token once, so that a daemon does not start with
+// one that cannot be used, or with two that cannot be told apart.
+func (l *loader) checkTokenFiles(h *HTTP) {
+	owners := map[string]string{}
+	l.checkToken("http.tokenFile", h.TokenFile, owners)
+	for _, name := range slices.Sorted(maps.Keys(h.Tokens)) {
+		l.checkToken("http.tokens."+name, h.Tokens[name], owners)
+	}
+	if h.TokenReview.Audience != "" {
+		l.readSecret("http.tokenReview.tokenFile", h.TokenReview.TokenFile)
+	}
+}
+
+func (l *loader) checkToken(key, file string, owners map[string]string) {
+	token := l.readSecret(key, file).Reveal()
+	if file == "" || l.refused(key) {
 		return
 	}
 	printable := strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 	if len(token) < minToken || !printable {
-		l.report("http.tokenFile", l.entries["http.tokenFile"].where,
-			"%s: expected a token of at least %d printable characters without spaces", file, minToken)
+		l.report(key, l.entries[key].where, "%s: expected a token of at least %d printable characters without spaces", file, minToken)
+		return
 	}
+	if other, taken := owners[token]; taken {
+		l.report(key, l.entries[key].where, "%s: expected another token than that of %s", file, other)
+	}
+	owners[token] = key
 }
 
 // ReadSecret reads a secret from a file and drops one line end after it.

@@ -49,13 +49,14 @@ func appendSettings(list []setting, section reflect.Value, prefix string) []sett
 }
 
 // envName gives the variable of a key: hana.passwordFile becomes
-// PIPESTREAMER_HANA_PASSWORD_FILE.
+// PIPESTREAMER_HANA_PASSWORD_FILE, and clientCAFile CLIENT_CA_FILE.
 func envName(key string) string {
 	var name strings.Builder
 	name.WriteString(envPrefix)
-	lower := false
-	for _, r := range key {
-		if unicode.IsUpper(r) && lower {
+	lower, runes := false, []rune(key)
+	for i, r := range runes {
+		endsCapitals := i > 0 && unicode.IsUpper(runes[i-1]) && i+1 < len(runes) && unicode.IsLower(runes[i+1])
+		if unicode.IsUpper(r) && (lower || endsCapitals) {
 			name.WriteByte('_')
 		}
 		lower = unicode.IsLower(r)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
 )
 
 // valve is a throttle that takes every limit but "bad".
@@ -60,7 +61,7 @@ func TestBandwidth(t *testing.T) {
 		{"nothing to change", "PUT", `{"limit":"off"}`, a.server, 400, `"field":"limit"`},
 	} {
 		t.Run(step.name, func(t *testing.T) {
-			response := a.do(t, step.server.Handler(), newRequest(t, step.method, "/v1/bandwidth", step.body))
+			response := a.do(t, step.server.Handler(apitest.Operator), newRequest(t, step.method, "/v1/bandwidth", step.body))
 			if response.StatusCode != step.status || !strings.Contains(response.Text, step.want) {
 				t.Errorf("%d %s\nexpected %d with %s", response.StatusCode, response.Text, step.status, step.want)
 			}
@@ -68,7 +69,7 @@ func TestBandwidth(t *testing.T) {
 	}
 	form := newRequest(t, "PUT", "/v1/bandwidth", "limit=off", "Content-Type", "application/x-www-form-urlencoded")
 	form.Header["Content-Type"] = form.Header["Content-Type"][1:]
-	if got := a.do(t, limited.Handler(), form); got.StatusCode != http.StatusUnsupportedMediaType {
+	if got := a.do(t, limited.Handler(apitest.Operator), form); got.StatusCode != http.StatusUnsupportedMediaType {
 		t.Errorf("a form: %d %s", got.StatusCode, got.Text)
 	}
 }

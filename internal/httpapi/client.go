@@ -3,9 +3,11 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,12 +19,18 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
+// Token gives the bearer token. It is asked for each request, so a token that is
+// rotated, as Kubernetes does it, is always the newest.
+type Token func() (string, error)
+
 // ClientOptions say where the daemon is.
 type ClientOptions struct {
 	// Socket is the path of its Unix socket; used unless URL is set.
 	Socket string
-	// URL is its address, for example "http://127.0.0.1:8080".
+	// URL is its address, for example "https://hana:8443".
 	URL string
+	// TLS is for an https URL; nil means Go's defaults.
+	TLS *tls.Config
 	// Token gives the bearer token, nil for none.
 	Token Token
 	// Patience is how long Follow bears a daemon that does not answer. Default
@@ -48,7 +56,7 @@ func NewClient(options ClientOptions) (*Client, error) {
 	if options.Pause <= 0 {
 		options.Pause = time.Second
 	}
-	transport := &http.Transport{ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: 30 * time.Second}
+	transport := &http.Transport{ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: 30 * time.Second, TLSClientConfig: options.TLS}
 	c := &Client{
 		base: "http://pipestreamer", options: options, http: &http.Client{Transport: transport},
 		lost: func(error, time.Time) {},
@@ -212,6 +220,20 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		if err := json.NewDecoder(response.Body).Decode(p); err != nil {
 			p.Detail = "its reason could not be read: " + err.Error()
 		}
+	} else {
+		p.Detail = textOf(response)
 	}
 	return nil, errors.Join(p, response.Body.Close())
+}
+
+// textOf is the first line of an answer that is none of the daemon's handlers,
+// but of net/http, a proxy, or something else, after its status.
+func textOf(response *http.Response) string {
+	const most = 200
+	text, err := io.ReadAll(io.LimitReader(response.Body, most))
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	if err != nil || line == "" || strings.HasPrefix(line, "<") {
+		return response.Status
+	}
+	return response.Status + ": " + line
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
@@ -89,7 +90,7 @@ func TestClientErrors(t *testing.T) {
 
 func TestClientSendsTheToken(t *testing.T) {
 	a := newAPI(t)
-	server := httptest.NewServer(a.server.Authenticated(func() (string, error) { return "0123456789abcdef", nil }))
+	server := httptest.NewServer(a.server.Handler(tokenGuard(map[string]string{"token": "0123456789abcdef"}).Network()))
 	defer server.Close()
 	right := newClient(t, httpapi.ClientOptions{URL: server.URL + "/", Token: func() (string, error) { return "0123456789abcdef", nil }})
 	if _, err := right.Jobs(t.Context()); err != nil {
@@ -125,7 +126,7 @@ func TestFollowSurvives(t *testing.T) {
 					}
 					panic(http.ErrAbortHandler)
 				}
-				a.server.Handler().ServeHTTP(w, r)
+				a.server.Handler(apitest.Operator).ServeHTTP(w, r)
 			}))
 			defer server.Close()
 			if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
@@ -187,10 +188,10 @@ func TestFollowTellsALoss(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch n := requests.Add(1); {
 		case n == 10 || n == 11: // one answer between two losses
-			a.server.Handler().ServeHTTP(w, r)
+			a.server.Handler(apitest.Operator).ServeHTTP(w, r)
 		case n > 20:
 			a.jobs.Finish("job-1", job.StateSucceeded)
-			a.server.Handler().ServeHTTP(w, r)
+			a.server.Handler(apitest.Operator).ServeHTTP(w, r)
 		default:
 			http.Error(w, "gone", http.StatusBadGateway)
 		}
@@ -216,7 +217,7 @@ func TestFollowTellsALoss(t *testing.T) {
 	if err != nil || last.State != job.StateSucceeded {
 		t.Errorf("Follow: %+v, %v", last, err)
 	}
-	if diff := cmp.Diff([]string{"502 Bad Gateway", "502 Bad Gateway"}, losses); diff != "" {
+	if diff := cmp.Diff([]string{"502 Bad Gateway: gone", "502 Bad Gateway: gone"}, losses); diff != "" {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
 }

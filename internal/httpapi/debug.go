@@ -37,7 +37,7 @@ func profiles() []string {
 const maxProfile = 60 * time.Second
 
 func (s *Server) showConfig(w http.ResponseWriter, _ *http.Request) error {
-	s.writeJSON(w, http.StatusOK, settingList{Settings: slices.Concat([]Setting{}, s.options.Settings)})
+	s.writeJSON(w, http.StatusOK, settingList{Settings: s.options.Settings})
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	record, err := s.jobs.StartBackup(r.Context(), request, key)
-	return s.writeAccepted(w, record, err)
+	return s.writeAccepted(w, r, record, err)
 }
 
 func (s *Server) startRestore(w http.ResponseWriter, r *http.Request) error {
@@ -95,7 +95,7 @@ func (s *Server) startRestore(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	record, err := s.jobs.StartRestore(r.Context(), request, key)
-	return s.writeAccepted(w, record, err)
+	return s.writeAccepted(w, r, record, err)
 }
 
 func (s *Server) startVerification(w http.ResponseWriter, r *http.Request) error {
@@ -105,7 +105,7 @@ func (s *Server) startVerification(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	record, err := s.jobs.StartVerification(r.Context(), request, key)
-	return s.writeAccepted(w, record, err)
+	return s.writeAccepted(w, r, record, err)
 }
 
 func (s *Server) startProbe(w http.ResponseWriter, r *http.Request) error {
@@ -115,20 +115,29 @@ func (s *Server) startProbe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	record, err := s.jobs.StartProbe(r.Context(), request, key)
-	return s.writeAccepted(w, record, err)
+	return s.writeAccepted(w, r, record, err)
 }
 
 func (s *Server) readRequest(w http.ResponseWriter, r *http.Request, targets map[string]any) (key string, err error) {
 	if key, err = idempotencyKey(r); err != nil {
 		return "", err
 	}
-	return key, s.readBody(w, r, targets)
+	entry := entryOf(r.Context())
+	entry.key = key
+	if err := s.readBody(w, r, targets); err != nil {
+		return "", err
+	}
+	if database, is := targets["database"].(*string); is {
+		entry.database = *database
+	}
+	return key, nil
 }
 
-func (s *Server) writeAccepted(w http.ResponseWriter, record job.Record, err error) error {
+func (s *Server) writeAccepted(w http.ResponseWriter, r *http.Request, record job.Record, err error) error {
 	if err != nil {
 		return err
 	}
+	entryOf(r.Context()).concerns(&record)
 	w.Header().Set("Location", "/v1/jobs/"+record.ID)
 	s.writeJSON(w, http.StatusAccepted, record)
 	return nil
@@ -154,11 +163,16 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
+	// Before it ends: a job that has ended may be forgotten.
+	record, err := s.jobs.Job(id)
+	if err != nil {
+		return err
+	}
+	entryOf(r.Context()).concerns(&record)
 	if err := s.jobs.Cancel(id); err != nil {
 		return err
 	}
-	record, err := s.jobs.Job(id)
-	if err != nil {
+	if record, err = s.jobs.Job(id); err != nil {
 		return err
 	}
 	s.writeJSON(w, http.StatusAccepted, record)

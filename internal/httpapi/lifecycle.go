@@ -18,17 +18,16 @@ const ProblemStarting = problemType + "starting"
 // and the reason, which is asked for with each request; the rest is as with [New].
 func NewStarting(reason func() error, options Options, log *zap.Logger, metrics *Metrics) *Server {
 	s := newServer(nil, options, log, metrics)
-	notYet := s.answer(func(http.ResponseWriter, *http.Request) error {
+	notYet := func(http.ResponseWriter, *http.Request) error {
 		p := newProblem(http.StatusServiceUnavailable, strings.TrimPrefix(ProblemStarting, problemType), "The daemon is starting", reason().Error())
 		p.Hint = "mend what it names, or send the request again later, with the same idempotency key"
 		return p
-	})
+	}
 	for pattern, handle := range s.routes() {
 		if needsJobs(pattern) {
-			s.mux.HandleFunc(pattern, notYet)
-		} else {
-			s.mux.HandleFunc(pattern, s.answer(handle))
+			handle = notYet
 		}
+		s.serve(pattern, handle)
 	}
 	return s
 }

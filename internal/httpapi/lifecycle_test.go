@@ -11,7 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
@@ -26,7 +28,7 @@ func TestDrain(t *testing.T) {
 		for _, id := range want {
 			running = append(running, job.Record{ID: id, Action: job.ActionBackup, State: job.StateRunning, Stage: job.StagePlan, Database: "HXE"})
 		}
-		response := a.do(t, server.Handler(), newRequest(t, "POST", "/v1/drain", ""))
+		response := a.do(t, server.Handler(apitest.Operator), newRequest(t, "POST", "/v1/drain", ""))
 		if response.StatusCode != http.StatusAccepted {
 			t.Fatalf("%d %s", response.StatusCode, response.Text)
 		}
@@ -58,7 +60,7 @@ func TestStarting(t *testing.T) {
 		if slices.Contains([]string{"/metrics", "/startupz", "/healthz", "/readyz"}, path) {
 			continue
 		}
-		response := a.do(t, server.Handler(), newRequest(t, method, path, "{}"))
+		response := a.do(t, server.Handler(apitest.Operator), newRequest(t, method, path, "{}"))
 		if path == "/v1/drain" || strings.HasPrefix(path, "/debug/") {
 			if response.StatusCode >= 300 {
 				t.Errorf("%s: %d %s", pattern, response.StatusCode, response.Text)
@@ -73,11 +75,11 @@ func TestStarting(t *testing.T) {
 	if !drained {
 		t.Error("the daemon does not know that it drains")
 	}
-	guarded := server.Authenticated(func() (string, error) { return "a-token-of-16-letters", nil })
-	if response := a.do(t, guarded, newRequest(t, "GET", "/v1/jobs", "")); response.StatusCode != http.StatusUnauthorized || strings.Contains(response.Text, "store") {
+	stranger := server.Handler(func(*http.Request) (access.Caller, error) { return access.Caller{}, &access.Refusal{Reason: access.NoCredentials} })
+	if response := a.do(t, stranger, newRequest(t, "GET", "/v1/jobs", "")); response.StatusCode != http.StatusUnauthorized || strings.Contains(response.Text, "store") {
 		t.Errorf("without a token: %d %s", response.StatusCode, response.Text)
 	}
-	if response := a.do(t, server.Handler(), newRequest(t, "GET", "/v1/nothing", "")); response.StatusCode != http.StatusNotFound {
+	if response := a.do(t, server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/nothing", "")); response.StatusCode != http.StatusNotFound {
 		t.Errorf("an unknown path: %d %s", response.StatusCode, response.Text)
 	}
 }
@@ -103,13 +105,13 @@ func TestDebug(t *testing.T) {
 		{"below a profile", "/debug/pprof/heap/x", 404, "unknown_path"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			response := a.do(t, server.Handler(), newRequest(t, "GET", test.path, ""))
+			response := a.do(t, server.Handler(apitest.Operator), newRequest(t, "GET", test.path, ""))
 			if response.StatusCode != test.status || !strings.Contains(response.Text, test.want) {
 				t.Errorf("%d %.200s\nexpected %d with %s", response.StatusCode, response.Text, test.status, test.want)
 			}
 		})
 	}
-	got := decode[struct{ Settings []httpapi.Setting }](t, a.do(t, server.Handler(), newRequest(t, "GET", "/debug/config", ""))).Settings
+	got := decode[struct{ Settings []httpapi.Setting }](t, a.do(t, server.Handler(apitest.Operator), newRequest(t, "GET", "/debug/config", ""))).Settings
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pipestreamer/pipestreamer/internal/access"
 )
 
 // Metrics counts requests. The labels are bounded: route patterns, methods
@@ -14,6 +16,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	panics   prometheus.Counter
+	refused  *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics of this room.
@@ -32,8 +35,17 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Namespace: "pipestreamer", Subsystem: "http", Name: "panics_total",
 			Help: "Requests that ended in a panic, which is a defect.",
 		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "pipestreamer", Subsystem: "http", Name: "refused_total",
+			Help: "Requests of the job interface whose caller was refused, by reason.",
+		}, []string{"reason"}),
 	}
-	registerer.MustRegister(m.requests, m.duration, m.panics)
+	for _, reason := range []access.Reason{
+		access.NoCredentials, access.WrongCredentials, access.TooManyFailures, access.TooManyRequests, access.ReviewUnavailable, refusedRole, refusedCrossOrigin,
+	} {
+		m.refused.WithLabelValues(string(reason))
+	}
+	registerer.MustRegister(m.requests, m.duration, m.panics, m.refused)
 	return m
 }
 

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
@@ -43,7 +44,7 @@ func (a *api) serve(t *testing.T) (socket string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- httpapi.Serve(ctx, listener, a.server.Handler(), zap.NewNop()) }()
+	go func() { served <- httpapi.Serve(ctx, listener, a.server.Handler(apitest.Operator), zap.NewNop()) }()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -126,7 +127,7 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- httpapi.ServeWith(ctx, listener, a.server.Handler(), zap.NewNop(), func(s *http.Server) {
+		served <- httpapi.ServeWith(ctx, listener, a.server.Handler(apitest.Operator), zap.NewNop(), func(s *http.Server) {
 			if s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.WriteTimeout != 0 {
 				t.Errorf("timeouts: header %s, idle %s, write %s", s.ReadHeaderTimeout, s.IdleTimeout, s.WriteTimeout)
 			}
@@ -192,7 +193,7 @@ func TestEvents(t *testing.T) {
 	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(a.server.Handler())
+	server := httptest.NewServer(a.server.Handler(apitest.Operator))
 	defer server.Close()
 	const followers = 5
 	type result struct {
@@ -230,11 +231,11 @@ func TestEvents(t *testing.T) {
 			t.Errorf("a follower saw %d events, %d heartbeats, last %s", r.events, r.heartbeats, r.last)
 		}
 	}
-	response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/job-1/events", ""))
+	response := a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/jobs/job-1/events", ""))
 	if events, _, last := readEvents(t, strings.NewReader(response.Text)); events != 1 || !strings.Contains(last, "succeeded") {
 		t.Errorf("events of an ended job: %d, last %s", events, last)
 	}
-	if response := a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/nope/events", "")); response.StatusCode != http.StatusNotFound {
+	if response := a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/jobs/nope/events", "")); response.StatusCode != http.StatusNotFound {
 		t.Errorf("events of an unknown job: %d", response.StatusCode)
 	}
 }
@@ -310,7 +311,7 @@ func TestShutdownSendsTheLastRecord(t *testing.T) {
 	a.jobs.Finish("job-1", job.StateCanceled)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	server := httptest.NewUnstartedServer(a.server.Handler())
+	server := httptest.NewUnstartedServer(a.server.Handler(apitest.Operator))
 	server.Config.BaseContext = func(net.Listener) context.Context { return ended }
 	server.Start()
 	defer server.Close()
@@ -332,8 +333,8 @@ func TestOps(t *testing.T) {
 	a := newAPI(t)
 	var notStarted error
 	ops := httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return notStarted }, Ready: a.jobs.Ready}, zaptest.NewLogger(t))
-	a.do(t, a.server.Handler(), newRequest(t, "GET", "/v1/jobs/a-job-id", ""))
-	a.do(t, a.server.Handler(), newRequest(t, "GET", "/made/up", ""))
+	a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/jobs/a-job-id", ""))
+	a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/made/up", ""))
 	if got := a.do(t, ops, newRequest(t, "GET", "/healthz", "")).StatusCode; got != 200 {
 		t.Errorf("/healthz: %d", got)
 	}

@@ -2,8 +2,8 @@
 // the jobs behind it and tells what became of them. docs/openapi.yaml describes
 // the interface; tests hold the two together.
 //
-// Nobody is trusted because of where the request comes from, with one
-// exception: whoever may open the Unix socket (mode 0660) needs no token.
+// Nobody is trusted because of where the request comes from: every caller is
+// identified (package access) and needs the role that the route asks for.
 package httpapi
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
@@ -47,18 +48,20 @@ type Options struct {
 // Server answers requests. It is safe for concurrent use and holds nothing
 // that has to be closed.
 type Server struct {
-	jobs    Jobs
-	options Options
-	log     *zap.Logger
-	metrics *Metrics
-	mux     *http.ServeMux
+	jobs     Jobs
+	options  Options
+	log      *zap.Logger
+	auditLog *zap.Logger
+	metrics  *Metrics
+	mux      *http.ServeMux
+	origins  *http.CrossOriginProtection
 }
 
 // New returns a Server in front of jobs.
 func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server {
 	s := newServer(jobs, options, log, metrics)
 	for pattern, handle := range s.routes() {
-		s.mux.HandleFunc(pattern, s.answer(handle))
+		s.serve(pattern, handle)
 	}
 	return s
 }
@@ -80,20 +83,27 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	if options.Throttle == nil {
 		options.Throttle = noThrottle{}
 	}
+	if options.Settings == nil {
+		options.Settings = []Setting{}
+	}
 	if options.Drain == nil {
 		options.Drain = func() []job.Record { return nil }
 	}
-	return &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
+	return &Server{
+		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
+		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
+	}
 }
 
-// Handler serves the interface to whoever can reach it: for the Unix socket and
-// for loopback without a token.
-func (s *Server) Handler() http.Handler { return s.observe(http.HandlerFunc(s.route)) }
+// serve answers requests for a route of those who have its role.
+func (s *Server) serve(pattern string, handle handler) {
+	s.mux.HandleFunc(pattern, s.answer(s.require(roleOf(pattern), handle)))
+}
 
-// Authenticated serves the interface to those who carry the token. Requests
-// are checked before they are routed, so no route can be forgotten.
-func (s *Server) Authenticated(token Token) http.Handler {
-	return s.observe(s.authenticate(token, http.HandlerFunc(s.route)))
+// Handler serves the interface to those whom identify lets in, each to the
+// extent of their role. Requests are checked before they are routed.
+func (s *Server) Handler(identify access.Identify) http.Handler {
+	return s.observe(s.admit(identify, http.HandlerFunc(s.route)))
 }
 
 // route answers like http.ServeMux, with a problem where that has plain text.
@@ -107,10 +117,10 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	fallback.ServeHTTP(said, r)
 	if said.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", said.header.Get("Allow"))
-		s.writeProblem(w, newProblem(said.status, "method_not_allowed", "Method not allowed", "this path allows "+said.header.Get("Allow")))
+		s.writeNoted(w, r, newProblem(said.status, "method_not_allowed", "Method not allowed", "this path allows "+said.header.Get("Allow")))
 		return
 	}
-	s.writeProblem(w, newProblem(http.StatusNotFound, "unknown_path", "No such path", "docs/openapi.yaml lists the paths"))
+	s.writeNoted(w, r, newProblem(http.StatusNotFound, "unknown_path", "No such path", "docs/openapi.yaml lists the paths"))
 }
 
 // refusal notes status and header of a response that is not sent.
@@ -134,7 +144,7 @@ func (s *Server) answer(handle handler) http.HandlerFunc {
 		if p.Status >= http.StatusInternalServerError {
 			s.log.Error("a request failed", zap.String("route", r.Pattern), zap.Int("status", p.Status), zap.Error(err))
 		}
-		s.writeProblem(w, p)
+		s.writeNoted(w, r, p)
 	}
 }
 
@@ -143,7 +153,10 @@ func (s *Server) answer(handle handler) http.HandlerFunc {
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		seen := &observed{ResponseWriter: w}
+		seen, entry := &observed{ResponseWriter: w}, new(auditEntry)
+		r = r.WithContext(withEntry(r.Context(), entry))
+		s.limitBody(seen, r)
+		defer func() { s.audit(r, entry, seen.status) }()
 		defer func() {
 			if cause := recover(); cause != nil {
 				if err, is := cause.(error); is && errors.Is(err, http.ErrAbortHandler) {
@@ -152,7 +165,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				s.metrics.panics.Inc()
 				s.log.Error("a request ended in a panic", zap.String("route", r.Pattern), zap.Any("panic", cause), zap.ByteString("stack", debug.Stack()))
 				if seen.status == 0 {
-					s.writeProblem(seen, newProblem(http.StatusInternalServerError, "internal", "The request failed", "a defect of pipestreamer; its log has the stack"))
+					s.writeNoted(seen, r, newProblem(http.StatusInternalServerError, "internal", "The request failed", "a defect of pipestreamer; its log has the stack"))
 				}
 			}
 			_, route, _ := strings.Cut(r.Pattern, " ")

@@ -5,14 +5,21 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
+
+// Operator is an [access.Identify] that takes everybody for an operator.
+func Operator(*http.Request) (access.Caller, error) {
+	return access.Caller{Identity: "test", Role: access.Operator}, nil
+}
 
 // Jobs keeps jobs that do nothing: a test moves them with Change. It has the
 // conductor's rules: one job for each database, keys, a channel that keeps the
