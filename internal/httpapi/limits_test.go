@@ -175,15 +175,44 @@ func serveTCP(t *testing.T, handler http.Handler, change func(*http.Server)) (ad
 }
 
 // TestManyConnections takes every connection that the listener has, and sends
-// nothing. Whoever comes next waits until the first are cut off.
+// nothing. Whoever comes next waits until one of them ends.
 func TestManyConnections(t *testing.T) {
 	a := newAPI(t)
-	address := serveTCP(t, a.server.Handler(apitest.Operator), func(s *http.Server) { s.ReadHeaderTimeout = 300 * time.Millisecond })
+	address := serveTCP(t, a.server.Handler(apitest.Operator), nil)
+	var first net.Conn
 	for range httpapi.MaxConnections {
-		dial(t, address)
+		first = dial(t, address)
 	}
-	if got := raw(t, address, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got != "200" {
-		t.Errorf("the next one: %s", got)
+	next := dial(t, address)
+	if _, err := io.WriteString(next, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		text, err := io.ReadAll(next)
+		answered <- fmt.Sprint(string(text), err)
+	}()
+	select {
+	case text := <-answered:
+		t.Fatalf("answered beside %d others: %s", httpapi.MaxConnections, text)
+	case <-time.After(200 * time.Millisecond):
+	}
+	closeAll(t, first)
+	if text := <-answered; !strings.HasPrefix(text, "HTTP/1.1 200") {
+		t.Errorf("when there is room: %s", text)
+	}
+}
+
+// TestStrangersKeepNoConnection: who is not known is cut off after the answer.
+func TestStrangersKeepNoConnection(t *testing.T) {
+	a := newAPI(t)
+	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()), nil)
+	conn := dial(t, address)
+	if _, err := io.WriteString(conn, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 401") {
+		t.Errorf("%q, %v; expected 401 and the end of the connection", text, err)
 	}
 }
 
