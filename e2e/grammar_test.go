@@ -173,6 +173,13 @@ func (w *world) jobs() []string {
 	return ids
 }
 
+// unixTransport connects to a socket, whatever the address.
+func unixTransport(socket string) *http.Transport {
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+}
+
 // request speaks to the daemon's socket as any program could.
 func (w *world) request(method, path string, body map[string]any) (status int, p httpapi.Problem) {
 	w.t.Helper()
@@ -185,10 +192,7 @@ func (w *world) request(method, path string, body map[string]any) (status int, p
 		w.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", w.socket)
-	}}}
-	response, err := client.Do(request)
+	response, err := (&http.Client{Transport: unixTransport(w.socket)}).Do(request)
 	if err != nil {
 		w.t.Fatal(err)
 	}

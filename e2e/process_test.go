@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -33,6 +34,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 type tail struct {
 	mu   sync.Mutex
 	text []byte
+	// copy gets everything; nil is nothing.
+	copy io.Writer
 }
 
 const tailSize = 64 << 10
@@ -42,6 +45,11 @@ func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = append(l.text, p...)
+	if l.copy != nil {
+		if n, err := l.copy.Write(p); err != nil {
+			return n, err
+		}
+	}
 	if excess := len(l.text) - 2*tailSize; excess > 0 {
 		l.text = append([]byte(nil), l.text[len(l.text)-tailSize:]...)
 	}

@@ -143,10 +143,11 @@ func within(dir, path string) bool {
 
 func (l *loader) checkStore(s *Store) {
 	l.expect(optionName.MatchString(s.Type), "store.type", "%q: expected the name of an rclone backend, such as s3", s.Type)
-	for name := range s.Options {
+	for name, value := range s.Options {
 		key := "store.options." + name
 		l.expect(optionName.MatchString(name), key, "expected the name of an rclone option: a-z, 0-9 and _")
 		l.expect(!isSecretOption(name), key, "is a secret: put it into a file and name the file in store.secrets.%s", name)
+		l.expect(!hasUser(value), key, "expected a URL without a user in it: stores show their URL in errors, and rclone has options for users and passwords")
 	}
 	for name, file := range s.Secrets {
 		key := "store.secrets." + name
@@ -180,12 +181,20 @@ func (l *loader) checkEncoding(c *Config) {
 		"%s: expected a place outside backupDirectory (%s), which HANA can read", c.Encryption.IdentityFile, c.BackupDirectory)
 }
 
+// hasUser reports whether an option is a URL with a user, and so perhaps a password,
+// in it, also if it is no valid one otherwise.
+func hasUser(value string) bool {
+	_, rest, isURL := strings.Cut(value, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	return isURL && strings.Contains(authority, "@")
+}
+
 // isSecretOption knows the options of rclone's backends that hold secrets.
 func isSecretOption(name string) bool {
 	if slices.Contains([]string{"key", "pass", "key_pem", "sas_url", "service_account_credentials"}, name) {
 		return true
 	}
-	return slices.ContainsFunc([]string{"secret", "password", "token", "customer_key"}, func(word string) bool {
+	return slices.ContainsFunc([]string{"secret", "password", "token", "customer_key", "_pass"}, func(word string) bool {
 		return strings.Contains(name, word)
 	}) && !strings.HasSuffix(name, "_url") && !strings.HasSuffix(name, "_md5") && !strings.HasSuffix(name, "_file")
 }

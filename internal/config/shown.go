@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,8 +18,8 @@ type Shown struct {
 }
 
 // Shown lists what holds, in the order of docs/configuration.md; of a map, its
-// entries. Of a URL among the options of the store the user's password is left
-// out, and so are options for which hidden says so; nil hides none.
+// entries. Options of the store that may have a password in them are not shown, and
+// neither are those for which hidden says so; nil hides none.
 func (c *Config) Shown(hidden func(option string) bool) []Shown {
 	var list []Shown
 	for _, s := range settingsOf(c) {
@@ -53,15 +52,11 @@ func (c *Config) shown(key, value string) Shown {
 	return Shown{Key: key, Value: value, Source: source}
 }
 
-// withoutPassword removes the password of the user in a URL. What may have one
-// elsewhere is not shown at all.
+// withoutPassword gives a placeholder for what may have a password in it: a user of
+// a host, or the signature in the query of a URL.
 func withoutPassword(value string) string {
-	if !strings.ContainsAny(value, "@?") {
-		return value
-	}
-	address, err := url.Parse(value)
-	if err != nil || address.User == nil || address.RawQuery != "" {
+	if strings.ContainsAny(value, "@?") {
 		return redacted
 	}
-	return address.Redacted()
+	return value
 }

@@ -13,7 +13,7 @@ func TestShown(t *testing.T) {
 	t.Parallel()
 	file := secretFile(t, canary)
 	text := strings.Replace(minimal, "root: bucket/hana", `root: bucket/hana, secrets: {secret_access_key: %[1]s},
-  options: {endpoint: 'https://user:`+canary+`@s3/path', sts_endpoint: 'http://%%zz:`+canary+`@s3', region: 'http://s3?sig=`+canary+`', acl: 'user:`+canary+`@s3', access_key_id: `+canary+`}`, 1)
+  options: {endpoint: 'https://s3/path', region: 'http://s3?sig=`+canary+`', acl: 'user:`+canary+`@s3', access_key_id: `+canary+`}`, 1)
 	c, err := load(t, fmt.Sprintf(text, file)+"encryption: {recipients: [age1x, age1y]}\n", "PIPESTREAMER_MEMORY_BUDGET=1GiB", "PIPESTREAMER_STORE_OPTIONS_PROVIDER=Minio")
 	if err != nil {
 		t.Fatal(err)
@@ -35,8 +35,7 @@ func TestShown(t *testing.T) {
 		"http.socket":                     "/var/lib/pipestreamer/pipestreamer.sock <- default",
 		"memoryBudget":                    "1GiB <- environment variable PIPESTREAMER_MEMORY_BUDGET",
 		"store.options.provider":          "Minio <- environment variable PIPESTREAMER_STORE_OPTIONS_PROVIDER",
-		"store.options.endpoint":          "https://user:xxxxx@s3/path <- line 5",
-		"store.options.sts_endpoint":      "[redacted] <- line 5",
+		"store.options.endpoint":          "https://s3/path <- line 5",
 		"store.options.region":            "[redacted] <- line 5",
 		"store.options.acl":               "[redacted] <- line 5",
 		"store.options.access_key_id":     "[redacted] <- line 5",

@@ -68,7 +68,10 @@ func NewClient(options ClientOptions) (*Client, error) {
 		return c, nil
 	}
 	address, err := url.Parse(options.URL)
-	if err != nil || address.Host == "" || (address.Scheme != "http" && address.Scheme != "https") {
+	switch {
+	case err != nil || address.User != nil: // it may have a password in it, so it is not shown
+		return nil, errors.New("URL: expected http://host:port or https://host:port, without a user: a token comes from a file")
+	case address.Host == "" || (address.Scheme != "http" && address.Scheme != "https"):
 		return nil, fmt.Errorf("URL %q: expected http://host:port or https://host:port", options.URL)
 	}
 	c.base = strings.TrimSuffix(options.URL, "/")
