@@ -66,7 +66,8 @@ type daemon struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 	// ready answers /readyz; it changes as the parts come up.
-	ready atomic.Pointer[func(context.Context) error]
+	ready     atomic.Pointer[func(context.Context) error]
+	messenger *messenger
 }
 
 // serve runs the daemon until ctx ends.
@@ -132,6 +133,10 @@ func (d *daemon) work(ctx context.Context) (err error) {
 
 // serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
+	if d.messenger, err = d.startMessenger(); err != nil { //nolint:contextcheck // it ends after the conductor
+		return err
+	}
+	defer d.messenger.close()
 	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err
@@ -163,6 +168,7 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })
 	}
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
+	group.Go(func() error { p.conductor.Recall(broken); return nil })
 	if p.fleet != nil {
 		group.Go(func() error { return p.fleet.Run(broken) })
 	}

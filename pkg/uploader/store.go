@@ -85,7 +85,9 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 		if s.direct, why, err = openDirect(ctx, cfg); err != nil {
 			return nil, err
 		}
-		if s.direct == nil {
+		if s.direct != nil {
+			s.direct.http.Transport = countingTransport{s.direct.http.Transport, metrics.responses}
+		} else {
 			log.Info("uploads go through rclone, which needs more CPU", zap.String("why", why))
 		}
 	}
