@@ -286,7 +286,10 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	c.metrics.progressed(terminal, told)
 	c.metrics.running.WithLabelValues(string(terminal.Action)).Dec()
 	ending := c.bookEnd(terminal)
-	ending.Record = j.finish(func(r *Record) { conclude(r, v) })
+	ending.Record = j.finish(func(r *Record) {
+		r.FinishedAt = terminal.FinishedAt
+		conclude(r, v)
+	})
 	c.tellEnd(ending)
 }
 

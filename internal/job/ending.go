@@ -2,6 +2,8 @@ package job
 
 import (
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // logEnd writes the one line that a job leaves in the log.
@@ -16,7 +18,7 @@ func (c *Conductor) logEnd(r Record) {
 	fields := []zap.Field{
 		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
 		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
-		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)),
+		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)), zap.Int("objects", r.Objects),
 		zap.String("backup_log_id", BackupLogID(r.BackupID)),
 		zap.Int64("bytes", bytes), zap.Int64("stored_bytes", stored), zap.Float64("seconds", r.FinishedAt.Sub(r.StartedAt).Seconds()),
 		zap.Float64("hana_seconds", waits.HANASeconds), zap.Float64("store_seconds", waits.StoreSeconds), zap.Float64("own_seconds", waits.OwnSeconds),
@@ -34,4 +36,14 @@ func (c *Conductor) logEnd(r Record) {
 	default:
 		c.log.Info("job ended", fields...)
 	}
+}
+
+// objectsIn counts the objects that manifests name.
+func objectsIn(manifests ...*backup.Manifest) (n int) {
+	for _, m := range manifests {
+		for i := range m.Streams {
+			n += len(m.Streams[i].Objects)
+		}
+	}
+	return n
 }

@@ -109,6 +109,9 @@ func (m *Metrics) progressed(r Record, before account) account {
 		now.waits = now.waits.plus(r.Streams[i].Waits)
 		now.bytes += r.Streams[i].Bytes
 	}
+	if now.bytes < before.bytes { // a second attempt counts from 0
+		before = account{}
+	}
 	action := string(r.Action)
 	for side, seconds := range map[Side]float64{
 		SideHANA: now.waits.HANASeconds - before.waits.HANASeconds, SideStore: now.waits.StoreSeconds - before.waits.StoreSeconds,
@@ -117,8 +120,7 @@ func (m *Metrics) progressed(r Record, before account) account {
 		// The sums may differ by a rounding.
 		m.waits.WithLabelValues(action, r.Database, string(side)).Add(max(seconds, 0))
 	}
-	// A second attempt counts from 0.
-	m.bytes.WithLabelValues(action, r.Database).Add(float64(max(now.bytes-before.bytes, 0)))
+	m.bytes.WithLabelValues(action, r.Database).Add(float64(now.bytes - before.bytes))
 	return now
 }
 

@@ -151,7 +151,7 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	case manifest != nil:
 		j.update(func(record *Record) {
 			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
-			record.Spooled = c.spooledOf(manifest)
+			record.Spooled, record.Objects = c.spooledOf(manifest), objectsIn(manifest)
 		})
 		return verdict{state: StateSucceeded}
 	}
