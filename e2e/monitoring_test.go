@@ -117,7 +117,8 @@ func (w *world) expectMetrics(records ...job.Record) {
 	for _, p := range problems {
 		w.t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	for _, r := range records {
+	for i := range records {
+		r := &records[i]
 		for _, secret := range []string{r.ID, r.Prefix, strconv.FormatInt(r.BackupID, 10), r.Manifest} {
 			if secret != "" && secret != "0" && strings.Contains(text, secret) {
 				w.t.Errorf("the metrics show %s", secret)
@@ -158,7 +159,8 @@ func (w *world) expectOneLine(records ...job.Record) {
 			lines[line.JobID] = append(lines[line.JobID], line.Level)
 		}
 	}
-	for _, r := range records {
+	for i := range records {
+		r := &records[i]
 		want := []string{"info"}
 		if r.State != job.StateSucceeded {
 			want = []string{"error"}

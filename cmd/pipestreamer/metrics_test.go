@@ -53,13 +53,13 @@ func (d *descriptions) Register(c prometheus.Collector) error {
 		if !strings.HasPrefix(parts[1], "pipestreamer_") {
 			continue
 		}
-		labels := parts[4]
-		for _, pair := range strings.Split(parts[3], ",") {
+		labels := strings.FieldsFunc(parts[4], func(r rune) bool { return r == ',' })
+		for pair := range strings.SplitSeq(parts[3], ",") {
 			if name, _, found := strings.Cut(pair, "="); found {
-				labels += "," + name
+				labels = append(labels, name)
 			}
 		}
-		d.all = append(d.all, description{parts[1], kindOf(c, parts[1]), strings.TrimPrefix(strings.ReplaceAll(labels, ",", ", "), ", "), strings.ReplaceAll(parts[2], `\"`, `"`)})
+		d.all = append(d.all, description{parts[1], kindOf(c, parts[1]), strings.Join(labels, ", "), strings.ReplaceAll(parts[2], `\"`, `"`)})
 	}
 	return d.Registerer.Register(c)
 }

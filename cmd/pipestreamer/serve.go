@@ -133,7 +133,7 @@ func (d *daemon) work(ctx context.Context) (err error) {
 
 // serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
-	if d.messenger, err = d.startMessenger(); err != nil { //nolint:contextcheck // it ends after the conductor
+	if d.messenger, err = d.startMessenger(); err != nil {
 		return err
 	}
 	defer d.messenger.close()

@@ -77,7 +77,7 @@ func (c Config) target() (*url.URL, error) {
 	}
 	target, err := url.Parse(text)
 	if err != nil || target.Host == "" || target.Scheme != "https" && target.Scheme != "http" {
-		return nil, errors.New("expected the URL of the webhook, https://… or http://…, in this file") //nolint:nilerr // what url.Parse says has the URL in it
+		return nil, errors.New("expected the URL of the webhook, https://… or http://…, in this file") // what url.Parse says has the URL in it
 	}
 	return target, nil
 }
@@ -94,7 +94,7 @@ func (c Config) key() ([]byte, error) {
 	encoded, found := strings.CutPrefix(text, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if !found || err != nil || len(key) < 24 || len(key) > 64 {
-		return nil, errors.New("expected whsec_ and the base64 of 24 to 64 random bytes in this file") //nolint:nilerr // what base64 says helps nobody
+		return nil, errors.New("expected whsec_ and the base64 of 24 to 64 random bytes in this file") // what base64 says helps nobody
 	}
 	return key, nil
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -171,7 +172,9 @@ func TestSigned(t *testing.T) {
 	eventually(t, "a request", func() bool { return len(hook.got()) == 1 })
 	got := hook.got()[0]
 	mac := hmac.New(sha256.New, key)
-	fmt.Fprintf(mac, "%s.%s.%s", got.ID, got.Timestamp, got.Body)
+	if _, err := fmt.Fprintf(mac, "%s.%s.%s", got.ID, got.Timestamp, got.Body); err != nil {
+		t.Fatal(err)
+	}
 	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); got.Signature != want {
 		t.Errorf("signature %q, expected %q", got.Signature, want)
 	}
@@ -215,7 +218,7 @@ func TestTriesAgain(t *testing.T) {
 	eventually(t, "all of it", func() bool { return len(hook.got()) == 6 })
 	requests := hook.got()
 	for _, r := range requests[1:5] {
-		if r.ID != requests[0].ID || string(r.Body) != string(requests[0].Body) {
+		if r.ID != requests[0].ID || !bytes.Equal(r.Body, requests[0].Body) {
 			t.Errorf("an attempt is not the same notification: %+v", r)
 		}
 	}
@@ -354,9 +357,11 @@ func TestHangingWebhook(t *testing.T) {
 func TestAddressIsSecret(t *testing.T) {
 	closed := startWebhook(t)
 	closed.Close()
+	moved := startWebhook(t, 302, 302)
+	moved.header.Set("Location", "http://127.0.0.1:1/other-canary")
 	for name, url := range map[string]string{
 		"nobody listens": closed.URL, "no such host": "https://hook-canary.invalid", "no TLS there": strings.Replace(startWebhook(t).URL, "http:", "https:", 1),
-		"redirect": func() string { w := startWebhook(t, 302, 302); w.header.Set("Location", "http://127.0.0.1:1/other-canary"); return w.URL }(),
+		"redirect": moved.URL,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSet(t, url, nil)

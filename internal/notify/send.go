@@ -52,7 +52,7 @@ func (n *Notifier) attempt(ctx context.Context, note notification) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(note.Body))
 	if err != nil {
-		return errors.New("the request cannot be made") //nolint:nilerr // it has the URL in it
+		return errors.New("the request cannot be made") // it has the URL in it
 	}
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	request.Header.Set("Content-Type", "application/json")

@@ -31,7 +31,7 @@ type reader struct {
 	metrics *Metrics
 	stored  storedReader
 	plain   io.Reader
-	zstd   *zstd.Decoder // nil without
+	zstd    *zstd.Decoder // nil without
 
 	chunks, free chan []byte
 	ended        chan struct{} // closed by Close

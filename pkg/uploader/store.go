@@ -185,6 +185,7 @@ func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
 	})
 	// A bucket has no directories that could be missing: it is the bucket.
 	if errors.Is(err, fs.ErrorDirNotFound) && s.remote.Load().base.Features().BucketBased {
+		s.metrics.errors.WithLabelValues(classNotFound).Inc()
 		return nil, fmt.Errorf("list %q: the bucket of root %q does not exist", prefix, s.cfg.Root)
 	}
 	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
