@@ -169,6 +169,7 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 	}
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
 	group.Go(func() error { p.conductor.Recall(broken); return nil })
+	group.Go(func() error { p.conductor.WatchDatabases(broken); return nil })
 	if p.fleet != nil {
 		group.Go(func() error { return p.fleet.Run(broken) })
 	}

@@ -1,6 +1,8 @@
 package job
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,12 +25,14 @@ type Metrics struct {
 	failing *prometheus.GaugeVec
 	end     *prometheus.GaugeVec
 	proof   *prometheus.GaugeVec
+	present *prometheus.GaugeVec
 	// interrupted counts the jobs that an earlier process has left.
 	interrupted prometheus.Gauge
 	recalled    prometheus.Gauge
 
 	mu    sync.Mutex
 	times map[[4]string]float64 // of gauges that only grow
+	known map[string]bool       // databases
 }
 
 // NewMetrics registers the conductor's metrics with reg.
@@ -38,7 +42,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return factory.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pipestreamer", Subsystem: "job", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		times:   make(map[[4]string]float64),
+		times: make(map[[4]string]float64), known: make(map[string]bool),
+		present: gauge("database_present", "1 while HANA has the database, 0 when it does not and once did; no value before HANA was asked.", "database"),
 		failing: gauge("last_failed", "1 while the last backup, restore or verification of the database has failed or is lost, else 0; one that was cancelled says nothing.", "action", "database"),
 		end:     gauge("last_end_timestamp_seconds", "Time of the end of the last job.", "action", "database"),
 		proof: gauge("last_proof_timestamp_seconds",
@@ -94,6 +99,16 @@ func (m *Metrics) begin(action Action, database string) {
 		m.jobs.WithLabelValues(string(action), database, string(state))
 	}
 	m.bytes.WithLabelValues(string(action), database)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known[database] = true
+}
+
+// databases are those that series are shown of.
+func (m *Metrics) databases() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.known))
 }
 
 // account is what the streams of a job have cost so far.

@@ -291,3 +291,37 @@ func TestBytesAreCountedWhileAJobRuns(t *testing.T) {
 		t.Errorf("%v bytes in the end, expected 1700", got)
 	}
 }
+
+// TestDatabasesOfHANA shows those that were never backed up, and one of the
+// journal that HANA does not have any more.
+func TestDatabasesOfHANA(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+	done := make(chan struct{})
+	close(done)
+	record, err := w.start(request("GONE", ""), "backup GONE", until(done, verdict{state: StateSucceeded}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, w.Conductor, record.ID)
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() { w.WatchDatabases(ctx) })
+	deadline := time.Now().Add(10 * time.Second)
+	for testutil.CollectAndCount(w.metrics.present) < 3 {
+		if time.Now().After(deadline) {
+			t.Fatal("HANA was not asked")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	watching.Wait()
+	for database, want := range map[string]float64{"SYSTEMDB": 1, "HXE": 1, "GONE": 0} {
+		if got := value(w.metrics.present, database); got != want {
+			t.Errorf("%s: %v, expected %v", database, got, want)
+		}
+	}
+	if n := testutil.CollectAndCount(w.metrics.lost); n != 3 {
+		t.Errorf("base_lost has %d series, expected one for each database", n)
+	}
+}
