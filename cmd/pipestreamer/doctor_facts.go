@@ -106,7 +106,7 @@ func tryStore(ctx context.Context, cfg *config.Config) (s doctor.Store) {
 		defer cancel()
 		s.Error = errors.Join(s.Error, store.Close(ending))
 	}()
-	streams, err := newCodec(store, cfg)
+	streams, err := newCodec(store, codecConfig(cfg))
 	if err != nil {
 		s.Error = err
 		return s

@@ -34,7 +34,7 @@ func (a *app) writeFiles(ctx context.Context, configFile string, request job.Res
 		return storeRefused(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
-	streams, err := newCodec(store, cfg)
+	streams, err := newCodec(store, codecConfig(cfg))
 	if err != nil {
 		return err
 	}

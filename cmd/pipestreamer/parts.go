@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,11 +60,13 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	encoding := codecConfig(d.cfg)
+	encoding.Metrics = codec.NewMetrics(d.registry)
 	for {
 		store, err := uploader.New(ctx, shape, d.log, metrics)
 		if err == nil {
 			p := &parts{sid: d.cfg.HANA.SID, store: store}
-			if p.streams, err = newCodec(store, d.cfg); err != nil {
+			if p.streams, err = newCodec(store, encoding); err != nil {
 				return nil, errors.Join(err, p.close()) //nolint:contextcheck // closing has its own time
 			}
 			return p, nil
@@ -117,10 +120,12 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 			shape.Pipes = shared
 			return spool.NewSource(shape, d.log, fileMetrics)
 		},
+		Ended: d.messenger.ended,
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
 			logship.Parts{Store: p.streams, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+		d.messenger.watchLogs(p)
 	}
 	return err
 }
@@ -243,8 +248,8 @@ func codecConfig(c *config.Config) codec.Config {
 }
 
 // newCodec lays the codec around the store. What it refuses is a setting.
-func newCodec(store *uploader.Store, c *config.Config) (*codec.Store, error) {
-	streams, err := codec.New(store, codecConfig(c))
+func newCodec(store *uploader.Store, encoding codec.Config) (*codec.Store, error) {
+	streams, err := codec.New(store, encoding)
 	if err != nil {
 		return nil, &failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}
 	}
@@ -311,6 +316,16 @@ func newLogger(c config.Log, w io.Writer) (*zap.Logger, error) {
 
 func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerProcess(registry)
 	return registry
+}
+
+// registerProcess registers what is known of any process, and what runs.
+func registerProcess(registry prometheus.Registerer) {
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "pipestreamer", Name: "build_info", Help: "1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": versionText(), "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }

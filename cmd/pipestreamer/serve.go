@@ -73,6 +73,7 @@ type daemon struct {
 	porter      porter
 	counter     counter
 	httpMetrics *httpapi.Metrics
+	messenger   *messenger
 }
 
 // serve runs the daemon until ctx ends.
@@ -142,12 +143,15 @@ func (d *daemon) work(ctx context.Context) (err error) {
 
 // serveJobs answers at the doors of the interface for jobs until ctx ends. Why
 // there are no jobs yet is told there, too.
-func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) error {
+func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
 	d.startup.at("listens for jobs")
-	var err error
 	if d.porter, err = d.newPorter(); err != nil {
 		return err
 	}
+	if d.messenger, err = d.startMessenger(); err != nil {
+		return err
+	}
+	defer d.messenger.close()
 	doors, err := d.listen(ctx, d.porter.tls)
 	if err != nil {
 		return err
@@ -197,6 +201,8 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 	defer stop()
 	group, broken := errgroup.WithContext(tending)
 	group.Go(func() error { p.sweep(broken, d.cfg, d.log); return nil })
+	group.Go(func() error { p.conductor.Recall(broken); return nil })
+	group.Go(func() error { p.conductor.WatchDatabases(broken); return nil })
 	if p.fleet != nil {
 		group.Go(func() error { return p.fleet.Run(broken) })
 	}

@@ -72,6 +72,7 @@ func (l *loader) check() {
 	if err := c.CheckBandwidth(c.Store.Bandwidth); err != nil {
 		l.expect(false, "store.bandwidth", "%v", err)
 	}
+	l.checkNotify(&c.Notify)
 	l.expectPositive("timeouts.open", c.Timeouts.Open)
 	l.expectPositive("timeouts.stall", c.Timeouts.Stall)
 	l.expectPositive("timeouts.idle", c.Timeouts.Idle)
@@ -197,4 +198,12 @@ func isSecretOption(name string) bool {
 	return slices.ContainsFunc([]string{"secret", "password", "token", "customer_key", "_pass"}, func(word string) bool {
 		return strings.Contains(name, word)
 	}) && !strings.HasSuffix(name, "_url") && !strings.HasSuffix(name, "_md5") && !strings.HasSuffix(name, "_file")
+}
+
+// checkNotify leaves what the files hold, and the names of events, to the one who
+// sends.
+func (l *loader) checkNotify(n *Notify) {
+	for key, file := range map[string]string{"notify.secretFile": n.SecretFile, "notify.caFile": n.CAFile, "notify.template": n.Template} {
+		l.expect(file == "" || n.URLFile != "", key, "has no effect without notify.urlFile")
+	}
 }

@@ -21,6 +21,7 @@ type Config struct {
 	OnLost          string        `key:"onLost" default:"keep" doc:"What happens to HANA's catalog entry of a lost backup, one that HANA takes for good and the store does not have: keep, or delete-catalog-entry (BACKUP CATALOG DELETE). Deltas are refused either way until a complete backup succeeds."`
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
 	Log             Log           `key:"log"`
+	Notify          Notify        `key:"notify"`
 	// sources says of each key that was given where that was.
 	sources map[string]string
 }
@@ -144,4 +145,13 @@ type Timeouts struct {
 type Log struct {
 	Level  string `key:"level" default:"info" doc:"debug, info, warn or error."`
 	Format string `key:"format" default:"json" doc:"json, or console for people."`
+}
+
+// Notify says whom to tell what has happened.
+type Notify struct {
+	URLFile    string   `key:"urlFile" doc:"File with the URL of a webhook that is told how jobs end (docs/monitoring.md). The URL is a secret: it is shown nowhere. By default nobody is told."`
+	SecretFile string   `key:"secretFile" doc:"File with the secret that notifications are signed with, as in Standard Webhooks: whsec_ and the base64 of 24 to 64 random bytes. By default they are not signed."`
+	CAFile     string   `key:"caFile" doc:"PEM file with the authorities that are trusted for the webhook; by default those of the image."`
+	Template   string   `key:"template" doc:"File with a Go template (text/template) that makes the JSON of a notification. By default it is the event itself."`
+	On         []string `key:"on" default:"job.failed,job.lost,job.recovered,logs.trouble,logs.recovered" doc:"The events that are told: job.succeeded, job.recovered (a success after a failure), job.failed, job.canceled, job.lost, logs.trouble, logs.recovered."`
 }

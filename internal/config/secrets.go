@@ -20,6 +20,8 @@ func (l *loader) readSecrets() {
 		// hdbtrigger reads the password itself; here it only has to exist.
 		l.readSecret("hana.passwordFile", c.HANA.PasswordFile)
 		l.checkTokenFiles(&c.HTTP)
+		l.readSecret("notify.urlFile", c.Notify.URLFile)
+		l.readSecret("notify.secretFile", c.Notify.SecretFile)
 	}
 	c.Store.Crypt.Password = l.readSecret("store.crypt.passwordFile", c.Store.Crypt.PasswordFile)
 	c.Store.Crypt.Salt = l.readSecret("store.crypt.saltFile", c.Store.Crypt.SaltFile)

@@ -75,7 +75,9 @@ func TestStarting(t *testing.T) {
 	if !drained {
 		t.Error("the daemon does not know that it drains")
 	}
-	stranger := server.Handler(func(*http.Request) (access.Caller, error) { return access.Caller{}, &access.Refusal{Reason: access.NoCredentials} })
+	stranger := server.Handler(func(*http.Request) (access.Caller, error) {
+		return access.Caller{}, &access.Refusal{Reason: access.NoCredentials}
+	})
 	if response := a.do(t, stranger, newRequest(t, "GET", "/v1/jobs", "")); response.StatusCode != http.StatusUnauthorized || strings.Contains(response.Text, "store") {
 		t.Errorf("without a token: %d %s", response.StatusCode, response.Text)
 	}

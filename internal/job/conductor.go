@@ -45,6 +45,10 @@ type Parts struct {
 	// NewSpool makes the door for files that HANA names itself; without it
 	// backups come through pipes only. With pipes, it leaves those to NewSource.
 	NewSpool func(pipes bool) Spool
+	// Ended, when set, is told of every job once it has ended and its record is in
+	// the journal, of those that an earlier process has left, too. It may be called
+	// by several goroutines at once and must not block.
+	Ended func(Ending)
 }
 
 // Volume is the volume of Config.Directory with the files that HANA has left on
@@ -73,6 +77,7 @@ type Conductor struct {
 	metrics *Metrics
 	journal *journal
 	doors   *doors
+	ends    *ends
 	life    context.Context //nolint:containedctx // a job's context derives from the daemon's, not from a request's
 	end     context.CancelCauseFunc
 	running sync.WaitGroup
@@ -109,7 +114,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	}
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
-		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, life: life, end: end,
+		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
 		reserving: make(chan struct{}, 1),
 	}
@@ -202,6 +207,11 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 		c.busy[record.Database] = record.ID
 	}
 	c.metrics.running.WithLabelValues(string(record.Action)).Inc()
+	c.metrics.begin(record.Action, record.Database)
+	if record.Action.backsUp() {
+		c.knowLocked(record.Database)
+	}
+	c.log.Debug("job accepted", zap.String("job_id", record.ID), zap.String("action", string(record.Action)), zap.String("database", record.Database))
 	c.running.Go(func() { c.run(ctx, j, do) })
 	return record, nil
 }
@@ -253,16 +263,16 @@ func (c *Conductor) admit(j *live) {
 // forgettable says whether nothing depends any more on the record of a job.
 func (c *Conductor) forgettable(id string) bool {
 	r := c.jobs[id].snapshot()
-	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0
+	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0 && !c.ends.newest(r)
 }
 
 // run does the work and closes the books, whatever happened.
 func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	publishing := make(chan struct{})
 	var publisher sync.WaitGroup
-	var told Waits
+	var told account
 	publisher.Go(func() {
-		j.publishUntil(publishing, func(r Record) { told = c.metrics.waited(r, told) })
+		j.publishUntil(publishing, func(r Record) { told = c.metrics.progressed(r, told) })
 	})
 	v := do(ctx, j)
 	j.cancel(nil)
@@ -286,9 +296,14 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	}
 	c.noteLost(terminal)
 	c.mu.Unlock()
-	c.metrics.waited(terminal, told)
-	c.metrics.ended(terminal)
-	c.logEnd(j.finish(func(r *Record) { conclude(r, v) }))
+	c.metrics.progressed(terminal, told)
+	c.metrics.running.WithLabelValues(string(terminal.Action)).Dec()
+	ending := c.bookEnd(terminal)
+	ending.Record = j.finish(func(r *Record) {
+		r.FinishedAt = terminal.FinishedAt
+		conclude(r, v)
+	})
+	c.tellEnd(ending)
 }
 
 func conclude(r *Record, v verdict) {

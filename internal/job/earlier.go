@@ -50,7 +50,7 @@ func ReleaseEarlier(config Config, log *zap.Logger) *Earlier {
 	}
 	for i := range e.entries {
 		if r := &e.entries[i].Record; !r.State.Terminal() {
-			log.Error("job interrupted", zap.String("job_id", r.ID), zap.String("database", r.Database), zap.String("stage", string(r.Stage)))
+			log.Warn("job interrupted", zap.String("job_id", r.ID), zap.String("database", r.Database), zap.String("stage", string(r.Stage)))
 			e.pipes[r.ID] = releasePipes(config.Directory, &e.entries[i], log)
 		}
 	}

@@ -2,22 +2,25 @@ package job
 
 import (
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // logEnd writes the one line that a job leaves in the log.
 func (c *Conductor) logEnd(r Record) {
-	var bytes int64
+	var bytes, stored int64
 	var waits Waits
 	for i := range r.Streams {
 		bytes += r.Streams[i].Bytes
+		stored += r.Streams[i].Stored
 		waits = waits.plus(r.Streams[i].Waits)
 	}
 	fields := []zap.Field{
 		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
 		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
-		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)),
+		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)), zap.Int("objects", r.Objects),
 		zap.String("backup_log_id", BackupLogID(r.BackupID)),
-		zap.Int64("bytes", bytes), zap.Duration("duration", r.FinishedAt.Sub(r.StartedAt)),
+		zap.Int64("bytes", bytes), zap.Int64("stored_bytes", stored), zap.Float64("seconds", r.FinishedAt.Sub(r.StartedAt).Seconds()),
 		zap.Float64("hana_seconds", waits.HANASeconds), zap.Float64("store_seconds", waits.StoreSeconds), zap.Float64("own_seconds", waits.OwnSeconds),
 	}
 	if r.Error != nil {
@@ -33,4 +36,14 @@ func (c *Conductor) logEnd(r Record) {
 	default:
 		c.log.Info("job ended", fields...)
 	}
+}
+
+// objectsIn counts the objects that manifests name.
+func objectsIn(manifests ...*backup.Manifest) (n int) {
+	for _, m := range manifests {
+		for i := range m.Streams {
+			n += len(m.Streams[i].Objects)
+		}
+	}
+	return n
 }

@@ -117,6 +117,9 @@ type Record struct {
 	Findings     []verify.Finding `json:"findings,omitempty"`
 	// History is what happened, in order.
 	History []Event `json:"history,omitempty"`
+	// Objects is how many objects of data the store has of it, or has given; it is
+	// for the log and does not travel.
+	Objects int `json:"-"`
 	// IdempotencyKey is the key that the request came with.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }

@@ -178,6 +178,7 @@ func (r *restoreRun) choose(ctx context.Context, record Record, point chain.Targ
 	r.plan.Database = record.Database
 	r.job.update(func(record *Record) {
 		record.Kind, record.BackupID, record.Prefix = last.Kind, last.BackupID, last.Prefix
+		record.Objects = objectsIn(append(slices.Clone(r.chain.Deltas), r.chain.Complete)...)
 		record.Manifest = backup.ManifestKey(last.SID, last.Database, last.BackupID)
 		record.Plan = describe(&r.chain, point.Until)
 	})

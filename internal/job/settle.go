@@ -165,7 +165,7 @@ func (r *backupRun) commit(ctx context.Context, e evidence) *commitEvidence {
 	}
 	done.manifest, r.written = key, manifest
 	r.job.note(SideStore, "shows all objects and the manifest")
-	r.job.update(func(record *Record) { record.Manifest = key })
+	r.job.update(func(record *Record) { record.Manifest, record.Objects = key, objectsIn(manifest) })
 	return done
 }
 

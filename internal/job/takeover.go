@@ -42,6 +42,8 @@ func (c *Conductor) takeOver(earlier *Earlier) {
 		if err := c.journal.save(*e); err != nil {
 			c.log.Error("the end of a job could not be journaled", zap.String("job_id", e.Record.ID), zap.Error(err))
 		}
+		c.metrics.interrupted.Inc()
+		c.tellEnd(c.bookEnd(e.Record))
 		c.remember(e)
 	}
 }
@@ -86,6 +88,12 @@ func (c *Conductor) remember(e *entry) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	close(j.done)
 	c.noteLost(e.Record)
+	c.ends.note(e.Record)
+	c.metrics.begin(e.Record.Action, e.Record.Database)
+	c.metrics.remember(e.Record, c.ends)
+	if e.Record.Action.backsUp() {
+		c.knowLocked(e.Record.Database)
+	}
 	c.admit(j)
 }
 
@@ -96,6 +104,9 @@ func (c *Conductor) resume(e *entry, pipes *earlierPipes) {
 	j.note(SideDaemon, "had ended, nobody knows when, and was started again; what its streams had moved is not known")
 	c.admit(j)
 	c.busy[e.Record.Database] = e.Record.ID
+	c.metrics.interrupted.Inc()
+	c.metrics.begin(e.Record.Action, e.Record.Database)
+	c.knowLocked(e.Record.Database)
 	c.metrics.running.WithLabelValues(string(e.Record.Action)).Inc()
 	c.running.Go(func() {
 		c.run(c.life, j, func(ctx context.Context, j *live) verdict {
@@ -140,7 +151,7 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	case manifest != nil:
 		j.update(func(record *Record) {
 			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
-			record.Spooled = c.spooledOf(manifest)
+			record.Spooled, record.Objects = c.spooledOf(manifest), objectsIn(manifest)
 		})
 		return verdict{state: StateSucceeded}
 	}

@@ -40,6 +40,7 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 	}
 	j.update(func(record *Record) {
 		record.Stage, record.Kind, record.BackupID, record.Prefix = StageStream, manifest.Kind, manifest.BackupID, manifest.Prefix
+		record.Objects = objectsIn(manifest)
 		record.Manifest = backup.ManifestKey(manifest.SID, manifest.Database, manifest.BackupID)
 	})
 	var undecoded atomic.Bool

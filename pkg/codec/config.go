@@ -32,6 +32,8 @@ type Config struct {
 	IdentityFile string
 	// Streams is how many uploads must be able to run at once (32).
 	Streams int
+	// Metrics, when set, are counted.
+	Metrics *Metrics
 }
 
 // On says whether anything is done to a stream.

@@ -28,9 +28,10 @@ const (
 // reader yields a decoded stream. It is decoded ahead by a goroutine of its own, in
 // bounded memory, so that whoever reads only copies.
 type reader struct {
-	stored storedReader
-	plain  io.Reader
-	zstd   *zstd.Decoder // nil without
+	metrics *Metrics
+	stored  storedReader
+	plain   io.Reader
+	zstd    *zstd.Decoder // nil without
 
 	chunks, free chan []byte
 	ended        chan struct{} // closed by Close
@@ -50,14 +51,16 @@ type reader struct {
 type storedReader struct {
 	io.ReadCloser
 
-	mu  sync.Mutex
-	err error
+	metrics *Metrics
+	mu      sync.Mutex
+	err     error
 }
 
 // Read implements io.Reader. An error that a decoder could take for an end of its
 // own is wrapped.
 func (r *storedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
+	r.metrics.decodeStored.Add(float64(n))
 	if err == nil || err == io.EOF { // plain: a wrapped one is a fault
 		return n, err
 	}
@@ -79,6 +82,7 @@ func (r *storedReader) cause(err error) error {
 
 // decode puts the decoders of encoding over what is stored, the last step first.
 func (r *reader) decode(encoding []string, identities []age.Identity) error {
+	r.stored.metrics = r.metrics
 	r.plain = &r.stored
 	for _, step := range slices.Backward(encoding) {
 		var err error
@@ -125,6 +129,7 @@ func (r *reader) start(ctx context.Context) {
 			}
 			n, err := backup.Fill(ctx, r.plain, chunk)
 			if n > 0 {
+				r.metrics.decodePlain.Add(float64(n))
 				select {
 				case r.chunks <- chunk[:n]:
 				case <-r.ended:

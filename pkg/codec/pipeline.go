@@ -101,6 +101,7 @@ func (p *pipeline) take(r io.Reader) {
 			b.plain = b.plain[:n]
 			_, _ = p.hash.Write(b.plain) // a hash never returns an error (package hash)
 			p.read += int64(n)
+			p.upload.store.cfg.Metrics.encodePlain.Add(float64(n))
 			p.pass(b)
 		}
 		if ended {

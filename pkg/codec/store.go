@@ -47,6 +47,9 @@ type Store struct {
 // New lays a codec around inner. It refuses what cfg cannot mean, with an error
 // that names the setting.
 func New(inner Inner, cfg Config) (*Store, error) {
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
 	s := &Store{Inner: inner, cfg: cfg, encoding: cfg.encoding(), budget: newBudget(cfg.streams(), more())}
 	var err error
 	if cfg.compresses() {
@@ -111,7 +114,7 @@ func (s *Store) OpenStream(ctx context.Context, objects []backup.Object) (io.Rea
 	if len(encoding) == 0 {
 		return s.Inner.OpenStream(ctx, objects)
 	}
-	r := &reader{ended: make(chan struct{}), chunks: make(chan []byte, chunksAhead), free: make(chan []byte, chunksAhead+2)}
+	r := &reader{metrics: s.cfg.Metrics, ended: make(chan struct{}), chunks: make(chan []byte, chunksAhead), free: make(chan []byte, chunksAhead+2)}
 	if err := s.openEncoded(ctx, objects, encoding, r); err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", objects[0].Key, err)
 	}

@@ -116,6 +116,7 @@ func (e *encoded) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := e.body.Read(p)
+	e.upload.store.cfg.Metrics.encodeStored.Add(float64(n))
 	e.ended = err == io.EOF // plain: a wrapped one is a fault
 	return n, err
 }

@@ -22,8 +22,9 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of this room, once per registerer.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	registerer.MustRegister(newDriverStats())
 	factory := promauto.With(registerer)
-	return &Metrics{
+	m := &Metrics{
 		statements: factory.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "pipestreamer", Subsystem: "hana", Name: "statements_total",
 			Help: "Statements that were sent to HANA, by kind and by result.",
@@ -42,6 +43,10 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Help: "Code of the last error that HANA reported, 0 when there was none.",
 		}),
 	}
+	for _, result := range []string{"ok", "error", "unknown"} {
+		m.logins.WithLabelValues(result)
+	}
+	return m
 }
 
 func (m *Metrics) statement(kind string, start time.Time, err error) {

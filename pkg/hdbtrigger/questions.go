@@ -6,6 +6,8 @@ package hdbtrigger
 const (
 	selectPing = `SELECT 1 FROM DUMMY`
 
+	selectDatabases = `SELECT DATABASE_NAME FROM SYS.M_DATABASES ORDER BY DATABASE_NAME`
+
 	selectClock = `SELECT CURRENT_UTCTIMESTAMP FROM DUMMY`
 
 	selectUser = `SELECT CURRENT_USER FROM DUMMY`

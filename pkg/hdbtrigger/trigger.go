@@ -166,7 +166,7 @@ func (t *Trigger) execute(ctx context.Context, s statement) error {
 		t.metrics.statement(s.kind, start, err)
 		answer <- err
 		// The error is the caller's to log, if it still waits.
-		t.log.Info("statement answered", zap.String("statement", s.kind),
+		t.log.Debug("statement answered", zap.String("statement", s.kind),
 			zap.Duration("duration", time.Since(start)), zap.Bool("ok", err == nil))
 		if err := conn.Close(); err != nil {
 			t.log.Debug("close connection", zap.String("statement", s.kind), zap.Error(err))
@@ -183,7 +183,7 @@ func (t *Trigger) execute(ctx context.Context, s statement) error {
 		cancel()
 		return errors.Join(fmt.Errorf("%s: %w: %w", s.kind, backup.ErrNotSent, errClosed), conn.Close())
 	}
-	t.log.Info("statement sent", zap.String("statement", s.kind), zap.String("text", s.text))
+	t.log.Debug("statement sent", zap.String("statement", s.kind), zap.String("text", s.text))
 	var abandoned error
 	select {
 	case err := <-answer:

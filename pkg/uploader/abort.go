@@ -74,7 +74,9 @@ func (u *upload) startAbort() <-chan struct{} {
 	defer u.mu.Unlock()
 	if u.stage != aborted {
 		u.stage = aborting
-		u.store.left.Store(u, struct{}{})
+		if _, there := u.store.left.Swap(u, struct{}{}); !there {
+			u.store.metrics.left.Inc()
+		}
 	}
 	if u.cancel != nil {
 		u.cancel(backup.ErrAborted)
@@ -109,7 +111,9 @@ func (u *upload) undo(ctx context.Context) error {
 	u.stage = aborted
 	u.mu.Unlock()
 	u.away.Store(false)
-	u.store.left.Delete(u)
+	if _, there := u.store.left.LoadAndDelete(u); there {
+		u.store.metrics.left.Dec()
+	}
 	u.store.live.Delete(u.id)
 	u.store.metrics.uploads.WithLabelValues("aborted").Inc()
 	return nil

@@ -6,6 +6,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// The values of the label direction.
+const (
+	directionUp   = "upload"
+	directionDown = "download"
+)
+
 // Metrics counts what the store does. One instance serves all Stores of a
 // process. No label holds a key.
 type Metrics struct {
@@ -19,6 +25,10 @@ type Metrics struct {
 	memory     prometheus.Gauge
 	budget     prometheus.Gauge
 	limitWait  prometheus.Counter
+	errors     *prometheus.CounterVec
+	inFlight   *prometheus.GaugeVec
+	left       prometheus.Gauge
+	responses  *prometheus.CounterVec
 	// limiter is that of the Store that was opened last.
 	limiter atomic.Pointer[limiter]
 }
@@ -51,12 +61,31 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		budget: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: name("memory_budget_bytes"), Help: "Most that part buffers may take.",
 		}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: name("errors_total"), Help: "Requests that failed, also those that were sent again, by what kind of failure it was.",
+		}, []string{"class"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: name("parts_in_flight"), Help: "Parts that are on their way now. Stores that take a stream in one piece have none upwards.",
+		}, []string{"direction"}),
+		left: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: name("left_uploads"), Help: "Uploads that could not be aborted and that leave something in the store until a sweep has removed it.",
+		}),
+		responses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: name("http_responses_total"), Help: "Answers to HTTP requests that bypass rclone; code 0 is none.",
+		}, []string{"method", "code"}),
+	}
+	for _, name := range classes() {
+		m.errors.WithLabelValues(name)
+	}
+	for _, direction := range []string{directionUp, directionDown} {
+		m.inFlight.WithLabelValues(direction)
 	}
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: name("limit_bytes_per_second"), Help: "Bandwidth limit that holds now, 0 without one.",
 	}, m.limit)
 	for _, c := range []prometheus.Collector{
 		m.uploaded, m.downloaded, m.parts, m.partTime, m.retries, m.uploads, m.corrupt, m.memory, m.budget, m.limitWait, limit,
+		m.errors, m.inFlight, m.left, m.responses, newRcloneNumbers(),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -70,4 +99,11 @@ func (m *Metrics) limit() float64 {
 		return float64(l.rate())
 	}
 	return 0
+}
+
+// failed counts an error of the store.
+func (m *Metrics) failed(err error) {
+	if name := class(err); name != "" {
+		m.errors.WithLabelValues(name).Inc()
+	}
 }

@@ -59,6 +59,9 @@ func (p *part) String() string {
 func (u *upload) sendPart(ctx context.Context, p *part) error {
 	s := u.store
 	started := time.Now()
+	inFlight := s.metrics.inFlight.WithLabelValues(directionUp)
+	inFlight.Inc()
+	defer inFlight.Dec()
 	sender := p.segment.hidden.(*chunkObject).sender
 	err := s.persist(ctx, u.task("part"), func(ctx context.Context) error { return s.tryPart(ctx, sender, p) })
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rclone/rclone/fs"
 	"github.com/rclone/rclone/fs/config"
+	"github.com/rclone/rclone/fs/fshttp"
 	"github.com/rclone/rclone/lib/atexit"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
@@ -17,6 +18,7 @@ import (
 // whole process: main calls it once, before the first Store is opened.
 func Quiet(log *zap.Logger) {
 	atexit.IgnoreSignals()
+	fshttp.DefaultMetrics = fshttp.NewMetrics("rclone") // for transports that are made from now on
 	// rclone loads its configuration, which is kept in memory here and empty,
 	// with the first remote and without a lock (fs/config/config.go).
 	config.LoadedData()

@@ -105,11 +105,14 @@ func (a *attempts) next(ctx context.Context) error {
 	for ctx.Err() == nil {
 		used := a.store.secrets.generation.Load()
 		a.last = a.try(ctx)
-		switch {
-		case a.last == nil:
+		if a.last == nil {
 			return nil
-		case ctx.Err() != nil:
+		}
+		if ctx.Err() != nil {
 			return backoff.Permanent(a.last)
+		}
+		a.store.metrics.failed(a.last)
+		switch {
 		case refused(a.last):
 			if a.store.renew(ctx, used) {
 				a.refusedAt = time.Time{}

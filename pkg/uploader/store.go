@@ -85,7 +85,9 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 		if s.direct, why, err = openDirect(ctx, cfg); err != nil {
 			return nil, err
 		}
-		if s.direct == nil {
+		if s.direct != nil {
+			s.direct.http.Transport = countingTransport{s.direct.http.Transport, metrics.responses}
+		} else {
 			log.Info("uploads go through rclone, which needs more CPU", zap.String("why", why))
 		}
 	}
@@ -183,6 +185,7 @@ func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
 	})
 	// A bucket has no directories that could be missing: it is the bucket.
 	if errors.Is(err, fs.ErrorDirNotFound) && s.remote.Load().base.Features().BucketBased {
+		s.metrics.errors.WithLabelValues(classNotFound).Inc()
 		return nil, fmt.Errorf("list %q: the bucket of root %q does not exist", prefix, s.cfg.Root)
 	}
 	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {

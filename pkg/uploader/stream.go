@@ -123,6 +123,9 @@ func (r *streamReader) plan(objects []backup.Object) {
 // fetchPart fills f's buffer and compares it with its checksum.
 func (s *Store) fetchPart(ctx context.Context, f *fetch) error {
 	what := fmt.Sprintf("part %d of %s", f.number+1, f.object.Key)
+	inFlight := s.metrics.inFlight.WithLabelValues(directionDown)
+	inFlight.Inc()
+	defer inFlight.Dec()
 	for try := 1; ; try++ {
 		err := s.retry(ctx, "read", s.cfg.OutageTolerance, func(ctx context.Context) error { return s.readPart(ctx, f) })
 		if err != nil {
@@ -132,6 +135,7 @@ func (s *Store) fetchPart(ctx context.Context, f *fetch) error {
 			s.metrics.downloaded.Add(float64(len(*f.buffer)))
 			return nil
 		}
+		s.metrics.failed(backup.ErrCorrupt)
 		if try == readTries {
 			s.metrics.corrupt.Inc()
 			return fmt.Errorf("read %s: %w", what, backup.ErrCorrupt)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/config"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/notify"
+)
+
+// logsLook is the time between two looks at how shipping logs is.
+const logsLook = 30 * time.Second
+
+// messenger runs a notifier; the zero value tells nobody.
+type messenger struct {
+	notifier *notify.Notifier
+	running  sync.WaitGroup
+	life     context.Context //nolint:containedctx // it is the life of the messenger, ended by close
+	end      context.CancelFunc
+}
+
+// startMessenger starts the notifier of d, if one is configured.
+func (d *daemon) startMessenger() (*messenger, error) {
+	n := &d.cfg.Notify
+	metrics := notify.NewMetrics(d.registry)
+	if n.URLFile == "" {
+		return new(messenger), nil
+	}
+	notifier, err := notify.New(notify.Config{
+		SID: d.cfg.HANA.SID, Directory: filepath.Join(d.cfg.StateDirectory, "notifications"), On: n.On, CAFile: n.CAFile, TemplateFile: n.Template,
+		ReadURL: secretReader(n.URLFile), ReadSecret: secretReader(n.SecretFile),
+	}, d.log, metrics)
+	if err != nil {
+		return nil, &failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}
+	}
+	m := &messenger{notifier: notifier}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.running.Go(func() { notifier.Run(m.life) })
+	d.log.Info("the ends of jobs are told to a webhook", zap.Strings("on", n.On), zap.Bool("signed", n.SecretFile != ""))
+	return m, nil
+}
+
+// secretReader reads a file at each call; there is nothing in none.
+func secretReader(file string) func() (string, error) {
+	return func() (string, error) {
+		if file == "" {
+			return "", nil
+		}
+		secret, err := config.ReadSecret(file)
+		return secret.Reveal(), err
+	}
+}
+
+// watchLogs tells of the logs of p from now on.
+func (m *messenger) watchLogs(p *parts) {
+	if m.notifier != nil && p.fleet != nil {
+		m.running.Go(func() { m.notifier.Watch(m.life, logsLook, p.logTroubles) })
+	}
+}
+
+// logTroubles says what is wrong with the logs of each database.
+func (p *parts) logTroubles() map[string]string {
+	troubles := make(map[string]string)
+	for _, status := range p.logs() { //nolint:gocritic // seldom called
+		troubles[status.Database] = troubleText(&status)
+	}
+	return troubles
+}
+
+// close sends what is left for a while.
+func (m *messenger) close() {
+	if m.notifier != nil {
+		m.end()
+		m.running.Wait()
+	}
+}
+
+// ended tells of a job. It does not block.
+func (m *messenger) ended(e job.Ending) {
+	if m.notifier != nil {
+		m.notifier.Tell(eventOf(e))
+	}
+}
+
+// eventOf is what a webhook is told of a job.
+func eventOf(e job.Ending) notify.Event {
+	r := &e.Record
+	types := map[job.State]string{
+		job.StateSucceeded: notify.JobSucceeded, job.StateFailed: notify.JobFailed, job.StateCanceled: notify.JobCanceled, job.StateLost: notify.JobLost,
+	}
+	event := notify.Event{Type: types[r.State], Timestamp: r.FinishedAt, Data: notify.Data{
+		Database: r.Database, JobID: r.ID, Action: string(r.Action), Kind: string(r.Kind), State: string(r.State), BackupID: r.BackupID,
+		Seconds: r.FinishedAt.Sub(r.StartedAt).Seconds(),
+	}}
+	if e.Recovered {
+		event.Type = notify.JobRecovered
+	}
+	for i := range r.Streams {
+		event.Data.Bytes += r.Streams[i].Bytes
+	}
+	if r.Error != nil {
+		event.Data.Code, event.Data.HANACode, event.Data.Message, event.Data.Hint = r.Error.Code, r.Error.HANACode, r.Error.Error(), r.Error.Hint
+	}
+	return event
+}

@@ -1,0 +1,55 @@
+package job
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// databasesInterval is the time between two looks at which databases HANA has.
+const databasesInterval = 10 * time.Minute
+
+// databaseLister is a Trigger that can tell which databases there are.
+type databaseLister interface {
+	Databases(ctx context.Context) ([]string, error)
+}
+
+// WatchDatabases asks HANA at intervals, until ctx ends, which databases it has, so
+// that the metrics know those that were never backed up, and those that are gone.
+// What was known stays while HANA does not answer.
+func (c *Conductor) WatchDatabases(ctx context.Context) {
+	lister, can := c.parts.Trigger.(databaseLister)
+	if !can {
+		return
+	}
+	ticker := time.NewTicker(databasesInterval)
+	defer ticker.Stop()
+	for {
+		if names, err := lister.Databases(ctx); err == nil {
+			c.showDatabases(names)
+		} else if ctx.Err() == nil {
+			c.log.Debug("HANA does not say which databases it has", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// showDatabases shows which of all databases that were ever known are there.
+func (c *Conductor) showDatabases(names []string) {
+	for _, name := range names {
+		c.know(name)
+	}
+	for _, name := range c.metrics.databases() {
+		value := 0.0
+		if slices.Contains(names, name) {
+			value = 1
+		}
+		c.metrics.present.WithLabelValues(name).Set(value)
+	}
+}

@@ -1,0 +1,92 @@
+package job
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// Ending is a job that has ended, as Parts.Ended is told.
+type Ending struct {
+	Record Record
+	// Recovered says that this success follows a failure of the same action on
+	// the same database.
+	Recovered bool
+}
+
+// activity is what one job after the other does.
+type activity struct {
+	action   Action
+	database string
+}
+
+// success is what an operator wants to know the last time of.
+type success struct {
+	activity
+
+	kind backup.Kind
+}
+
+// ends remembers how the newest jobs have ended. It is safe for concurrent use.
+type ends struct {
+	mu      sync.Mutex
+	failing map[activity]bool
+	last    map[success]string // job id
+}
+
+func newEnds() *ends {
+	return &ends{failing: make(map[activity]bool), last: make(map[success]string)}
+}
+
+// note takes in a terminal record that is newer than those before, and says
+// whether it ends a series of failures.
+func (e *ends) note(r Record) (recovered bool) {
+	of := activity{r.Action, r.Database}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch r.State {
+	case StateSucceeded:
+		recovered = e.failing[of]
+		delete(e.failing, of)
+		e.last[success{of, r.Kind}] = r.ID
+	case StateFailed, StateLost:
+		e.failing[of] = true
+	case StateRunning, StateCanceled: // says nothing of the next one
+	}
+	return recovered
+}
+
+// failed says whether the newest job of its kind did not succeed.
+func (e *ends) failed(of activity) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failing[of]
+}
+
+// newest says whether r is the last success of what it did. The journal keeps it:
+// after a restart nothing else knows when a restore was tried.
+func (e *ends) newest(r Record) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.last[success{activity{r.Action, r.Database}, r.Kind}] == r.ID
+}
+
+// bookEnd counts a terminal record, once.
+func (c *Conductor) bookEnd(r Record) Ending {
+	recovered := c.ends.note(r)
+	c.metrics.ended(r)
+	c.metrics.remember(r, c.ends)
+	return Ending{Record: r, Recovered: recovered}
+}
+
+// tellEnd logs an end and tells whoever wants to know.
+func (c *Conductor) tellEnd(e Ending) {
+	c.logEnd(e.Record)
+	if c.parts.Ended != nil {
+		c.parts.Ended(e)
+	}
+}
+
+// seconds is a time as metrics have it.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -1,0 +1,85 @@
+package notify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+// load reads the notifications that have not arrived, oldest first. One that cannot
+// be read is told and left out: it is no reason not to start.
+func load(directory string, log *zap.Logger) ([]notification, error) {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return nil, fmt.Errorf("notifications: %w", err)
+	}
+	files, err := os.ReadDir(directory)
+	if err != nil {
+		return nil, fmt.Errorf("notifications: %w", err)
+	}
+	var queue []notification
+	for _, file := range files {
+		path := filepath.Join(directory, file.Name())
+		if strings.HasPrefix(file.Name(), ".new-") {
+			if err := os.Remove(path); err != nil {
+				log.Warn("half of a notification stays in the state directory", zap.Error(err))
+			}
+			continue
+		}
+		note, err := read(path)
+		if err != nil {
+			log.Error("a notification of an earlier process cannot be read", zap.Error(err))
+			continue
+		}
+		queue = append(queue, note)
+	}
+	slices.SortFunc(queue, func(a, b notification) int { return a.Made.Compare(b.Made) })
+	return queue, nil
+}
+
+func read(path string) (note notification, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return note, err
+	}
+	if err := json.Unmarshal(text, &note); err != nil {
+		return note, fmt.Errorf("%s: %w", path, err)
+	}
+	if note.ID+".json" != filepath.Base(path) {
+		return note, fmt.Errorf("%s: it holds notification %q", path, note.ID)
+	}
+	return note, nil
+}
+
+// save leaves a whole file or none. It is not synced: what a crash of the machine
+// takes is a notification.
+func save(directory string, note notification) (err error) {
+	text, err := json.Marshal(note)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(directory, ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), filepath.Join(directory, note.ID+".json"))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}
+
+func remove(directory string, note notification) error {
+	if err := os.Remove(filepath.Join(directory, note.ID+".json")); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
