@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/statuspage"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -157,7 +159,10 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, broken := errgroup.WithContext(serving)
-	server := httpapi.New(p.conductor, httpapi.Options{Logs: p.logs, LogsTrouble: p.logsTrouble, Throttle: newThrottle(p.store, d.cfg, d.log)}, d.log, httpapi.NewMetrics(d.registry))
+	server := httpapi.New(p.conductor, httpapi.Options{
+		Logs: p.logs, LogsTrouble: p.logsTrouble, Throttle: newThrottle(p.store, d.cfg, d.log),
+		Daemon: httpapi.Daemon{SID: d.cfg.HANA.SID, Version: versionText(), StartedAt: time.Now().UTC()}, Page: statuspage.Handler(),
+	}, d.log, httpapi.NewMetrics(d.registry))
 	group.Go(func() error { return httpapi.Serve(broken, doors.socket, server.Handler(), d.log) })
 	if doors.tcp != nil {
 		group.Go(func() error { return httpapi.Serve(broken, doors.tcp, d.guarded(server), d.log) })

@@ -33,3 +33,14 @@ func ServeWith(ctx context.Context, listener net.Listener, handler http.Handler,
 	change(server)
 	return run(ctx, server, listener, log)
 }
+
+// MaxEventStreams is how many may follow all jobs at once.
+const MaxEventStreams = maxEventStreams
+
+// Shared is shared.
+type Shared[T any] struct{ shared[T] }
+
+// Do is do.
+func (s *Shared[T]) Do(ctx context.Context, key string, look func(context.Context) (T, error)) (T, error) {
+	return s.do(ctx, key, look)
+}

@@ -61,6 +61,8 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/jobs/{id}":        s.showJob,
 		"DELETE /v1/jobs/{id}":     s.cancelJob,
 		"GET /v1/jobs/{id}/events": s.followJob,
+		"GET /v1/events":           s.followJobs,
+		"GET /v1/daemon":           s.showDaemon,
 		"GET /v1/backups":          s.listBackups,
 		"GET /v1/backups/{id}":     s.showBackup,
 		"GET /v1/logs":             s.listLogs,
@@ -163,7 +165,8 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	manifests, err := s.jobs.Backups(ctx, r.URL.Query().Get("database"))
+	database := r.URL.Query().Get("database")
+	manifests, err := s.backups.do(ctx, database, func(ctx context.Context) ([]*backup.Manifest, error) { return s.jobs.Backups(ctx, database) })
 	if err != nil {
 		return err
 	}
@@ -209,7 +212,7 @@ func (s *Server) showRecovery(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	recovery, err := s.jobs.Recovery(ctx, database)
+	recovery, err := s.recoveries.do(ctx, database, func(ctx context.Context) (job.Recovery, error) { return s.jobs.Recovery(ctx, database) })
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // eventsPattern is the route that stays open for the length of a job.
@@ -36,6 +38,11 @@ type Options struct {
 	LogsTrouble func() string
 	// Throttle is the bandwidth limit. nil means that there is nothing to limit.
 	Throttle Throttle
+	// Daemon is who answers; Time is filled in.
+	Daemon Daemon
+	// Page serves the status page at / and its files below /page/. nil means that
+	// there is none.
+	Page http.Handler
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -46,6 +53,10 @@ type Server struct {
 	log     *zap.Logger
 	metrics *Metrics
 	mux     *http.ServeMux
+	// followers has one element for each stream of all events.
+	followers  chan struct{}
+	recoveries shared[job.Recovery]
+	backups    shared[[]*backup.Manifest]
 }
 
 // New returns a Server in front of jobs.
@@ -65,9 +76,17 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	if options.Throttle == nil {
 		options.Throttle = noThrottle{}
 	}
-	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
+	s := &Server{
+		jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux(),
+		followers: make(chan struct{}, maxEventStreams),
+	}
 	for pattern, handle := range s.routes() {
 		s.mux.HandleFunc(pattern, s.answer(handle))
+	}
+	if options.Page != nil {
+		for _, pattern := range []string{"GET /{$}", "GET /page/{file...}"} {
+			s.mux.Handle(pattern, options.Page)
+		}
 	}
 	return s
 }

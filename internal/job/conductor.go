@@ -79,6 +79,7 @@ type Conductor struct {
 	tidying sync.WaitGroup
 	// reserving is held by the one backup that reserves memory.
 	reserving chan struct{}
+	audience  audience
 
 	admission sync.Mutex // held while a job is admitted, before mu
 
@@ -217,6 +218,7 @@ func (c *Conductor) refuse(record Record, request string) (*Record, error) {
 }
 
 func (c *Conductor) admit(j *live) {
+	j.audience = &c.audience
 	c.jobs[j.record.ID] = j
 	c.order = append(c.order, j.record.ID)
 	if key := j.record.IdempotencyKey; key != "" {
