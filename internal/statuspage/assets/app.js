@@ -2,7 +2,7 @@
 // reads.
 import { show, h } from "./dom.js";
 import { about, clockText, count, time, when, zone } from "./format.js";
-import { attention } from "./attention.js";
+import { attention, verifications } from "./attention.js";
 import { databases } from "./databases.js";
 import { backups, detail, history, jobTable } from "./jobs.js";
 import { running } from "./running.js";
@@ -56,7 +56,7 @@ function render() {
   const list = [...source.jobs.values()].sort((a, b) => when(b.started_at) - when(a.started_at) || (a.job_id < b.job_id ? 1 : -1));
   samples.forget(new Set(list.filter((record) => record.state === "running").map((record) => record.job_id)));
   const state = {
-    now, list, samples, choose, ...chosen, route: route(), items: attention(source, now), databases: source.databases(),
+    now, list, samples, choose, ...chosen, route: route(), items: attention(source, now), verifications: verifications(list), databases: source.databases(),
     jobs: source.jobs, backups: source.backups, logs: source.logs, recovery: source.recovery, connection: source.connection,
     loaded: source.daemon !== null && source.connection.state !== "connecting" && source.logs !== null,
   };
@@ -120,9 +120,9 @@ function banner({ items, list, backups: known, connection: { state } }) {
   const calm = known === null ? "Looking at the store …" : list.length === 0 && known.length === 0 ? "No backup was made yet." : "Nothing to do.";
   return h("section", { "aria-labelledby": "todo", class: "todo" },
     h("h2", { id: "todo" }, urgent.length > 0 ? `${count(urgent.length, "thing")} to look at` : "What to do"),
-    urgent.length > 0 ? h("ul", { class: "items" }, urgent.map(item))
+    urgent.length > 0 ? h("ul", { class: "items" }, urgent.map((entry) => item(entry)))
       : h("p", { class: `calm ${known === null || state === "lost" ? "note" : "ok"}` }, mark(known === null || state === "lost" ? "note" : "ok"), " ", state === "lost" ? "Not known while the connection is lost." : calm),
-    notes.length > 0 && h("ul", { class: "items" }, notes.map(item)));
+    notes.length > 0 && h("ul", { class: "items" }, notes.map((entry) => item(entry))));
 }
 
 function latest(state) {

@@ -1,9 +1,11 @@
 // What is wrong, what that means and what to do: the first thing that somebody
 // wants to know who was woken up. Pure; an item has a level (bad, warn, note), a
-// database if it is about one, title, text, todo, command and the job behind it.
-import { about, command, count, timeText, when } from "./format.js";
+// database if it is about one, title, text (told, if it is only the cause of the job),
+// todo, command and the job behind it.
+import { about, command, count, short, timeText, when } from "./format.js";
 
 const HOUR = 3600;
+const OLD = 24 * HOUR * 1000; // HANA backs its log up every 15 minutes, unless it is told otherwise
 
 // attention lists what has to be looked at, the worst first.
 export function attention(state, now) {
@@ -78,7 +80,7 @@ function ofDatabase(database, jobs, add) {
 
 const backsUp = (record) => record.action === "backup" || record.action === "probe";
 
-const cause = (record) => (record.error ? `${record.error.code}: ${record.error.message}` : "");
+const cause = (record) => (record.error ? `${record.error.code}: ${short(record.error.message)}` : "");
 
 function ofLost(record) {
   const name = record.backup_id ? `backup ${record.backup_id}` : "the backup";
@@ -113,7 +115,7 @@ function ofFailed(record, since) {
     };
   }
   return {
-    level: "bad", title: `The last ${record.action} of ${record.database} failed`, text: cause(record),
+    level: "bad", title: `The last ${record.action} of ${record.database} failed`, text: cause(record), told: true,
     todo: record.error?.hint ?? "", command: command("pipestreamer", "show", record.job_id),
   };
 }
@@ -161,6 +163,11 @@ function ofLogs(status, now, add) {
     say(status.space_seconds_left < 2 * HOUR ? "bad" : "warn", `the volume of the log backups is full in about ${about(status.space_seconds_left)}`,
       `${count(status.waiting_files, "file")} wait for the store.`, "HANA stands still when its log backups have no room: mend what keeps them from the store, or make room.");
   }
+  const point = when(status.recovery_point);
+  if (now - point > OLD) {
+    say("warn", `the newest point that can be restored is ${about((now - point) / 1000)} old`, "Either nothing was committed since, or HANA makes no log backups.",
+      "Look at log_mode and log_backup_timeout_s:", command("pipestreamer", "doctor", "--database", database));
+  }
   if (status.base_trouble) say("bad", "the log has no data backup to go on from", status.base_trouble, "Make a complete backup.", backup);
   if (status.broken) {
     say("bad", "the history of the log is interrupted", `${status.broken.reason} ${status.broken.message ?? ""} at ${timeText(when(status.broken.at))}`.trim(),
@@ -168,7 +175,7 @@ function ofLogs(status, now, add) {
   }
   const gaps = status.gaps ?? [];
   if (gaps.length > 0) {
-    say("bad", `${count(gaps.length, "gap")} in the log`, `What was committed from ${timeText(when(gaps[0].from))} to ${timeText(when(gaps[0].to))} is in no log backup.`,
+    say("bad", `${count(gaps.length, "gap")} in the log`, `Log of volume ${gaps[0].volume_id} is in no log backup, between ${gaps[0].after_file || "the data backup"} and ${gaps[0].before_file}.`,
       "Look for the missing files on the volume. If they are gone, make a complete backup now: nothing after a gap can be restored without one.", backup);
   }
   if (status.conflict_files > 0) {
@@ -219,14 +226,15 @@ export function recoveryPoint(status, recovery) {
   return points.length > 0 ? Math.max(...points) : NaN;
 }
 
-// verificationOf is the newest verification of a backup that has ended, as state
-// and record, or undefined.
-export function verificationOf(jobs, backup) {
-  let found;
+// verifications are the newest ones that have ended and tell something, by backup.
+export function verifications(jobs) {
+  const newest = new Map();
   for (const record of jobs) {
-    if (record.action !== "verification" || record.database !== backup.database || record.backup_id !== backup.backup_id) continue;
-    if (record.state !== "succeeded" && !record.findings?.length) continue;
-    if (!found || when(record.finished_at) > when(found.finished_at)) found = record;
+    if (record.action !== "verification" || (record.state !== "succeeded" && !record.findings?.length)) continue;
+    const key = backupKey(record);
+    if (!newest.has(key) || when(record.finished_at) > when(newest.get(key).finished_at)) newest.set(key, record);
   }
-  return found;
+  return newest;
 }
+
+export const backupKey = ({ database, backup_id: id }) => `${id} ${database}`;

@@ -1,7 +1,7 @@
 // Each database: to which point it can be restored, and what is behind that.
 import { h } from "./dom.js";
 import { about, bytes, command, count, duration, time, when } from "./format.js";
-import { levelOf, recoveryPoint, verificationOf } from "./attention.js";
+import { backupKey, levelOf, recoveryPoint } from "./attention.js";
 import { ranges, timeline } from "./timeline.js";
 import { badge, commandLine, facts, table } from "./widgets.js";
 
@@ -26,14 +26,14 @@ function card(database, state) {
   const jobs = state.list.filter((record) => record.database === database);
   const level = levelOf(state.items, database);
   const point = recoveryPoint(status, recovery);
-  const gaps = gapsOf(recovery, status);
+  const gaps = (recovery?.data?.gaps ?? []).map((gap) => ({ from: when(gap.from), to: when(gap.to), volume: gap.volume_id }));
   const broken = status?.broken && { ...status.broken, at: when(status.broken.at) };
   const windows = recovery?.data?.windows ?? [];
   const failed = jobs.filter((record) => ["backup", "probe", "restore"].includes(record.action) && (record.state === "failed" || record.state === "lost"));
   return h("article", { class: `card database ${level}`, key: database, "data-database": database },
-    h("header", null, h("h3", null, database), badge(level, words[level]), !recovery && h("span", { class: "quiet" }, "looking at the store …")),
-    h("div", { class: "answer" }, answer(point, backups, recovery, now)),
-    timeline({ database, windows, gaps, broken, point, backups, failed, jobs: state.list, now, days: state.days }),
+    h("header", null, h("h3", null, database), badge(level, words[level]), state.backups === null && h("span", { class: "quiet" }, "looking at the store …")),
+    h("div", { class: "answer" }, answer(point, backups, state.backups !== null, now)),
+    timeline({ database, windows, gaps, broken, point, backups, failed, verifications: state.verifications, now, days: state.days }),
     facts([
       ["Newest data backup", newest(backups[0], state)],
       ["Log backups", logsText(status, now)],
@@ -47,7 +47,7 @@ function card(database, state) {
         : command("pipestreamer", "restore", "--database", database, "--backup", "latest", "--dry-run"))));
 }
 
-function answer(point, backups, recovery, now) {
+function answer(point, backups, looked, now) {
   if (!Number.isNaN(point)) {
     return [h("span", { class: "quiet" }, "Can be restored to "), h("strong", null, time(point)), h("span", null, ` – ${duration((now - point) / 1000)} ago`)];
   }
@@ -55,12 +55,12 @@ function answer(point, backups, recovery, now) {
     return [h("span", { class: "quiet" }, "Only to single backups, the newest of "), h("strong", null, time(backups[0].started_at)),
       ` – ${duration((now - when(backups[0].started_at)) / 1000)} ago`];
   }
-  return h("strong", null, recovery ? "Cannot be restored: the store has no backup of it." : "Not known yet.");
+  return h("strong", null, looked ? "Cannot be restored: the store has no backup of it." : "Not known yet.");
 }
 
 function newest(backup, state) {
   if (!backup) return "none";
-  const verification = verificationOf(state.list, backup);
+  const verification = state.verifications.get(backupKey(backup));
   return [`${backup.kind}, ${bytes(backup.bytes)}, `, time(backup.finished_at), ` (${about((state.now - when(backup.finished_at)) / 1000)} ago), `,
     !verification ? "not verified" : verification.state === "succeeded" ? "verified" : "its verification has findings"];
 }
@@ -70,12 +70,6 @@ function logsText(status, now) {
   if (status.waiting_files === 0) return "all are in the store";
   return `${count(status.waiting_files, "file")} wait for the store, ${bytes(status.waiting_bytes)}` +
     (status.oldest_waiting ? `, the oldest for ${about((now - when(status.oldest_waiting)) / 1000)}` : "");
-}
-
-// gapsOf are those of the store, and those that the shipper knows besides.
-function gapsOf(recovery, status) {
-  const list = [...(recovery?.data?.gaps ?? []), ...(status?.gaps ?? [])].map((gap) => ({ from: when(gap.from), to: when(gap.to), volume: gap.volume_id }));
-  return list.filter((gap, i) => list.findIndex((other) => other.from === gap.from && other.volume === gap.volume) === i);
 }
 
 function rows(windows, gaps, broken, point, now) {

@@ -33,6 +33,12 @@ export function about(seconds) {
   return `${Math.round(s / 86400)} d`;
 }
 
+// short leaves out the middle of a long text: HANA's errors begin with what failed
+// and end with why. The whole text is with the job.
+export function short(text, length = 240) {
+  return text.length <= length ? text : `${text.slice(0, length * 0.7)} … ${text.slice(-length * 0.3)}`;
+}
+
 export const count = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
 
 // when is a point in time in milliseconds, NaN for none.
@@ -41,11 +47,11 @@ export const when = (text) => (text ? Date.parse(text) : NaN);
 const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const month = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 
 export const clockText = (ms) => clock.format(ms);
 export const hourText = (ms) => hour.format(ms);
-export const dayText = (ms) => short.format(ms);
+export const dayText = (ms) => month.format(ms);
 export const timeText = (ms) => `${day.format(ms)}, ${clock.format(ms)}`;
 
 export function utc(ms) {

@@ -1,7 +1,7 @@
 // The history of jobs, one job in full, and the backups in the store.
 import { h } from "./dom.js";
-import { about, bytes, command, count, duration, time, when } from "./format.js";
-import { verificationOf } from "./attention.js";
+import { about, bytes, command, count, duration, short, time, when } from "./format.js";
+import { backupKey } from "./attention.js";
 import { expected, jobTitle, sum } from "./running.js";
 import { streamName } from "./samples.js";
 import { badge, bar, choice, commandLine, facts, item, jobLink, table } from "./widgets.js";
@@ -44,7 +44,7 @@ export function jobTable(list, now, none) {
       time(record.started_at),
       duration(((record.state === "running" ? now : when(record.finished_at)) - when(record.started_at)) / 1000),
       bytes(sum(record, (stream) => stream.bytes)),
-      record.error ? [h("span", { class: "said" }, h("code", null, record.error.code), " ", record.error.message), record.error.hint && h("p", null, record.error.hint)]
+      record.error ? [h("span", { class: "said" }, h("code", null, record.error.code), " ", short(record.error.message, 160)), record.error.hint && h("p", null, record.error.hint)]
         : record.warnings?.length ? h("span", { class: "quiet" }, count(record.warnings.length, "warning")) : "",
     ],
   })), none);
@@ -68,6 +68,7 @@ export function detail(state) {
       ["Took", duration(((running ? state.now : when(record.finished_at)) - when(record.started_at)) / 1000)],
       ["Bytes", bytes(sum(record, (stream) => stream.bytes))],
       ["Backup id", record.backup_id], ["Builds on", record.base_id], ["Source", record.source], ["Prefix", record.prefix],
+      ["Still on the volume", record.spooled?.length > 0 && count(record.spooled.length, "file")],
       ["Manifest", record.manifest && h("code", null, record.manifest)],
     ]),
     plan(record), probe(record), findings(record), streams(record), events(record),
@@ -80,7 +81,7 @@ function verdict(record, state) {
   const { error } = record;
   const codes = error && [error.hana_code && `HANA ${error.hana_code}`, error.hana_inner?.length && `inside: ${error.hana_inner.join(", ")}`].filter(Boolean).join(", ");
   return [
-    own.length > 0 && h("ul", { class: "items", "aria-label": "What to do" }, own.map((entry) => item({ ...entry, job: undefined }))),
+    own.length > 0 && h("ul", { class: "items", "aria-label": "What to do" }, own.map((entry) => item({ ...entry, job: undefined, text: entry.told ? undefined : entry.text }, "h2"))),
     error && h("div", { class: "card cause" }, h("h2", null, "Cause"),
       h("p", { class: "said" }, error.message),
       facts([["Code", h("code", null, error.code)], ["Stage", error.stage], ["Stream", error.stream], ["HANA's codes", codes], ["Noticed", error.at && time(error.at)]]),
@@ -168,7 +169,7 @@ export function backups(state) {
 }
 
 function verified(backup, state) {
-  const record = verificationOf(state.list, backup);
+  const record = state.verifications.get(backupKey(backup));
   if (!record) return h("span", { class: "quiet" }, "none in the jobs that are remembered");
   const found = record.findings?.length ?? 0;
   const kind = found === 0 ? "ok" : record.findings.some((finding) => finding.severity === "error") ? "bad" : "warn";

@@ -2,7 +2,7 @@
 // and what is seen here over time is the rest.
 
 const KEPT = 300; // seconds
-export const BUCKET = 3; // seconds
+const BUCKET = 3; // seconds
 
 export class Samples {
   constructor() {
@@ -36,13 +36,19 @@ export class Samples {
     return this.lines(id, name).reduce((sum, points) => sum + moved(points, now - seconds * 1000, now), 0) / this.span(id, name, now, seconds);
   }
 
-  // series are the rates of the last five minutes, oldest first.
-  series(id, name, now) {
+  // reach is how many minutes back there is something to be seen of a job.
+  reach(id, now) {
+    const begin = Math.min(now, ...this.lines(id).map((points) => points[0].at));
+    return Math.min(KEPT / 60, Math.ceil((now - begin + 1) / 60_000));
+  }
+
+  // series are the rates of the last minutes, oldest first.
+  series(id, name, now, minutes) {
     const end = Math.floor(now / 1000 / BUCKET) * BUCKET * 1000;
     const lines = this.lines(id, name);
     const begin = Math.min(...lines.map((points) => points[0].at));
     const list = [];
-    for (let to = end - KEPT * 1000 + BUCKET * 1000; to <= end; to += BUCKET * 1000) {
+    for (let to = end - minutes * 60_000 + BUCKET * 1000; to <= end; to += BUCKET * 1000) {
       const from = to - BUCKET * 1000;
       if (to <= begin) continue;
       list.push({ ago: (end - to) / 1000, rate: lines.reduce((sum, points) => sum + moved(points, from, to), 0) / BUCKET });

@@ -71,6 +71,7 @@ export class Source {
   // broken asks why: an EventSource does not tell.
   async broken() {
     this.close();
+    if (this.connection.state === "live") this.enter("lost", { text: "the event stream broke off" });
     const problem = (await this.readDaemon()) ?? (await this.readJobs());
     if (problem?.status === 401 || problem?.status === 403) this.enter("refused", problem);
     else if (problem) this.enter("lost", problem);
@@ -155,14 +156,14 @@ export class Source {
   }
 
   // lookAtStore reads the list of backups and, one database after the other, to
-  // which points it can be restored.
+  // which points those can be restored that have any.
   async lookAtStore() {
     if (this.looking || document.hidden) return;
     this.looking = true;
     this.changed();
     await this.readLogs();
     await this.read("v1/backups", ({ backups }) => (this.backups = backups));
-    for (const database of this.databases()) {
+    for (const database of this.databases([this.backups ?? [], this.logs ?? []])) {
       const path = `v1/recovery?database=${encodeURIComponent(database)}`;
       const problem = await this.read(path, (data) => this.recovery.set(database, { data, at: this.now() }));
       delete this.problems[path];
@@ -172,11 +173,10 @@ export class Source {
     this.changed();
   }
 
-  // databases are all that anything is known of, SYSTEMDB first.
-  databases() {
-    const names = new Set();
-    for (const record of this.jobs.values()) names.add(record.database);
-    for (const list of [this.backups ?? [], this.logs ?? []]) for (const entry of list) names.add(entry.database);
+  // databases are all that anything is known of, or that are in lists, SYSTEMDB
+  // first.
+  databases(lists = [[...this.jobs.values()], this.backups ?? [], this.logs ?? []]) {
+    const names = new Set(lists.flat().map((entry) => entry.database));
     return [...names].sort((a, b) => (b === "SYSTEMDB") - (a === "SYSTEMDB") || a.localeCompare(b));
   }
 

@@ -1,15 +1,15 @@
 // The points in time to which a database can be restored, on a line.
 import { h } from "./dom.js";
 import { about, bytes, dayText, duration, hourText, timeText, utc, when } from "./format.js";
-import { verificationOf } from "./attention.js";
+import { backupKey } from "./attention.js";
 
 export const ranges = [[1, "1 day"], [14, "14 days"], [90, "90 days"]];
 const DAY = 86_400_000;
 const RIGHT = 0.985; // of the width is now: a mark at its end has room
 
 // timeline takes what is known of one database: windows, gaps, the interruption,
-// recovery point, backups, failed jobs, verifications.
-export function timeline({ database, windows, gaps, broken, point, backups, failed, jobs, now, days }) {
+// recovery point, backups, failed jobs, verifications by backup.
+export function timeline({ database, windows, gaps, broken, point, backups, failed, verifications, now, days }) {
   const from = now - days * DAY;
   const at = (ms) => Math.max(0, Math.min(100, (100 * RIGHT * (ms - from)) / (now - from)));
   const percent = (ms) => `${at(ms).toFixed(3)}%`;
@@ -34,7 +34,7 @@ export function timeline({ database, windows, gaps, broken, point, backups, fail
       h("line", { x1: percent(broken.at), x2: percent(broken.at), y1: 4, y2: 50 }),
       h("title", null, `The history of the log was interrupted at ${timeText(broken.at)}: ${broken.reason}`)),
     // By HANA's clock, as the windows are: a backup id is when it began.
-    backups.filter((b) => seen(b.backup_id)).map((b) => backupMark(b, percent(b.backup_id), jobs)),
+    backups.filter((b) => seen(b.backup_id)).map((b) => backupMark(b, percent(b.backup_id), verifications)),
     failed.filter((r) => seen(when(r.finished_at))).map((r) => h("svg", { key: r.job_id, x: percent(when(r.finished_at)), y: 12, overflow: "visible", class: "failed" },
       h("path", { d: "M-4 -4L4 4M4 -4L-4 4" }), h("title", null, `${r.action} ${r.state} at ${timeText(when(r.finished_at))}: ${r.error?.code ?? ""}`))),
     seen(point) && h("g", { class: "point" }, h("line", { x1: percent(point), x2: percent(point), y1: 20, y2: 46 }),
@@ -50,9 +50,9 @@ function extended(windows, point) {
   return spans;
 }
 
-function backupMark(b, x, jobs) {
+function backupMark(b, x, verifications) {
   const size = b.kind === "complete" ? 7 : b.kind === "differential" ? 5.5 : 4;
-  const verification = verificationOf(jobs, b);
+  const verification = verifications.get(backupKey(b));
   const state = !verification ? "unverified" : verification.state === "succeeded" ? "verified" : "doubtful";
   const words = { unverified: "not verified", verified: "verified", doubtful: "its verification has findings" }[state];
   return h("svg", { key: `b${b.backup_id}`, x, y: 12, overflow: "visible", class: `data ${state}` },
@@ -76,7 +76,7 @@ function ticks(from, to, days) {
     const at = next.getTime();
     const edge = (at - from) / (to - from);
     const text = step === 3 ? (next.getHours() === 0 ? dayText(at) : hourText(at)) : dayText(at);
-    if (edge >= 0) list.push({ at, text: edge > 0.02 && edge < 0.985 ? text : "", minor: i % 2 === 1 });
+    if (edge >= 0) list.push({ at, text: edge > 0.02 && edge < 0.985 ? text : "", minor: i % 4 !== 0 });
     if (step === 3) next.setHours(next.getHours() + 3);
     else next.setDate(next.getDate() + step / 24);
   }

@@ -49,10 +49,10 @@ async function copy(text, button) {
 }
 
 // item is one thing to look at.
-export function item(entry) {
+export function item(entry, heading = "h3") {
   return h("li", { class: `item ${entry.level}`, key: `${entry.title} ${entry.job ?? ""}` }, mark(entry.level),
     h("div", null,
-      h("h3", null, entry.title),
+      h(heading, null, entry.title),
       entry.text && h("p", { class: "said" }, entry.text),
       entry.todo && h("p", null, h("strong", null, "What to do: "), entry.todo),
       entry.command && commandLine(entry.command),
