@@ -191,8 +191,14 @@ func (b *browser) fits(what string) {
 // shoot takes a picture for the documents, where somebody asked for it.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
+	b.shootPart(name, "")
+}
+
+// shootPart takes one of the first element of a selector.
+func (b *browser) shootPart(name, selector string) {
+	b.t.Helper()
 	if directory := os.Getenv("E2E_SCREENSHOTS"); directory != "" {
-		b.must(map[string]any{"op": "shot", "path": filepath.Join(directory, name)})
+		b.must(map[string]any{"op": "shot", "path": filepath.Join(directory, name), "selector": selector})
 	}
 }
 

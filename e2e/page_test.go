@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // newPageWorld has a daemon that serves the status page at the URL.
@@ -37,7 +39,7 @@ func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	w, url := newPageWorld(t, func(*world) {})
-	b.open(url, map[string]any{"height": 1400})
+	b.open(url, map[string]any{"width": 1180, "height": 1250})
 	b.awaitText(".connection", "live")
 	b.awaitText(".todo", "Log backups cannot be found") // HANA has not written any yet
 	b.awaitText("[aria-labelledby=databases]", "No database is known yet")
@@ -60,6 +62,7 @@ func TestStatusPage(t *testing.T) {
 	b.awaitText(".todo", "1 thing to look at", "The last backup of SYSTEMDB failed", failed.Error.Code, "Input/output error", failed.Error.Hint, "pipestreamer show "+failed.ID)
 
 	w.watchRunning(b)
+	w.loseLog(b)
 	w.restartUnder(b)
 	if !evaluate[bool](b, "globalThis.loadedOnce === true") {
 		t.Error("the page was loaded again")
@@ -121,11 +124,37 @@ func (w *world) watchRunning(b *browser) {
 	b.awaitText(card, "Backup of HXE", "indexserver", "MiB/s", "waits for")
 	eventually(w.t, "most of it is done", func() bool { return b.number(bar) > 75 })
 	b.shoot("status-page.png")
-	record = w.ended(w.client(), record.ID)
+	w.ended(w.client(), record.ID)
 	b.awaitText("[aria-labelledby=running]", "No job runs.")
 	b.awaitText("[aria-labelledby=latest] tbody tr:first-child", "Backup of HXE", "succeeded")
 	eventually(w.t, "the time line shows the new backup", func() bool { return b.count(`[data-database="HXE"] .timeline .data`) == 15 })
 	b.fine(evaluate[string](b, "location.host"))
+}
+
+// loseLog removes a log backup of six days ago from the store: what it had is a gap
+// on the time line, up to the next data backup.
+func (w *world) loseLog(b *browser) {
+	w.t.Helper()
+	from := time.Now().Add(-145 * time.Hour).UnixMilli()
+	var lost string
+	for key := range w.depot.objects(w.t) {
+		name, err := backup.ParseLogName(path.Base(key))
+		if err == nil && name.VolumeID == 2 && name.BackupID > from && name.BackupID < from+(2*time.Hour).Milliseconds() {
+			lost = key
+		}
+	}
+	if err := os.Remove(w.depot.path(lost)); err != nil {
+		w.t.Fatal(err)
+	}
+	b.click("#bottom button")
+	b.awaitText(".todo", "HXE: 1 object missing in the store", lost, "pipestreamer backup --database HXE")
+	windows, gaps := b.count(`[data-database="HXE"] .timeline .window`), b.count(`[data-database="HXE"] .timeline .gap`)
+	if windows != 2 || gaps != 1 {
+		w.t.Errorf("the time line has %d windows and %d gaps, expected 2 and 1", windows, gaps)
+	}
+	b.click(`[data-database="HXE"] summary`)
+	b.awaitText(`[data-database="HXE"] table`, "gap in volume 2", "can be restored")
+	b.shootPart("status-page-gap.png", `[data-database="HXE"]`)
 }
 
 // restartUnder ends the daemon while a backup runs, which the page has to learn
@@ -219,7 +248,7 @@ func TestStatusPageForEverybody(t *testing.T) {
 			b.fine(host(url))
 		}
 	}
-	b.open(url+"#/jobs/"+failed.ID, map[string]any{"scheme": "dark", "height": 900})
+	b.open(url+"#/jobs/"+failed.ID, map[string]any{"scheme": "dark", "width": 1180, "height": 900})
 	b.awaitText("main", "What happened")
 	b.shoot("status-page-job.png")
 	b.withKeys(url)
@@ -276,7 +305,7 @@ func TestStatusPageNeedsTheToken(t *testing.T) {
 	}
 	listen := freeAddress(t)
 	newWorld(t, hanasim.Config{Databases: []hanasim.Database{systemDB()}}, openLocal(t), map[string]any{"http": map[string]any{"listen": listen, "tokenFile": token}})
-	for _, path := range []string{"/", "/page/app.js", "/v1/events", "/v1/daemon"} {
+	for _, path := range []string{"/", "/page/app.mjs", "/v1/events", "/v1/daemon"} {
 		connection, err := net.Dial("tcp", listen)
 		if err != nil {
 			t.Fatal(err)

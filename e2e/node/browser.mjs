@@ -4,7 +4,7 @@
 //   {"op":"eval","script":"document.title"}      the value of an expression
 //   {"op":"press","key":"Tab"}
 //   {"op":"click","selector":"button"}
-//   {"op":"shot","path":"page.png","full":true}
+//   {"op":"shot","path":"page.png","selector":"article"}   of all that is visible without one
 //   {"op":"axe"}                                 what axe-core finds
 //   {"op":"report"}                              what went wrong since the last report
 //
@@ -51,7 +51,7 @@ const operations = {
   eval: ({ script }) => page.evaluate(script),
   press: ({ key }) => page.keyboard.press(key),
   click: ({ selector }) => page.locator(selector).first().click({ timeout: 10_000 }),
-  shot: ({ path, full }) => page.screenshot({ path, fullPage: full }).then(() => null),
+  shot: ({ path, selector }) => (selector ? page.locator(selector).first() : page).screenshot({ path }).then(() => null),
   async axe() {
     await page.evaluate(axe);
     const { violations } = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })");

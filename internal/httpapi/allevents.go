@@ -69,8 +69,8 @@ func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
 }
 
 func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
-	for _, record := range batch {
-		if !sendRecord(w, record) {
+	for i := range batch {
+		if !sendRecord(w, batch[i]) {
 			return false
 		}
 	}

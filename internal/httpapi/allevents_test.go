@@ -179,11 +179,11 @@ func TestPageIsMounted(t *testing.T) {
 		text    string
 	}{
 		{"root", with.Handler(), "GET", "/", 200, "page:/"},
-		{"file", with.Handler(), "GET", "/page/app.js", 200, "page:/page/app.js"},
+		{"file", with.Handler(), "GET", "/page/app.mjs", 200, "page:/page/app.mjs"},
 		{"another path stays a problem", with.Handler(), "GET", "/other", 404, "unknown_path"},
 		{"nothing can be posted", with.Handler(), "POST", "/", 405, "method_not_allowed"},
 		{"without a token", with.Authenticated(token), "GET", "/", 401, "unauthorized"},
-		{"a file without a token", with.Authenticated(token), "GET", "/page/app.js", 401, "unauthorized"},
+		{"a file without a token", with.Authenticated(token), "GET", "/page/app.mjs", 401, "unauthorized"},
 		{"no page", without.Handler(), "GET", "/", 404, "unknown_path"},
 	}
 	for _, test := range tests {
@@ -201,13 +201,13 @@ func TestShared(t *testing.T) {
 	tests := []struct {
 		name string
 		// patience of the ones who ask, in seconds; each comes a second after the other.
-		patience []time.Duration
+		patience []int
 		looks    int64
 		want     []string
 	}{
-		{"one look for all", []time.Duration{60, 60, 60}, 1, []string{"found", "found", "found"}},
-		{"the first leaves, the second looks", []time.Duration{5, 60, 60}, 2, []string{"gone", "found", "found"}},
-		{"each leaves before the end of a look", []time.Duration{5, 5, 5}, 3, []string{"gone", "gone", "gone"}},
+		{"one look for all", []int{60, 60, 60}, 1, []string{"found", "found", "found"}},
+		{"the first leaves, the second looks", []int{5, 60, 60}, 2, []string{"gone", "found", "found"}},
+		{"each leaves before the end of a look", []int{5, 5, 5}, 3, []string{"gone", "gone", "gone"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestShared(t *testing.T) {
 				for i, patience := range test.patience {
 					go func() {
 						time.Sleep(time.Duration(i) * time.Second)
-						ctx, cancel := context.WithTimeout(t.Context(), patience*time.Second)
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience)*time.Second)
 						defer cancel()
 						text, err := shared.Do(ctx, "HXE", look)
 						if errors.Is(err, context.DeadlineExceeded) {

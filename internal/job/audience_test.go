@@ -21,8 +21,8 @@ func newest(t *testing.T, records <-chan []Record, ok func(map[string]Record) bo
 			if !open {
 				t.Fatalf("the subscription ended after %v", seen)
 			}
-			for _, r := range batch {
-				seen[r.ID] = r
+			for i := range batch {
+				seen[batch[i].ID] = batch[i]
 			}
 		case <-timeout:
 			t.Fatalf("timed out after %v", seen)
@@ -96,8 +96,8 @@ func TestAudienceKeepsTheNewest(t *testing.T) {
 	jobs.Wait()
 	batch := <-slow
 	got := make(map[string]int64)
-	for _, r := range batch {
-		got[r.ID] = r.BackupID
+	for i := range batch {
+		got[batch[i].ID] = batch[i].BackupID
 	}
 	if diff := cmp.Diff(map[string]int64{"a": 1000, "b": 1000, "c": 1000}, got); diff != "" || len(batch) != len(ids) {
 		t.Errorf("%d records (-want +got):\n%s", len(batch), diff)

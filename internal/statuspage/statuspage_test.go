@@ -15,7 +15,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/statuspage"
 )
 
-func get(t *testing.T, path string, header ...string) *http.Response {
+func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 	for i := 0; i < len(header); i += 2 {
@@ -23,7 +23,7 @@ func get(t *testing.T, path string, header ...string) *http.Response {
 	}
 	recorder := httptest.NewRecorder()
 	statuspage.Handler().ServeHTTP(recorder, request)
-	return recorder.Result()
+	return recorder
 }
 
 func TestFiles(t *testing.T) {
@@ -34,18 +34,18 @@ func TestFiles(t *testing.T) {
 		kind   string
 	}{
 		{"/", 200, "text/html; charset=utf-8"},
-		{"/page/app.js", 200, "text/javascript; charset=utf-8"},
+		{"/page/app.mjs", 200, "text/javascript; charset=utf-8"},
 		{"/page/style.css", 200, "text/css; charset=utf-8"},
 		{"/page/icon.svg", 200, "image/svg+xml"},
 		{"/page/", 404, "text/plain; charset=utf-8"},
-		{"/page/nope.js", 404, "text/plain; charset=utf-8"},
+		{"/page/nope.mjs", 404, "text/plain; charset=utf-8"},
 		{"/page/../statuspage.go", 404, "text/plain; charset=utf-8"},
-		{"/page/assets/app.js", 404, "text/plain; charset=utf-8"},
+		{"/page/assets/app.mjs", 404, "text/plain; charset=utf-8"},
 	}
 	for _, test := range tests {
 		got := get(t, test.path)
-		if got.StatusCode != test.status || got.Header.Get("Content-Type") != test.kind {
-			t.Errorf("%s: %d %q, expected %d %q", test.path, got.StatusCode, got.Header.Get("Content-Type"), test.status, test.kind)
+		if got.Code != test.status || got.Header().Get("Content-Type") != test.kind {
+			t.Errorf("%s: %d %q, expected %d %q", test.path, got.Code, got.Header().Get("Content-Type"), test.status, test.kind)
 		}
 		want := map[string]string{
 			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
@@ -58,7 +58,7 @@ func TestFiles(t *testing.T) {
 		}
 		seen := make(map[string]string)
 		for name := range want {
-			seen[name] = got.Header.Get(name)
+			seen[name] = got.Header().Get(name)
 		}
 		if diff := cmp.Diff(want, seen); diff != "" {
 			t.Errorf("%s: headers (-want +got):\n%s", test.path, diff)
@@ -68,16 +68,16 @@ func TestFiles(t *testing.T) {
 
 func TestWhatIsKnownIsNotSentAgain(t *testing.T) {
 	t.Parallel()
-	first := get(t, "/page/app.js")
-	tag := first.Header.Get("ETag")
-	if tag == "" || tag == get(t, "/page/style.css").Header.Get("ETag") {
+	first := get(t, "/page/app.mjs")
+	tag := first.Header().Get("ETag")
+	if tag == "" || tag == get(t, "/page/style.css").Header().Get("ETag") {
 		t.Fatalf("tag %q, expected one of its own for each file", tag)
 	}
-	if again := get(t, "/page/app.js", "If-None-Match", tag); again.StatusCode != http.StatusNotModified {
-		t.Errorf("with the tag: %d, expected 304", again.StatusCode)
+	if again := get(t, "/page/app.mjs", "If-None-Match", tag); again.Code != http.StatusNotModified {
+		t.Errorf("with the tag: %d, expected 304", again.Code)
 	}
-	if other := get(t, "/page/app.js", "If-None-Match", `"other"`); other.StatusCode != http.StatusOK {
-		t.Errorf("with the tag of another version: %d, expected 200", other.StatusCode)
+	if other := get(t, "/page/app.mjs", "If-None-Match", `"other"`); other.Code != http.StatusOK {
+		t.Errorf("with the tag of another version: %d, expected 200", other.Code)
 	}
 }
 
@@ -105,8 +105,8 @@ func TestEverythingIsEmbedded(t *testing.T) {
 			}
 			loaded[found[1]] = true
 			waiting = append(waiting, found[1])
-			if got := get(t, "/page/"+found[1]); got.StatusCode != http.StatusOK {
-				t.Errorf("%s loads %s: %d", name, found[1], got.StatusCode)
+			if got := get(t, "/page/"+found[1]); got.Code != http.StatusOK {
+				t.Errorf("%s loads %s: %d", name, found[1], got.Code)
 			}
 		}
 	}

@@ -1,9 +1,9 @@
 // Each database: to which point it can be restored, and what is behind that.
-import { h } from "./dom.js";
-import { about, bytes, command, count, duration, time, when } from "./format.js";
-import { backupKey, levelOf, recoveryPoint } from "./attention.js";
-import { ranges, timeline } from "./timeline.js";
-import { badge, commandLine, facts, table } from "./widgets.js";
+import { h } from "./dom.mjs";
+import { about, bytes, command, count, duration, time, when } from "./format.mjs";
+import { backupKey, levelOf, recoveryPoint } from "./attention.mjs";
+import { ranges, timeline } from "./timeline.mjs";
+import { badge, commandLine, facts, table } from "./widgets.mjs";
 
 const words = { ok: "nothing to do", warn: "look at it", bad: "needs you" };
 

@@ -1,8 +1,8 @@
 // The jobs that run: how far, how fast, and who is waited for.
-import { h } from "./dom.js";
-import { about, bytes, count, duration, rate, when } from "./format.js";
-import { streamName } from "./samples.js";
-import { badge, bar, commandLine, jobLink } from "./widgets.js";
+import { h } from "./dom.mjs";
+import { about, bytes, count, duration, rate, when } from "./format.mjs";
+import { streamName } from "./samples.mjs";
+import { badge, bar, commandLine, jobLink } from "./widgets.mjs";
 
 const stages = ["plan", "arm", "trigger", "stream", "settle", "commit", "clean"];
 const sides = { hana: "waits for HANA", store: "waits for the store", pipestreamer: "at work" };

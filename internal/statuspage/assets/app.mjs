@@ -1,14 +1,14 @@
 // The page: header, what is wrong, and the view that the address names. It only
 // reads.
-import { show, h } from "./dom.js";
-import { about, clockText, count, time, when, zone } from "./format.js";
-import { attention, verifications } from "./attention.js";
-import { databases } from "./databases.js";
-import { backups, detail, history, jobTable } from "./jobs.js";
-import { running } from "./running.js";
-import { Samples } from "./samples.js";
-import { Source } from "./source.js";
-import { item, mark } from "./widgets.js";
+import { show, h } from "./dom.mjs";
+import { about, clockText, count, time, when, zone } from "./format.mjs";
+import { attention, verifications } from "./attention.mjs";
+import { databases } from "./databases.mjs";
+import { backups, detail, history, jobTable } from "./jobs.mjs";
+import { running } from "./running.mjs";
+import { Samples } from "./samples.mjs";
+import { Source } from "./source.mjs";
+import { item, mark } from "./widgets.mjs";
 
 const REST = 150; // milliseconds between two updates
 

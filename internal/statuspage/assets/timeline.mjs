@@ -1,7 +1,7 @@
 // The points in time to which a database can be restored, on a line.
-import { h } from "./dom.js";
-import { about, bytes, dayText, duration, hourText, timeText, utc, when } from "./format.js";
-import { backupKey } from "./attention.js";
+import { h } from "./dom.mjs";
+import { about, bytes, dayText, duration, hourText, timeText, utc, when } from "./format.mjs";
+import { backupKey } from "./attention.mjs";
 
 export const ranges = [[1, "1 day"], [14, "14 days"], [90, "90 days"]];
 const DAY = 86_400_000;

@@ -1,5 +1,5 @@
 // Small things that several views show.
-import { h } from "./dom.js";
+import { h } from "./dom.mjs";
 
 const marks = { running: "▶", succeeded: "✓", failed: "✕", lost: "✕", canceled: "◼", ok: "✓", bad: "✕", warn: "!", note: "i" };
 const classes = { running: "run", succeeded: "ok", failed: "bad", lost: "bad", canceled: "off" };

@@ -1,5 +1,5 @@
 // Numbers, times and commands for people.
-import { h } from "./dom.js";
+import { h } from "./dom.mjs";
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 

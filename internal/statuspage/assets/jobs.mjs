@@ -1,10 +1,10 @@
 // The history of jobs, one job in full, and the backups in the store.
-import { h } from "./dom.js";
-import { about, bytes, command, count, duration, short, time, when } from "./format.js";
-import { backupKey } from "./attention.js";
-import { expected, jobTitle, sum } from "./running.js";
-import { streamName } from "./samples.js";
-import { badge, bar, choice, commandLine, facts, item, jobLink, table } from "./widgets.js";
+import { h } from "./dom.mjs";
+import { about, bytes, command, count, duration, short, time, when } from "./format.mjs";
+import { backupKey } from "./attention.mjs";
+import { expected, jobTitle, sum } from "./running.mjs";
+import { streamName } from "./samples.mjs";
+import { badge, bar, choice, commandLine, facts, item, jobLink, table } from "./widgets.mjs";
 
 const PAGE = 50;
 const actions = ["backup", "restore", "verification", "plan", "probe"];

@@ -2,7 +2,7 @@
 // wants to know who was woken up. Pure; an item has a level (bad, warn, note), a
 // database if it is about one, title, text (told, if it is only the cause of the job),
 // todo, command and the job behind it.
-import { about, command, count, short, timeText, when } from "./format.js";
+import { about, command, count, short, timeText, when } from "./format.mjs";
 
 const HOUR = 3600;
 const OLD = 24 * HOUR * 1000; // HANA backs its log up every 15 minutes, unless it is told otherwise
