@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -77,7 +76,9 @@ func TestAttention(t *testing.T) {
 	}
 	delta := func(r *job.Record) { r.Kind = backup.KindDifferential }
 	found := func(s verify.Severity) func(*job.Record) {
-		return func(r *job.Record) { r.ID, r.BackupID, r.Findings = "job-v", 17, []verify.Finding{{Code: "x", Severity: s, Message: "m"}} }
+		return func(r *job.Record) {
+			r.ID, r.BackupID, r.Findings = "job-v", 17, []verify.Finding{{Code: "x", Severity: s, Message: "m"}}
+		}
 	}
 	ptr := func(n int64) *int64 { return &n }
 	logs := func(change func(*logship.Status)) []logship.Status {
@@ -112,8 +113,10 @@ func TestAttention(t *testing.T) {
 		},
 		{
 			name: "a tenant is stopped", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionRestore, job.StateFailed, func(r *job.Record) { r.TenantStopped = true })}},
-			want: []advice{{"bad", "Tenant HXE is stopped", "It is not usable until a restore succeeds. See first what a restore takes, then run it without --dry-run.",
-				"pipestreamer restore --database HXE --until latest --dry-run", "bad"}},
+			want: []advice{{
+				"bad", "Tenant HXE is stopped", "It is not usable until a restore succeeds. See first what a restore takes, then run it without --dry-run.",
+				"pipestreamer restore --database HXE --until latest --dry-run", "bad",
+			}},
 		},
 		{
 			name: "a verification with errors", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionBackup, job.StateSucceeded), ended(job.ActionVerification, job.StateFailed, found(verify.SeverityError))}},
@@ -124,9 +127,13 @@ func TestAttention(t *testing.T) {
 			want: []advice{{"warn", "Backup 17 of HXE: 1 finding in its verification", "A complete backup has succeeded since. Do not restore from the one with findings.", "pipestreamer show job-v", "warn"}},
 		},
 		{
-			name: "the store is asked again", knowledge: knowledge{Jobs: []job.Record{running(func(r *job.Record) { r.Streams = []job.Progress{{StoreError: "away", Stalled: true, WaitingFor: job.SideStore}} })}},
-			want: []advice{{"warn", "The store fails, and the backup of HXE asks it again",
-				"Look at the store and the network. The job goes on by itself when the store answers in time, and fails otherwise (store.outageTolerance).", "", "warn"}},
+			name: "the store is asked again", knowledge: knowledge{Jobs: []job.Record{running(func(r *job.Record) {
+				r.Streams = []job.Progress{{StoreError: "away", Stalled: true, WaitingFor: job.SideStore}}
+			})}},
+			want: []advice{{
+				"warn", "The store fails, and the backup of HXE asks it again",
+				"Look at the store and the network. The job goes on by itself when the store answers in time, and fails otherwise (store.outageTolerance).", "", "warn",
+			}},
 		},
 		{
 			name: "HANA stands still", knowledge: knowledge{Jobs: []job.Record{running(func(r *job.Record) { r.Streams = []job.Progress{{Stalled: true, WaitingFor: job.SideHANA}} })}},
@@ -164,7 +171,7 @@ func TestAttention(t *testing.T) {
 			want: []advice{{"warn", "HXE: the newest point that can be restored is 3 d old", "Look at log_mode and log_backup_timeout_s:", "pipestreamer doctor --database HXE", "warn"}},
 		},
 		{
-			name: "objects are missing", knowledge: knowledge{Recovery: map[string]recovery{"HXE": {Data: &job.Recovery{Database: "HXE", Windows: []chain.Window{}, Missing: []string{"k"}, Notes: []string{"n"}}}}},
+			name: "objects are missing", knowledge: knowledge{Recovery: map[string]recovery{"HXE": {Data: &job.Recovery{Database: "HXE", Missing: []string{"k"}, Notes: []string{"n"}}}}},
 			want: []advice{
 				{"bad", "HXE: 1 object missing in the store", "Find out who removes objects (a lifecycle rule of the bucket?), then make a complete backup.", again, "bad"},
 				{"warn", "HXE: 1 description in the store cannot be read", "They are left out of recoveries: look at the objects.", "", "bad"},

@@ -183,7 +183,12 @@ export class Source {
   // read asks the daemon and returns the problem, or null.
   async read(path, use) {
     try {
-      const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(40_000) });
+      let response = await ask(path);
+      if (response.status === 429) {
+        // The limit is of all pages and programs with the same token.
+        await new Promise((resolve) => setTimeout(resolve, Math.min(5, Number(response.headers.get("Retry-After")) || 1) * 1000));
+        response = await ask(path);
+      }
       if (!response.ok) throw await problemOf(response);
       use(await response.json());
       delete this.problems[path];
@@ -196,6 +201,8 @@ export class Source {
     }
   }
 }
+
+const ask = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(40_000) });
 
 async function problemOf(response) {
   const problem = { status: response.status, text: `${response.status} ${response.statusText}`.trim() };

@@ -27,9 +27,10 @@ export function timeline({ database, windows, gaps, broken, point, backups, fail
       h("text", { class: tick.minor ? "minor" : "major", x: percent(tick.at), y: 66, "text-anchor": "middle" }, tick.text),
     ]),
     h("rect", { class: "track", x: 0, y: 24, width: `${100 * RIGHT}%`, height: 18, rx: 2 }),
+    // Below the windows: what can be restored in spite of a gap is seen.
+    gaps.map((g) => span("gap", g.from, g.to, `Gap: the log from ${timeText(g.from)} to ${timeText(g.to)} is in no log backup`, `g${g.from}`)),
     spans.map((w) => span("window", w.from, w.to, `Every point can be restored from ${timeText(w.from)} to ${timeText(w.to)} (${duration((w.to - w.from) / 1000)})`, `w${w.from}`)),
     spans.length > 0 && point < now && span("risk", point, now, `Since ${timeText(point)} nothing is in the store yet: ${duration((now - point) / 1000)}`, "risk"),
-    gaps.map((g) => span("gap", g.from, g.to, `Gap: the log from ${timeText(g.from)} to ${timeText(g.to)} is in no log backup`, `g${g.from}`)),
     broken && seen(broken.at) && h("g", { class: "break" },
       h("line", { x1: percent(broken.at), x2: percent(broken.at), y1: 4, y2: 50 }),
       h("title", null, `The history of the log was interrupted at ${timeText(broken.at)}: ${broken.reason}`)),
