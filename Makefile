@@ -150,11 +150,18 @@ try: build ## start the simulator, an S3 server and the daemon, and leave them t
 	@$(GO) run ./e2e/demo -bin bin -try
 
 .PHONY: node
-node: e2e/node/node_modules ## install the Node client of the end-to-end tests
+node: e2e/node/node_modules ## install the Node client of the end-to-end tests, and what drives the browser
 
 e2e/node/node_modules: e2e/node/package-lock.json
 	@cd e2e/node && npm ci --silent --no-audit --no-fund
 	@touch $@
+
+# Chromium is used, as it is found in PATH. What is to be seen comes from the
+# simulator, at the time of now: the pictures differ each time.
+.PHONY: screenshots
+screenshots: tools node ## docs/images: the status page during a backup, a gap, a failed job
+	@mkdir -p docs/images
+	@E2E_SCREENSHOTS=$(CURDIR)/docs/images CI=true $(GO) test -count=1 -run '^TestStatusPage(ForEverybody)?$$' ./e2e
 
 .PHONY: clean
 clean: ## remove what was built

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/internal/statuspage"
 	"github.com/pipestreamer/pipestreamer/pkg/uploader"
 )
 
@@ -66,7 +67,10 @@ func current(handler *atomic.Pointer[http.Handler]) http.Handler {
 
 // options are those of every server of the interface for jobs.
 func (d *daemon) options() httpapi.Options {
-	o := httpapi.Options{Drain: d.gate.drain}
+	o := httpapi.Options{
+		Drain: d.gate.drain, Page: statuspage.Handler(),
+		Daemon: httpapi.Daemon{SID: d.cfg.HANA.SID, Version: versionText(), StartedAt: d.startedAt},
+	}
 	hidden := func(option string) bool { return uploader.Sensitive(d.cfg.Store.Type, option) }
 	for _, s := range d.cfg.Shown(hidden) {
 		o.Settings = append(o.Settings, httpapi.Setting{Key: s.Key, Value: s.Value, Source: s.Source})

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -74,6 +75,7 @@ type daemon struct {
 	counter     counter
 	httpMetrics *httpapi.Metrics
 	messenger   *messenger
+	startedAt   time.Time
 }
 
 // serve runs the daemon until ctx ends.
@@ -88,7 +90,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(heapLimit(cfg))
 	}
-	d := &daemon{cfg: cfg, log: log, registry: newRegistry(), gate: gate{log: log}}
+	d := &daemon{cfg: cfg, log: log, registry: newRegistry(), gate: gate{log: log}, startedAt: time.Now().UTC()}
 	d.httpMetrics = httpapi.NewMetrics(d.registry)
 	d.setReady(func(context.Context) error { return errors.New("starting") })
 	err = d.run(ctx)

@@ -38,6 +38,11 @@ func routeRoles() map[string]access.Role {
 		"GET /v1/bandwidth":        access.Reader,
 		"PUT /v1/bandwidth":        access.Operator,
 		"POST /v1/drain":           access.Operator,
+		"GET /v1/events":           access.Reader,
+		"GET /v1/daemon":           access.Reader,
+
+		"GET /{$}":            access.Reader,
+		"GET /page/{file...}": access.Reader,
 
 		"GET /debug/config":          access.Operator,
 		"GET /debug/pprof/{$}":       access.Operator,

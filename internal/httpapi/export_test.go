@@ -14,9 +14,11 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/access"
 )
 
-// documented is a pattern as the document has it, which has no way to say that a
-// path ends here.
-func documented(pattern string) string { return strings.TrimSuffix(pattern, "{$}") }
+// documented is a pattern as the document has it, which has no way to say where a
+// path ends.
+func documented(pattern string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(pattern, "{$}"), "...}", "}")
+}
 
 // Patterns lists the routes of both listeners.
 func Patterns(s *Server) []string {
@@ -63,4 +65,15 @@ func ServeWith(ctx context.Context, listener net.Listener, handler http.Handler,
 	server := newHTTPServer(ctx, handler, log)
 	change(server)
 	return run(ctx, server, listener, log)
+}
+
+// MaxEventStreams is how many may follow all jobs at once.
+const MaxEventStreams = maxEventStreams
+
+// Shared is shared.
+type Shared[T any] struct{ shared[T] }
+
+// Do is do.
+func (s *Shared[T]) Do(ctx context.Context, key string, look func(context.Context) (T, error)) (T, error) {
+	return s.do(ctx, key, look)
 }

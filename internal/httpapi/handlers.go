@@ -61,6 +61,8 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/jobs/{id}":        s.showJob,
 		"DELETE /v1/jobs/{id}":     s.cancelJob,
 		"GET /v1/jobs/{id}/events": s.followJob,
+		"GET /v1/events":           s.followJobs,
+		"GET /v1/daemon":           s.showDaemon,
 		"GET /v1/backups":          s.listBackups,
 		"GET /v1/backups/{id}":     s.showBackup,
 		"GET /v1/logs":             s.listLogs,
@@ -68,6 +70,9 @@ func (s *Server) routes() map[string]handler {
 		"GET /v1/bandwidth":        s.showBandwidth,
 		"PUT /v1/bandwidth":        s.setBandwidth,
 		"POST /v1/drain":           s.drain,
+
+		"GET /{$}":            s.showPage,
+		"GET /page/{file...}": s.showPage,
 
 		"GET /debug/config":          s.showConfig,
 		"GET /debug/pprof/{$}":       s.listProfiles,
@@ -182,7 +187,8 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	manifests, err := s.jobs.Backups(ctx, r.URL.Query().Get("database"))
+	database := r.URL.Query().Get("database")
+	manifests, err := s.backups.do(ctx, database, func(ctx context.Context) ([]*backup.Manifest, error) { return s.jobs.Backups(ctx, database) })
 	if err != nil {
 		return err
 	}
@@ -228,7 +234,7 @@ func (s *Server) showRecovery(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	recovery, err := s.jobs.Recovery(ctx, database)
+	recovery, err := s.recoveries.do(ctx, database, func(ctx context.Context) (job.Recovery, error) { return s.jobs.Recovery(ctx, database) })
 	if err != nil {
 		return err
 	}

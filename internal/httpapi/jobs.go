@@ -38,6 +38,10 @@ type Registry interface {
 	// misses some, never the last, after which the channel is closed. The
 	// function ends the subscription.
 	Subscribe(id string) (<-chan job.Record, func(), error)
+	// SubscribeAll returns the current records of the running jobs, then newer
+	// ones of any job. A slow reader misses some, never the last of a job. The
+	// function ends the subscription.
+	SubscribeAll() (<-chan []job.Record, func())
 }
 
 // Archive knows the backups.

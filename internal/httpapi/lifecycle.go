@@ -35,7 +35,7 @@ func NewStarting(reason func() error, options Options, log *zap.Logger, metrics 
 // needsJobs says whether a route can be served only once there are jobs.
 func needsJobs(pattern string) bool {
 	_, path, _ := strings.Cut(pattern, " ")
-	return path != "/v1/drain" && !strings.HasPrefix(path, "/debug/")
+	return strings.HasPrefix(path, "/v1/") && path != "/v1/drain" && path != "/v1/daemon"
 }
 
 func (s *Server) drain(w http.ResponseWriter, _ *http.Request) error {

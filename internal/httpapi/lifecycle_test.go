@@ -56,12 +56,15 @@ func TestStarting(t *testing.T) {
 	server := httpapi.NewStarting(func() error { return errors.New("store: no route to host") }, options, zaptest.NewLogger(t), httpapi.NewMetrics(prometheus.NewRegistry()))
 	for _, pattern := range httpapi.Patterns(a.server) {
 		method, path, _ := strings.Cut(pattern, " ")
-		path = strings.NewReplacer("{id}", "job-1", "{profile}", "goroutine").Replace(path)
+		path = strings.NewReplacer("{id}", "job-1", "{profile}", "goroutine", "{file}", "style.css").Replace(path)
 		if slices.Contains([]string{"/metrics", "/startupz", "/healthz", "/readyz"}, path) {
 			continue
 		}
 		response := a.do(t, server.Handler(apitest.Operator), newRequest(t, method, path, "{}"))
-		if path == "/v1/drain" || strings.HasPrefix(path, "/debug/") {
+		if path == "/" || strings.HasPrefix(path, "/page/") {
+			continue // this one has none
+		}
+		if path == "/v1/drain" || path == "/v1/daemon" || strings.HasPrefix(path, "/debug/") {
 			if response.StatusCode >= 300 {
 				t.Errorf("%s: %d %s", pattern, response.StatusCode, response.Text)
 			}

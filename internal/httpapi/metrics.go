@@ -56,7 +56,7 @@ func (m *Metrics) observe(route string, r *http.Request, status int, took time.D
 		route, method = "none", "other"
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	if r.Pattern != eventsPattern {
+	if r.Pattern != eventsPattern && r.Pattern != allEventsPattern {
 		m.duration.WithLabelValues(route, method).Observe(took.Seconds())
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // eventsPattern is the route that stays open for the length of a job.
@@ -43,6 +44,11 @@ type Options struct {
 	Drain func() []job.Record
 	// Settings are what GET /debug/config shows. Nothing of it is secret.
 	Settings []Setting
+	// Daemon is who answers; Time is filled in.
+	Daemon Daemon
+	// Page serves the status page at / and its files below /page/. nil means that
+	// there is none.
+	Page http.Handler
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -55,6 +61,10 @@ type Server struct {
 	metrics  *Metrics
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
+	// followers has one element for each stream of all events.
+	followers  chan struct{}
+	recoveries shared[job.Recovery]
+	backups    shared[[]*backup.Manifest]
 }
 
 // New returns a Server in front of jobs.
@@ -91,7 +101,7 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	}
 	return &Server{
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
-		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
+		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), followers: make(chan struct{}, maxEventStreams),
 	}
 }
 

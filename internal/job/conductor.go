@@ -84,6 +84,7 @@ type Conductor struct {
 	tidying sync.WaitGroup
 	// reserving is held by the one backup that reserves memory.
 	reserving chan struct{}
+	audience  audience
 
 	admission sync.Mutex // held while a job is admitted, before mu
 
@@ -240,6 +241,7 @@ func (c *Conductor) refuse(record Record, request string) (*Record, error) {
 }
 
 func (c *Conductor) admit(j *live) {
+	j.audience = &c.audience
 	c.jobs[j.record.ID] = j
 	c.order = append(c.order, j.record.ID)
 	if key := j.record.IdempotencyKey; key != "" {

@@ -22,6 +22,8 @@ const publishInterval = 250 * time.Millisecond
 type live struct {
 	request string // what was asked for, to compare idempotent requests
 	cancel  context.CancelCauseFunc
+	// audience is the conductor's; nil until the job is admitted.
+	audience *audience
 
 	mu          sync.Mutex
 	record      Record
@@ -150,6 +152,9 @@ func (j *live) publishLocked() Record {
 		default:
 		}
 		channel <- r
+	}
+	if j.audience != nil {
+		j.audience.tell(r)
 	}
 	return r
 }

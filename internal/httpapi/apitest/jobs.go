@@ -32,6 +32,7 @@ type Jobs struct {
 	manifests   []*backup.Manifest
 	backupError error
 	onStart     func(job.Record)
+	followers   []chan []job.Record
 }
 
 type tracked struct {
@@ -137,6 +138,15 @@ func (j *Jobs) Change(id string, change func(*job.Record)) {
 		return
 	}
 	change(&t.Record)
+	for _, follower := range j.followers {
+		var waiting []job.Record
+		select {
+		case waiting = <-follower:
+		default:
+		}
+		waiting = slices.DeleteFunc(waiting, func(r job.Record) bool { return r.ID == id })
+		follower <- append(waiting, t.Record)
+	}
 	for _, subscriber := range t.subscribers {
 		select {
 		case <-subscriber:
@@ -222,6 +232,31 @@ func (j *Jobs) Subscribe(id string) (<-chan job.Record, func(), error) {
 		t.subscribers = slices.DeleteFunc(t.subscribers, func(c chan job.Record) bool { return c == records })
 	}, nil
 }
+
+// SubscribeAll follows all jobs.
+func (j *Jobs) SubscribeAll() (<-chan []job.Record, func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	batches := make(chan []job.Record, 1)
+	var running []job.Record
+	for _, t := range j.records {
+		if !t.State.Terminal() {
+			running = append(running, t.Record)
+		}
+	}
+	if len(running) > 0 {
+		batches <- running
+	}
+	j.followers = append(j.followers, batches)
+	return batches, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.followers = slices.DeleteFunc(j.followers, func(c chan []job.Record) bool { return c == batches })
+	}
+}
+
+// Followers counts those who follow all jobs.
+func (j *Jobs) Followers() int { j.mu.Lock(); defer j.mu.Unlock(); return len(j.followers) }
 
 // Subscribers counts those who follow a job.
 func (j *Jobs) Subscribers(id string) int {

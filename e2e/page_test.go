@@ -1,0 +1,324 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
+)
+
+// newPageWorld has a daemon that serves the status page at the URL.
+func newPageWorld(t *testing.T, before func(w *world)) (w *world, url string) {
+	t.Helper()
+	w = &world{t: t, depot: openS3(t), backups: directory(t), hana: startHANA(t, hanasim.Config{
+		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(40*mebibyte, 8*mebibyte)}},
+		Profile:   hanasim.Dotname, WriteSize: 256 << 10,
+	})}
+	w.log.showOnFailure(t, "the daemon")
+	listen := freeAddress(t)
+	w.configure(map[string]any{"http": map[string]any{"listen": listen}, "logs": map[string]any{"directory": w.hana.logs}, "shutdownGrace": "1s"})
+	before(w)
+	w.startDaemon()
+	return w, "http://" + listen + "/"
+}
+
+func host(url string) string { return strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/") }
+
+// TestStatusPage tells a story to an open page, which is never loaded again. HANA's
+// clock begins two weeks ago, so that there is something on the time line.
+func TestStatusPage(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	w, url := newPageWorld(t, func(*world) {})
+	b.open(url, map[string]any{"width": 1180, "height": 1250})
+	b.awaitText(".connection", "live")
+	b.awaitText(".todo", "Log backups cannot be found") // HANA has not written any yet
+	b.awaitText("[aria-labelledby=databases]", "No database is known yet")
+	evaluate[bool](b, "globalThis.loadedOnce = true")
+
+	w.twoWeeks()
+	b.awaitText(`[data-database="HXE"]`, "Can be restored to", "verified")
+	eventually(t, "the time line shows the backups", func() bool {
+		return b.count(`[data-database="HXE"] .timeline .data`) == 14 && b.count(`[data-database="HXE"] .timeline .data.verified`) == 2
+	})
+	if windows := b.count(`[data-database="HXE"] .timeline .window`); windows != 1 {
+		t.Errorf("%d windows on the time line, expected one", windows)
+	}
+	if risk := b.number(`document.querySelector('[data-database="HXE"] .timeline .risk').getBoundingClientRect().width`); risk <= 0 {
+		t.Errorf("what is not in the store yet is %v pixels wide", risk)
+	}
+
+	w.hana.set("fail", "write:1:2MiB")
+	failed := w.run("backup", "--database", "SYSTEMDB").expect(t, 1).record(t)
+	b.awaitText(".todo", "1 thing to look at", "The last backup of SYSTEMDB failed", failed.Error.Code, "Input/output error", failed.Error.Hint, "pipestreamer show "+failed.ID)
+
+	w.watchRunning(b)
+	w.loseLog(b)
+	w.restartUnder(b)
+	if !evaluate[bool](b, "globalThis.loadedOnce === true") {
+		t.Error("the page was loaded again")
+	}
+	b.must(map[string]any{"op": "report"}) // a browser logs each connection that is refused
+	w.stopDaemon()
+}
+
+// twoWeeks makes backups and log backups from 13 days ago up to 5 minutes ago, by
+// HANA's clock.
+func (w *world) twoWeeks() {
+	w.t.Helper()
+	hours := func(n int) { w.hana.set("clock", fmt.Sprintf("-%dh", n)) }
+	log := func(database string) {
+		w.hana.statement("SIM WORK '%s' 20", database)
+		w.hana.statement("SIM LOGBACKUP '%s'", database)
+	}
+	hours(312)
+	w.backUp("HXE")
+	w.backUp("SYSTEMDB")
+	for n := 288; n >= 24; n -= 24 {
+		hours(n)
+		log("HXE")
+		switch {
+		case n == 168:
+			w.backUp("HXE")
+			w.backUp("SYSTEMDB")
+		case n > 168:
+			w.run("backup", "--database", "HXE", "--kind", "incremental").expect(w.t, 0)
+		default:
+			w.run("backup", "--database", "HXE", "--kind", "differential").expect(w.t, 0)
+		}
+		if n == 216 || n == 168 {
+			w.run("verify", "--database", "HXE", "--backup", "latest").expect(w.t, 0)
+		}
+	}
+	w.hana.set("clock", "-5h")
+	log("SYSTEMDB")
+	w.backUp("HXE")
+	w.hana.set("clock", "-5m")
+	log("HXE")
+}
+
+// watchRunning has a backup run before the eyes of the page.
+func (w *world) watchRunning(b *browser) {
+	w.t.Helper()
+	w.hana.set("clock", "0s")
+	w.hana.set("delay-write", "75ms")
+	record, err := w.client().StartBackup(w.t.Context(), job.BackupRequest{Database: "HXE"}, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	card := fmt.Sprintf(`[data-job=%q]`, record.ID)
+	bar := fmt.Sprintf(`Number(document.querySelector('%s .bar')?.getAttribute('aria-valuenow') ?? -1)`, card)
+	eventually(w.t, "the bar moves", func() bool { return b.number(bar) > 0 })
+	first := b.number(bar)
+	points := fmt.Sprintf(`(document.querySelector('%s .throughput .line')?.getAttribute('d') ?? '').split('L').length`, card)
+	eventually(w.t, "the bar and the plot go on", func() bool { return b.number(bar) > first+20 && b.number(points) >= 3 })
+	b.awaitText(card, "Backup of HXE", "indexserver", "MiB/s", "waits for")
+	eventually(w.t, "most of it is done", func() bool { return b.number(bar) > 75 })
+	b.shoot("status-page.png")
+	w.ended(w.client(), record.ID)
+	b.awaitText("[aria-labelledby=running]", "No job runs.")
+	b.awaitText("[aria-labelledby=latest] tbody tr:first-child", "Backup of HXE", "succeeded")
+	eventually(w.t, "the time line shows the new backup", func() bool { return b.count(`[data-database="HXE"] .timeline .data`) == 15 })
+	b.fine(evaluate[string](b, "location.host"))
+}
+
+// loseLog removes a log backup of six days ago from the store: what it had is a gap
+// on the time line, up to the next data backup.
+func (w *world) loseLog(b *browser) {
+	w.t.Helper()
+	from := time.Now().Add(-145 * time.Hour).UnixMilli()
+	var lost string
+	for key := range w.depot.objects(w.t) {
+		name, err := backup.ParseLogName(path.Base(key))
+		if err == nil && name.VolumeID == 2 && name.BackupID > from && name.BackupID < from+(2*time.Hour).Milliseconds() {
+			lost = key
+		}
+	}
+	if err := os.Remove(w.depot.path(lost)); err != nil {
+		w.t.Fatal(err)
+	}
+	b.click("#bottom button")
+	b.awaitText(".todo", "HXE: 1 object missing in the store", lost, "pipestreamer backup --database HXE")
+	windows, gaps := b.count(`[data-database="HXE"] .timeline .window`), b.count(`[data-database="HXE"] .timeline .gap`)
+	if windows != 2 || gaps != 1 {
+		w.t.Errorf("the time line has %d windows and %d gaps, expected 2 and 1", windows, gaps)
+	}
+	b.click(`[data-database="HXE"] summary`)
+	b.awaitText(`[data-database="HXE"] table`, "gap in volume 2", "can be restored")
+	b.shootPart("status-page-gap.png", `[data-database="HXE"]`)
+}
+
+// restartUnder ends the daemon while a backup runs, which the page has to learn
+// when it is back.
+func (w *world) restartUnder(b *browser) {
+	w.t.Helper()
+	record, err := w.client().StartBackup(w.t.Context(), job.BackupRequest{Database: "HXE"}, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b.awaitText(fmt.Sprintf(`[data-job=%q]`, record.ID), "running")
+	w.stopDaemon()
+	b.awaitText(".connection", "lost since", "trying again")
+	w.startDaemon()
+	b.awaitText(".connection", "live")
+	b.awaitText("[aria-labelledby=running]", "No job runs.")
+	b.awaitText("[aria-labelledby=latest] tbody tr:first-child", "Backup of HXE", "canceled")
+}
+
+// TestStatusPageShowsTextAsText has a journal full of markup.
+func TestStatusPageShowsTextAsText(t *testing.T) {
+	t.Parallel()
+	const markup = `<img src=x onerror="globalThis.broken=1"><script>globalThis.broken=1</script>`
+	b := startBrowser(t)
+	at := time.Now().UTC().Add(-time.Hour)
+	hostile := job.Record{
+		ID: "00000000-0000-7000-8000-000000000001", Action: job.ActionVerification, State: job.StateFailed, Stage: job.StageStream, SID: "HXE",
+		Database: markup, BackupID: 1, Prefix: markup, Manifest: markup, StartedAt: at, FinishedAt: at.Add(time.Minute),
+		Error:        &job.Error{Code: markup, Message: markup, Hint: markup, Stage: job.StageStream, Stream: markup},
+		Consequences: []string{markup}, Warnings: []string{markup}, History: []job.Event{{At: at, Side: markup, Text: markup, Stream: markup}},
+		Command: "$(" + markup + ")",
+	}
+	_, url := newPageWorld(t, func(w *world) { w.journal(hostile) })
+	for _, route := range []string{"", "#/jobs", "#/jobs/" + hostile.ID, "#/backups"} {
+		b.open(url+route, nil)
+		b.awaitText(".connection", "live")
+		if route != "#/backups" {
+			b.awaitText("main", markup)
+		}
+		if route == "" { // what is to be copied means the database and nothing else to a shell
+			b.awaitText(".todo .command code", "pipestreamer show "+hostile.ID)
+		}
+		if found := b.count("img, main script"); found > 0 || evaluate[bool](b, "globalThis.broken === 1") {
+			t.Errorf("%q: the text became %d elements", route, found)
+		}
+		b.fine(host(url))
+	}
+}
+
+// journal leaves a job of an earlier process.
+func (w *world) journal(record job.Record) {
+	w.t.Helper()
+	text, err := json.Marshal(map[string]any{"version": 1, "sequence": 1, "record": record, "request": "x"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	directory := filepath.Join(filepath.Dir(w.config), "state", "jobs")
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(directory, record.ID+".json"), text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestStatusPageForEverybody looks at each view in both schemes, on a screen and on
+// a telephone, and goes through it with the keyboard.
+func TestStatusPageForEverybody(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	w, url := newPageWorld(t, func(*world) {})
+	w.backUp("HXE")
+	w.hana.set("fail", "write:2:1MiB")
+	failed := w.run("backup", "--database", "HXE").expect(t, 1).record(t)
+	w.hana.set("delay-write", "400ms") // for longer than the test
+	running, err := w.client().StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.streaming(w.client(), running.ID, 256<<10)
+	for _, screen := range []map[string]any{{"width": 1280, "scheme": "light"}, {"width": 1280, "scheme": "dark"}, {"width": 360, "scheme": "dark"}} {
+		for route, wanted := range map[string]string{"": "Can be restored", "#/jobs": "All", "#/jobs/" + failed.ID: "What happened", "#/jobs/" + running.ID: "In the store", "#/backups": "Read the newest one back"} {
+			what := fmt.Sprintf("%v %q", screen, route)
+			b.open(url+route, screen)
+			b.awaitText("body", "live")
+			if route != "#/jobs" {
+				b.awaitText("main", wanted)
+			}
+			b.accessible(what)
+			b.fits(what)
+			b.fine(host(url))
+		}
+	}
+	b.open(url+"#/jobs/"+failed.ID, map[string]any{"scheme": "dark", "width": 1180, "height": 900})
+	b.awaitText("main", "What happened")
+	b.shoot("status-page-job.png")
+	b.withKeys(url)
+	if err := w.client().Cancel(t.Context(), running.ID); err != nil {
+		t.Error(err)
+	}
+	w.ended(w.client(), running.ID)
+	w.stopDaemon()
+}
+
+// withKeys uses the page without a mouse.
+func (b *browser) withKeys(url string) {
+	b.t.Helper()
+	b.open(url, nil)
+	b.awaitText("body", "live", "Can be restored")
+	focused := func() string { return evaluate[string](b, "document.activeElement.innerText.trim()") }
+	reach := func(text string) {
+		b.t.Helper()
+		for range 40 {
+			if b.press("Tab"); focused() == text {
+				return
+			}
+		}
+		b.t.Fatalf("no key press reaches %q", text)
+	}
+	if b.press("Tab"); focused() != "Skip to the content" {
+		b.t.Errorf("the first key press leads to %q", focused())
+	}
+	reach("1 day")
+	b.press("Enter")
+	eventually(b.t, "the time line of a day", func() bool {
+		return evaluate[string](b, `document.querySelector('.ranges [aria-pressed="true"]').innerText`) == "1 day"
+	})
+	if focused() != "1 day" {
+		b.t.Errorf("after the key press the focus is on %q", focused())
+	}
+	b.press("Shift+Tab")
+	reach("What would a restore take?")
+	b.press("Enter")
+	reach("Copy")
+	b.press("Enter")
+	eventually(b.t, "the command is copied or selected", func() bool {
+		return strings.Contains(evaluate[string](b, "getSelection().toString()"), "pipestreamer restore --database HXE")
+	})
+	b.press("Home")
+}
+
+// TestStatusPageNeedsTheToken asks for the page without it.
+func TestStatusPageNeedsTheToken(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(directory(t), "token")
+	if err := os.WriteFile(token, []byte("a-token-of-the-test-0123\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listen := freeAddress(t)
+	newWorld(t, hanasim.Config{Databases: []hanasim.Database{systemDB()}}, openLocal(t), map[string]any{"http": map[string]any{"listen": listen, "tokenFile": token}})
+	for _, path := range []string{"/", "/page/app.mjs", "/v1/events", "/v1/daemon"} {
+		connection, err := net.Dial("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(connection, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 12)
+		if _, err := connection.Read(answer); err != nil || string(answer) != "HTTP/1.0 401" && string(answer) != "HTTP/1.1 401" {
+			t.Errorf("%s without the token: %s, %v", path, answer, err)
+		}
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// allEventsPattern is the other route that stays open.
+const allEventsPattern = "GET /v1/events"
+
+// maxEventStreams is how many may follow all jobs at once. Each costs a record of
+// every running job four times a second.
+const maxEventStreams = 32
+
+// busyPause is after how many seconds who was one too many may try again.
+const busyPause = 10
+
+// followJobs sends the records of all jobs as server-sent events until the client
+// or the server ends. Jobs never wait for it.
+func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
+	select {
+	case s.followers <- struct{}{}:
+		defer func() { <-s.followers }()
+	default:
+		w.Header().Set("Retry-After", strconv.Itoa(busyPause))
+		p := newProblem(http.StatusServiceUnavailable, "too_many_followers", "Too many follow the jobs",
+			strconv.Itoa(cap(s.followers))+" event streams are open, which is the limit")
+		p.Hint = "close status pages that nobody looks at, or ask GET /v1/jobs"
+		return p
+	}
+	batches, unsubscribe := s.jobs.SubscribeAll()
+	defer unsubscribe()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	// A browser calls the stream open when the header is there: at once, also
+	// when no job runs.
+	if !send(w, ": following\n\n") {
+		return nil
+	}
+	heartbeat := time.NewTicker(s.options.Heartbeat)
+	defer heartbeat.Stop()
+	for {
+		select {
+		case batch := <-batches:
+			if !sendRecords(w, batch) {
+				return nil
+			}
+		case <-heartbeat.C:
+			if !send(w, "event: heartbeat\ndata:\n\n") {
+				return nil
+			}
+		case <-r.Context().Done():
+			select { // after a drain, the records with which jobs ended
+			case batch := <-batches:
+				sendRecords(w, batch)
+			default:
+			}
+			return nil
+		}
+	}
+}
+
+func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
+	for i := range batch {
+		if !sendRecord(w, batch[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// shared makes requests for the same thing that come while it is being looked up
+// share one look at the store. Nothing is kept: who asks later gets what is true
+// later.
+type shared[T any] struct{ group singleflight.Group }
+
+// do looks up what key stands for. The look is made with the context of the one
+// who came first; when that one leaves or runs out of time, another looks.
+func (s *shared[T]) do(ctx context.Context, key string, look func(context.Context) (T, error)) (T, error) {
+	for {
+		own := false
+		value, err, _ := s.group.Do(key, func() (any, error) {
+			own = true
+			return look(ctx)
+		})
+		ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		if ended && !own && ctx.Err() == nil {
+			continue
+		}
+		found, _ := value.(T)
+		return found, err
+	}
+}

@@ -1,0 +1,263 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/internal/access"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
+	"github.com/pipestreamer/pipestreamer/internal/job"
+)
+
+// followAll opens the stream of all events; events gives them by name.
+func followAll(t *testing.T, server *httptest.Server) (events *bufio.Scanner, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := server.Client().Do(request) //nolint:bodyclose // end closes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("status %d, Content-Type %q", response.StatusCode, response.Header.Get("Content-Type"))
+	}
+	return bufio.NewScanner(response.Body), func() {
+		cancel()
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// nextRecord reads up to the next record, and counts the heartbeats before it.
+func nextRecord(t *testing.T, events *bufio.Scanner) (r job.Record, heartbeats int) {
+	t.Helper()
+	for events.Scan() {
+		if events.Text() == "event: heartbeat" {
+			heartbeats++
+		}
+		if data, is := strings.CutPrefix(events.Text(), "data: "); is {
+			if err := json.Unmarshal([]byte(data), &r); err != nil {
+				t.Fatal(err)
+			}
+			return r, heartbeats
+		}
+	}
+	t.Fatalf("the stream ended: %v", events.Err())
+	return r, 0
+}
+
+func TestAllEvents(t *testing.T) {
+	a := newAPI(t)
+	server := httptest.NewServer(a.server.Handler(apitest.Operator))
+	defer server.Close()
+	start := func(database string) {
+		t.Helper()
+		if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: database}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start("PAST")
+	a.jobs.Finish("job-1", job.StateFailed)
+	start("NOW")
+	events, end := followAll(t, server)
+	defer end()
+	if r, _ := nextRecord(t, events); r.ID != "job-2" || r.State != job.StateRunning {
+		t.Errorf("first came %s %s, expected the job that runs", r.ID, r.State)
+	}
+	beat := time.NewTimer(70 * time.Millisecond) // three heartbeats' time
+	<-beat.C
+	start("NEXT")
+	a.jobs.Finish("job-3", job.StateLost)
+	if r, heartbeats := nextRecord(t, events); r.ID != "job-3" || r.State != job.StateLost || heartbeats == 0 {
+		t.Errorf("then came %s %s after %d heartbeats, expected the end of a job that began later", r.ID, r.State, heartbeats)
+	}
+	a.jobs.Finish("job-2", job.StateSucceeded)
+	if r, _ := nextRecord(t, events); r.ID != "job-2" || r.State != job.StateSucceeded {
+		t.Errorf("then came %s %s, expected the end of the first job", r.ID, r.State)
+	}
+	end()
+	eventually(t, "the end of the subscription", func() bool { return a.jobs.Followers() == 0 })
+	metrics := a.do(t, httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return nil }, Ready: a.jobs.Ready}, zap.NewNop()), newRequest(t, "GET", "/metrics", "")).Text
+	if strings.Contains(metrics, `duration_seconds_count{method="GET",route="/v1/events"}`) {
+		t.Error("the time that somebody follows is counted as the time of an answer")
+	}
+}
+
+func TestTooManyFollowers(t *testing.T) {
+	a := newAPI(t)
+	server := httptest.NewServer(a.server.Handler(apitest.Operator))
+	defer server.Close()
+	var ends []func()
+	for range httpapi.MaxEventStreams {
+		_, end := followAll(t, server)
+		ends = append(ends, end)
+	}
+	refused := a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/events", ""))
+	if refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") == "" || !strings.Contains(refused.Text, "too_many_followers") {
+		t.Errorf("one too many: %d %s", refused.StatusCode, refused.Text)
+	}
+	ends[0]()
+	eventually(t, "a place", func() bool { return a.jobs.Followers() == httpapi.MaxEventStreams-1 })
+	eventually(t, "another follower", func() bool {
+		response, err := server.Client().Get(server.URL + "/v1/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		return response.StatusCode == http.StatusOK
+	})
+	for _, end := range ends[1:] {
+		end()
+	}
+}
+
+func TestShutdownEndsAllEvents(t *testing.T) {
+	a := newAPI(t)
+	socket, stop := a.serve(t)
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	response, err := client.Get("http://pipestreamer/v1/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	a.jobs.Finish("job-1", job.StateCanceled) // as a drain does
+	stop()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(text), `"state":"canceled"`) {
+		t.Errorf("at the end of the daemon: %s, %v", text, err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDaemon(t *testing.T) {
+	a := newAPI(t)
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	a.server = httpapi.New(a.jobs, httpapi.Options{Daemon: httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
+	a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/daemon", "")) // is as documented
+	socket, _ := a.serve(t)
+	before := time.Now()
+	got, err := newClient(t, httpapi.ClientOptions{Socket: socket}).Daemon(t.Context())
+	if err != nil || got.Time.Before(before.Add(-time.Second)) || got.Time.After(time.Now().Add(time.Second)) {
+		t.Errorf("Daemon: %+v, %v", got, err)
+	}
+	got.Time = time.Time{}
+	if diff := cmp.Diff(httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}, got); diff != "" {
+		t.Errorf("Daemon (-want +got):\n%s", diff)
+	}
+}
+
+func TestPageIsMounted(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "page:"+r.URL.Path) })
+	a := newAPI(t)
+	with := httpapi.New(a.jobs, httpapi.Options{Page: page}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
+	without := a.server
+	stranger := func(*http.Request) (access.Caller, error) {
+		return access.Caller{}, &access.Refusal{Reason: access.NoCredentials}
+	}
+	tests := []struct {
+		name    string
+		handler http.Handler
+		method  string
+		path    string
+		status  int
+		text    string
+	}{
+		{"root", with.Handler(apitest.Operator), "GET", "/", 200, "page:/"},
+		{"file", with.Handler(apitest.Operator), "GET", "/page/app.mjs", 200, "page:/page/app.mjs"},
+		{"another path stays a problem", with.Handler(apitest.Operator), "GET", "/other", 404, "unknown_path"},
+		{"nothing can be posted", with.Handler(apitest.Operator), "POST", "/", 405, "method_not_allowed"},
+		{"without a token", with.Handler(stranger), "GET", "/", 401, "unauthorized"},
+		{"a file without a token", with.Handler(stranger), "GET", "/page/app.mjs", 401, "unauthorized"},
+		{"no page", without.Handler(apitest.Operator), "GET", "/", 404, "unknown_path"},
+	}
+	for _, test := range tests {
+		// The document describes the interface and not the page.
+		got := httptest.NewRecorder()
+		test.handler.ServeHTTP(got, newRequest(t, test.method, test.path, ""))
+		if got.Code != test.status || !strings.Contains(got.Body.String(), test.text) {
+			t.Errorf("%s: %d %s, expected %d %s", test.name, got.Code, got.Body, test.status, test.text)
+		}
+	}
+}
+
+// TestShared has looks at the store that last ten seconds.
+func TestShared(t *testing.T) {
+	tests := []struct {
+		name string
+		// patience of the ones who ask, in seconds; each comes a second after the other.
+		patience []int
+		looks    int64
+		want     []string
+	}{
+		{"one look for all", []int{60, 60, 60}, 1, []string{"found", "found", "found"}},
+		{"the first leaves, the second looks", []int{5, 60, 60}, 2, []string{"gone", "found", "found"}},
+		{"each leaves before the end of a look", []int{5, 5, 5}, 3, []string{"gone", "gone", "gone"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var shared httpapi.Shared[string]
+				var looks atomic.Int64
+				look := func(ctx context.Context) (string, error) {
+					looks.Add(1)
+					select {
+					case <-time.After(10 * time.Second):
+						return "found", nil
+					case <-ctx.Done():
+						return "", ctx.Err()
+					}
+				}
+				got := make([]string, len(test.patience))
+				done := make(chan struct{})
+				for i, patience := range test.patience {
+					go func() {
+						time.Sleep(time.Duration(i) * time.Second)
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience)*time.Second)
+						defer cancel()
+						text, err := shared.Do(ctx, "HXE", look)
+						if errors.Is(err, context.DeadlineExceeded) {
+							text = "gone"
+						}
+						got[i] = text
+						done <- struct{}{}
+					}()
+				}
+				for range test.patience {
+					<-done
+				}
+				if diff := cmp.Diff(test.want, got); diff != "" || looks.Load() != test.looks {
+					t.Errorf("%d looks, expected %d (-want +got):\n%s", looks.Load(), test.looks, diff)
+				}
+			})
+		})
+	}
+}
