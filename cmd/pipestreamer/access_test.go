@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +117,7 @@ func TestServeOverTLS(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			args := append(test.verb, "--url", "https://"+m.listen)
-			for _, flags := range test.flags {
-				args = append(args, flags...)
-			}
+			args := slices.Concat(append([][]string{test.verb, {"--url", "https://" + m.listen}}, test.flags...)...)
 			status, stdout, stderr := execute(t.Context(), args...)
 			if status != test.status || !strings.Contains(stderr, test.stderr) {
 				t.Errorf("status %d, expected %d\n%s\n%s", status, test.status, stdout, stderr)
