@@ -148,6 +148,29 @@ func TestEveryRoute(t *testing.T) {
 	}
 }
 
+// TestOperationsChangeNothing: what is served without authentication only looks.
+func TestOperationsChangeNothing(t *testing.T) {
+	a := newAPI(t)
+	var open []string
+	for _, pattern := range httpapi.Patterns(a.server) {
+		if !slices.Contains(httpapi.JobPatterns(a.server), pattern) {
+			open = append(open, pattern)
+		}
+	}
+	if diff := cmp.Diff([]string{"GET /healthz", "GET /metrics", "GET /readyz"}, open); diff != "" {
+		t.Errorf("routes without authentication (-want +got):\n%s", diff)
+	}
+	ops := httpapi.Ops(a.registry, a.jobs.Ready, zap.NewNop())
+	for _, pattern := range append(httpapi.JobPatterns(a.server), "GET /debug/pprof/", "POST /metrics", "DELETE /healthz") {
+		method, path, _ := strings.Cut(pattern, " ")
+		recorder := httptest.NewRecorder()
+		ops.ServeHTTP(recorder, newRequest(t, method, strings.ReplaceAll(path, "{id}", "x"), "{}"))
+		if recorder.Code != http.StatusNotFound && recorder.Code != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d", pattern, recorder.Code)
+		}
+	}
+}
+
 func TestChallenges(t *testing.T) {
 	a := newAPI(t)
 	identify := tokenGuard(nil).Network()
