@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
@@ -49,6 +50,7 @@ type Server struct {
 	metrics  *Metrics
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
+	tooMany  *rate.Sometimes // lines of the audit log for those that come too often
 }
 
 // New returns a Server in front of jobs.
@@ -71,6 +73,7 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	s := &Server{
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
 		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
+		tooMany: &rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
 	for pattern, handle := range s.routes() {
 		s.mux.HandleFunc(pattern, s.answer(s.require(roleOf(pattern), handle)))
