@@ -134,6 +134,11 @@ func TestServeOverTLS(t *testing.T) {
 	if status := run(t.Context(), list, environ, io.Discard, &stderr); status != 0 {
 		t.Errorf("by variables: status %d\n%s", status, stderr.String())
 	}
+	stderr.Reset()
+	elsewhere := []string{"PIPESTREAMER_URL=https://127.0.0.1:1", "PIPESTREAMER_CA_FILE=/does/not/exist"}
+	if status := run(t.Context(), append(list, "--socket", m.socket), elsewhere, io.Discard, &stderr); status != 0 {
+		t.Errorf("a socket beside variables: status %d\n%s", status, stderr.String())
+	}
 	if got := stop(); got != 0 {
 		t.Errorf("serve: status %d\n%s", got, log)
 	}

@@ -200,6 +200,33 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
+// TestSlowHandshakes: who connects to TLS and says nothing is cut off like a
+// header that does not come.
+func TestSlowHandshakes(t *testing.T) {
+	issued := accesstest.NewAuthority(t).Issue(t, "hana", nil)
+	server, err := access.NewTLS(access.TLSFiles{Cert: issued.CertFile, Key: issued.KeyFile}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- httpapi.ServeWith(ctx, tls.NewListener(listener, server.Config()), http.NotFoundHandler(), zap.NewNop(), func(s *http.Server) { s.ReadHeaderTimeout = 100 * time.Millisecond })
+	}()
+	conn := dial(t, listener.Addr().String())
+	if text, err := io.ReadAll(conn); err != nil || len(text) > 0 {
+		t.Errorf("%q, %v; expected the end of the connection", text, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
 // TestStrangersKeepNoConnection: who is not known is cut off after the answer.
 func TestStrangersKeepNoConnection(t *testing.T) {
 	a := newAPI(t)
