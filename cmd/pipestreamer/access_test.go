@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +117,7 @@ func TestServeOverTLS(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			args := append(test.verb, "--url", "https://"+m.listen)
-			for _, flags := range test.flags {
-				args = append(args, flags...)
-			}
+			args := slices.Concat(append([][]string{test.verb, {"--url", "https://" + m.listen}}, test.flags...)...)
 			status, stdout, stderr := execute(t.Context(), args...)
 			if status != test.status || !strings.Contains(stderr, test.stderr) {
 				t.Errorf("status %d, expected %d\n%s\n%s", status, test.status, stdout, stderr)
@@ -135,6 +133,11 @@ func TestServeOverTLS(t *testing.T) {
 	environ := []string{"PIPESTREAMER_URL=https://" + m.listen, "PIPESTREAMER_CA_FILE=" + authority.File, "PIPESTREAMER_CERT_FILE=" + ops.CertFile, "PIPESTREAMER_KEY_FILE=" + ops.KeyFile}
 	if status := run(t.Context(), list, environ, io.Discard, &stderr); status != 0 {
 		t.Errorf("by variables: status %d\n%s", status, stderr.String())
+	}
+	stderr.Reset()
+	elsewhere := []string{"PIPESTREAMER_URL=https://127.0.0.1:1", "PIPESTREAMER_CA_FILE=/does/not/exist"}
+	if status := run(t.Context(), append(list, "--socket", m.socket), elsewhere, io.Discard, &stderr); status != 0 {
+		t.Errorf("a socket beside variables: status %d\n%s", status, stderr.String())
 	}
 	if got := stop(); got != 0 {
 		t.Errorf("serve: status %d\n%s", got, log)

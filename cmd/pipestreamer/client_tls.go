@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // tlsOfClient is what --ca-file, --cert-file and --key-file say, nil for a
@@ -51,4 +53,18 @@ func (a *app) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, 
 		return nil, fmt.Errorf("--cert-file, --key-file: %w", err)
 	}
 	return &pair, nil
+}
+
+// preferSocket lets --socket win over the environment, which may name another
+// way to the daemon.
+func (a *app) preferSocket(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	if !flags.Changed("socket") || flags.Changed("url") {
+		return
+	}
+	for name, value := range map[string]*string{"url": &a.url, "ca-file": &a.caFile, "cert-file": &a.certFile, "key-file": &a.keyFile} {
+		if !flags.Changed(name) {
+			*value = ""
+		}
+	}
 }

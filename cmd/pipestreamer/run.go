@@ -78,7 +78,8 @@ Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings,
 4 lost (HANA's catalog has a backup that the store does not have), 130 cancelled.`,
 		Version:       versionText(),
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.preferSocket(cmd)
 			if a.output != "text" && a.output != "json" {
 				return fmt.Errorf("--output %q: expected text or json", a.output)
 			}

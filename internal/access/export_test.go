@@ -25,6 +25,9 @@ func Take(perSecond float64, burst int) (take, empty func(caller string) (time.D
 // MaxBuckets is maxBuckets.
 const MaxBuckets = maxBuckets
 
+// MaxReviews is maxReviews.
+const MaxReviews = maxReviews
+
 // Answers is answers with texts as keys.
 type Answers struct{ a *answers }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,6 +179,43 @@ func TestReviewOfASlowServer(t *testing.T) {
 		t.Errorf("Identify: %v after %s", err, time.Since(start))
 	}
 	close(release)
+}
+
+// TestFewReviewsAtOnce: however many callers come, Kubernetes is not flooded.
+func TestFewReviewsAtOnce(t *testing.T) {
+	v, k, _ := reviewer(t)
+	var mu sync.Mutex
+	now, most := 0, 0
+	full, release := make(chan struct{}), make(chan struct{})
+	k.Break(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		now++
+		if now > most && now == access.MaxReviews {
+			close(full)
+		}
+		most = max(most, now)
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		now--
+		mu.Unlock()
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	var callers sync.WaitGroup
+	for range 3 * access.MaxReviews {
+		callers.Go(func() {
+			if _, err := v.Identify(t.Context(), accesstest.ServiceAccountToken("a", "b", audience, time.Hour)); reasonOf(err) != access.ReviewUnavailable {
+				t.Errorf("Identify: %v", err)
+			}
+		})
+	}
+	<-full
+	<-time.After(100 * time.Millisecond) // for one too many
+	close(release)
+	callers.Wait()
+	if most != access.MaxReviews {
+		t.Errorf("%d reviews at once, expected %d", most, access.MaxReviews)
+	}
 }
 
 func TestReviewWithoutAnOwnToken(t *testing.T) {

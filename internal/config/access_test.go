@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -121,5 +123,33 @@ func TestExposed(t *testing.T) {
 		if got := h.Exposed(); got != test.want {
 			t.Errorf("%s, TLS %v: %v", test.listen, test.tls.CertFile != "", got)
 		}
+	}
+}
+
+// TestAccessRecipes loads the configurations that docs/access.md shows, with
+// files of the test.
+func TestAccessRecipes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/access.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipes := 0
+	for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
+		recipe, _, _ := strings.Cut(block, "```")
+		if !strings.HasPrefix(recipe, "http:") {
+			continue // an object of Kubernetes
+		}
+		recipes++
+		recipe = regexp.MustCompile(`/run/secrets/[^\s,}]+`).ReplaceAllStringFunc(recipe, func(path string) string { return secretFile(t, path) })
+		environ := []string{"KUBERNETES_SERVICE_HOST=10.0.0.1", "KUBERNETES_SERVICE_PORT=443"}
+		if strings.Contains(recipe, "tokenReview:") {
+			environ = append(environ, "PIPESTREAMER_HTTP_TOKEN_REVIEW_TOKEN_FILE="+secretFile(t, "the daemon's own"))
+		}
+		if _, err := load(t, fmt.Sprintf(minimal, secretFile(t, canary))+recipe, environ...); err != nil {
+			t.Errorf("%v\n%s", err, recipe)
+		}
+	}
+	if recipes < 3 {
+		t.Errorf("%d recipes were found", recipes)
 	}
 }

@@ -52,12 +52,19 @@ func (s *Server) writeNoted(w http.ResponseWriter, r *http.Request, p *Problem) 
 }
 
 // audit writes one line for each request that changes something or was refused
-// it. What an address sends after too many failures is only counted, so that
-// guessing does not fill the log.
+// it. Of those that come too often only some are told of, so that they do not
+// fill the log.
 func (s *Server) audit(r *http.Request, e *auditEntry, status int) {
-	if access.Safe(r.Method) || r.Method == http.MethodOptions || e.refused == access.TooManyFailures {
-		return
+	switch {
+	case access.Safe(r.Method) || r.Method == http.MethodOptions:
+	case e.refused == access.TooManyFailures || e.refused == access.TooManyRequests:
+		s.tooMany.Do(func() { s.writeAudit(r, e, status) })
+	default:
+		s.writeAudit(r, e, status)
 	}
+}
+
+func (s *Server) writeAudit(r *http.Request, e *auditEntry, status int) {
 	_, pattern := s.mux.Handler(r) // known also when the request was refused before it was routed
 	_, route, _ := strings.Cut(pattern, " ")
 	fields := []zap.Field{

@@ -192,6 +192,8 @@ func TestFollowTellsALoss(t *testing.T) {
 		case n > 20:
 			a.jobs.Finish("job-1", job.StateSucceeded)
 			a.server.Handler(apitest.Operator).ServeHTTP(w, r)
+		case n > 15: // asked too often, which passes as well
+			http.Error(w, "slower", http.StatusTooManyRequests)
 		default:
 			http.Error(w, "gone", http.StatusBadGateway)
 		}

@@ -21,7 +21,8 @@ const silence = time.Minute
 // Follow calls seen for each record of a job until it has ended, and returns
 // the last. A broken connection is opened again, and where events do not get
 // through, it asks for the record in intervals. It gives up when ctx ends, when
-// the daemon does not answer for the client's patience, or when it refuses.
+// the daemon does not answer for the client's patience, or when it refuses for
+// another reason than being asked too often.
 func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (job.Record, error) {
 	contact := contact{client: c}
 	heard := func(r job.Record) {
@@ -67,7 +68,7 @@ type contact struct {
 // failed takes err, which came instead of an answer, and returns the error that
 // ends the following, or nil to try again.
 func (c *contact) failed(err error) error {
-	if p, refused := errors.AsType[*Problem](err); refused && p.Status < http.StatusInternalServerError {
+	if p, refused := errors.AsType[*Problem](err); refused && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
 		return err
 	}
 	patience := c.client.options.Patience

@@ -89,7 +89,7 @@ func TestSlowBodies(t *testing.T) {
 
 func TestOversizedRequests(t *testing.T) {
 	a := newAPI(t)
-	address := serveTCP(t, a.server.Handler(apitest.Operator), nil)
+	address := serveTCP(t, a.server.Handler(apitest.Operator))
 	for name, test := range map[string]struct{ text, want string }{
 		"header":            {"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 40<<10) + "\r\n\r\n", "431"},
 		"many headers":      {"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X-Many: x\r\n", 4<<10) + "\r\n", "431"},
@@ -113,7 +113,7 @@ func TestOversizedRequests(t *testing.T) {
 // TestOptionsOfEverything is what net/http answers by itself unless told not to.
 func TestOptionsOfEverything(t *testing.T) {
 	a := newAPI(t)
-	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()), nil)
+	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()))
 	if got := raw(t, address, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); got != "401" {
 		t.Errorf("OPTIONS *: %s, expected 401", got)
 	}
@@ -153,18 +153,15 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 }
 
 // serveTCP runs the real server until the test ends.
-func serveTCP(t *testing.T, handler http.Handler, change func(*http.Server)) (address string) {
+func serveTCP(t *testing.T, handler http.Handler) (address string) {
 	t.Helper()
 	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if change == nil {
-		change = func(*http.Server) {}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- httpapi.ServeWith(ctx, listener, handler, zap.NewNop(), change) }()
+	go func() { served <- httpapi.Serve(ctx, listener, handler, zap.NewNop()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -178,7 +175,7 @@ func serveTCP(t *testing.T, handler http.Handler, change func(*http.Server)) (ad
 // nothing. Whoever comes next waits until one of them ends.
 func TestManyConnections(t *testing.T) {
 	a := newAPI(t)
-	address := serveTCP(t, a.server.Handler(apitest.Operator), nil)
+	address := serveTCP(t, a.server.Handler(apitest.Operator))
 	var first net.Conn
 	for range httpapi.MaxConnections {
 		first = dial(t, address)
@@ -203,10 +200,37 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
+// TestSlowHandshakes: who connects to TLS and says nothing is cut off like a
+// header that does not come.
+func TestSlowHandshakes(t *testing.T) {
+	issued := accesstest.NewAuthority(t).Issue(t, "hana", nil)
+	server, err := access.NewTLS(access.TLSFiles{Cert: issued.CertFile, Key: issued.KeyFile}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := httpapi.ListenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- httpapi.ServeWith(ctx, tls.NewListener(listener, server.Config()), http.NotFoundHandler(), zap.NewNop(), func(s *http.Server) { s.ReadHeaderTimeout = 100 * time.Millisecond })
+	}()
+	conn := dial(t, listener.Addr().String())
+	if text, err := io.ReadAll(conn); err != nil || len(text) > 0 {
+		t.Errorf("%q, %v; expected the end of the connection", text, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
 // TestStrangersKeepNoConnection: who is not known is cut off after the answer.
 func TestStrangersKeepNoConnection(t *testing.T) {
 	a := newAPI(t)
-	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()), nil)
+	address := serveTCP(t, a.server.Handler(tokenGuard(nil).Network()))
 	conn := dial(t, address)
 	if _, err := io.WriteString(conn, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)

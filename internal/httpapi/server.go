@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/job"
@@ -61,6 +62,7 @@ type Server struct {
 	metrics  *Metrics
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
+	tooMany  *rate.Sometimes // lines of the audit log for those that come too often
 	// followers has one element for each stream of all events.
 	followers  chan struct{}
 	recoveries shared[job.Recovery]
@@ -102,6 +104,7 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	return &Server{
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
 		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), followers: make(chan struct{}, maxEventStreams),
+		tooMany: &rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
 }
 
