@@ -15,9 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // eventsPattern is the route that stays open for the length of a job.
@@ -53,10 +51,9 @@ type Server struct {
 	log     *zap.Logger
 	metrics *Metrics
 	mux     *http.ServeMux
-	// followers has one element for each stream of all events.
-	followers  chan struct{}
-	recoveries shared[job.Recovery]
-	backups    shared[[]*backup.Manifest]
+
+	following followers
+	looks     looks
 }
 
 // New returns a Server in front of jobs.
@@ -76,10 +73,7 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	if options.Throttle == nil {
 		options.Throttle = noThrottle{}
 	}
-	s := &Server{
-		jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux(),
-		followers: make(chan struct{}, maxEventStreams),
-	}
+	s := &Server{jobs: jobs, options: options, log: log.Named("httpapi"), metrics: metrics, mux: http.NewServeMux()}
 	for pattern, handle := range s.routes() {
 		s.mux.HandleFunc(pattern, s.answer(handle))
 	}
