@@ -187,6 +187,17 @@ func TestAttention(t *testing.T) {
 			},
 		},
 		{
+			name: "the connection is lost", knowledge: knowledge{Connection: map[string]any{"state": "lost", "problem": problem{Text: "refused"}}, Problems: map[string]problem{"v1/jobs": {Status: 500}}},
+			want: []advice{{
+				"bad", "The daemon does not answer",
+				"Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.", "", "ok",
+			}},
+		},
+		{
+			name: "starting", knowledge: knowledge{Connection: map[string]any{"state": "lost", "problem": problem{Status: 503, Text: "starting", Hint: "h"}}},
+			want: []advice{{"bad", "The daemon is not ready", "h", "", "ok"}},
+		},
+		{
 			name: "not let in, and another version", knowledge: knowledge{
 				Connection: map[string]any{"state": "refused", "problem": problem{Status: 401, Text: "no"}}, Daemon: map[string]string{"version": "2"}, First: "1",
 			},

@@ -291,6 +291,43 @@ func (b *browser) withKeys(url string) {
 	b.press("Home")
 }
 
+// TestStatusPageExplainsRefusals has a daemon that is not ready, a token that does
+// not count any more, a limit of requests, and no event stream.
+func TestStatusPageExplainsRefusals(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	w, url := newPageWorld(t, func(*world) {})
+	record := w.backUp("HXE")
+	b.open(url, nil)
+	b.awaitText(".connection", "live")
+	b.awaitText("main", "Can be restored")
+
+	b.stand(503, `{"title":"Starting","status":503,"detail":"the store cannot be opened","hint":"look at the store"}`)
+	b.restart(w)
+	b.awaitText(".connection", "lost since", "trying again")
+	b.awaitText("main", "The daemon is not ready", "the store cannot be opened", "look at the store", "Can be restored") // what is known stays
+	b.must(map[string]any{"op": "eval", "script": "location.hash = '#/jobs'; true"})
+	b.awaitText("main", record.Database, "succeeded")
+
+	b.stand(0, "")
+	b.awaitText(".connection", "live")
+	b.stand(401, `{"title":"Not authenticated","status":401,"detail":"no credentials"}`)
+	b.restart(w)
+	b.awaitText(".connection", "not authenticated")
+	b.must(map[string]any{"op": "eval", "script": "location.hash = '#/'; true"})
+	b.awaitText(".todo", "The daemon does not let you in", "no credentials", "Reload the page")
+	b.stand(0, "")
+	b.awaitText(".connection", "live")
+	w.stopDaemon()
+}
+
+// restart breaks the event stream off.
+func (b *browser) restart(w *world) {
+	b.t.Helper()
+	w.stopDaemon()
+	w.startDaemon()
+}
+
 // TestStatusPageNeedsTheToken asks for the page without it.
 func TestStatusPageNeedsTheToken(t *testing.T) {
 	t.Parallel()

@@ -27,3 +27,13 @@ func (s *Server) showDaemon(w http.ResponseWriter, _ *http.Request) error {
 func (c *Client) Daemon(ctx context.Context) (Daemon, error) {
 	return call[Daemon](ctx, c, http.MethodGet, "/v1/daemon", nil, nil)
 }
+
+// mountPage serves the status page, if there is one, beside the interface.
+func (s *Server) mountPage() {
+	if s.options.Page == nil {
+		return
+	}
+	for _, pattern := range []string{"GET /{$}", "GET /page/{file...}"} {
+		s.mux.Handle(pattern, s.options.Page)
+	}
+}

@@ -23,6 +23,11 @@ const eventsPattern = "GET /v1/jobs/{id}/events"
 
 // Options shape a Server.
 type Options struct {
+	// Daemon is who answers; Time is filled in.
+	Daemon Daemon
+	// Page serves the status page at / and its files below /page/. nil means that
+	// there is none.
+	Page http.Handler
 	// Heartbeat is the pause between comments on a silent event stream, so that
 	// proxies and clients can tell silence from a dead connection. Default 15 s.
 	Heartbeat time.Duration
@@ -36,11 +41,6 @@ type Options struct {
 	LogsTrouble func() string
 	// Throttle is the bandwidth limit. nil means that there is nothing to limit.
 	Throttle Throttle
-	// Daemon is who answers; Time is filled in.
-	Daemon Daemon
-	// Page serves the status page at / and its files below /page/. nil means that
-	// there is none.
-	Page http.Handler
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -77,11 +77,7 @@ func New(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *Server 
 	for pattern, handle := range s.routes() {
 		s.mux.HandleFunc(pattern, s.answer(handle))
 	}
-	if options.Page != nil {
-		for _, pattern := range []string{"GET /{$}", "GET /page/{file...}"} {
-			s.mux.Handle(pattern, options.Page)
-		}
-	}
+	s.mountPage()
 	return s
 }
 

@@ -25,7 +25,9 @@ export function attention(state, now) {
   }
   for (const status of state.logs ?? []) ofLogs(status, now, add);
   for (const [database, recovery] of state.recovery) ofRecovery(database, recovery, add);
-  for (const [path, problem] of Object.entries(state.problems)) ofProblem(path, problem, add);
+  if (["live", "polling"].includes(state.connection.state)) {
+    for (const [path, problem] of Object.entries(state.problems)) ofProblem(path, problem, add);
+  }
   const order = { bad: 0, warn: 1, note: 2 };
   return items.sort((a, b) => order[a.level] - order[b.level]);
 }
@@ -41,6 +43,13 @@ function ofConnection({ connection, daemon, firstVersion }, add) {
     add({
       level: "bad", title: "The daemon does not let you in", text: connection.problem.text,
       todo: "Reload the page and log in: the password is the token, the user name is of no matter.",
+    });
+  }
+  if (connection.state === "lost") {
+    const { problem } = connection;
+    add({
+      level: "bad", title: problem?.status === 503 ? "The daemon is not ready" : "The daemon does not answer", text: problem?.text,
+      todo: problem?.hint ?? "Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.",
     });
   }
   if (daemon && firstVersion && daemon.version !== firstVersion) {
@@ -215,7 +224,7 @@ function ofRecovery(database, { data, problem }, add) {
 }
 
 function ofProblem(path, problem, add) {
-  if (problem.status === 0 || problem.status === 401 || problem.status === 403) return; // the connection tells
+  if (problem.status === 0) return; // cut off; the connection tells
   add({ level: "warn", title: `${path} cannot be read`, text: problem.text, todo: problem.hint ?? "Look at the log of the daemon." });
 }
 
