@@ -229,10 +229,16 @@ function ofProblem(path, problem, add) {
 }
 
 // recoveryPoint is the newest point that a database can be restored to, in
-// milliseconds; NaN when there is none.
+// milliseconds; NaN when there is none. Between two looks at the store the shipper
+// of the logs knows a newer one, which counts as long as the store has everything:
+// the shipper does not hear of objects that somebody removed.
 export function recoveryPoint(status, recovery) {
-  const points = [when(status?.recovery_point), when(recovery?.data?.recovery_point)].filter((ms) => ms > 0);
-  return points.length > 0 ? Math.max(...points) : NaN;
+  const shipped = when(status?.recovery_point);
+  if (!recovery?.data) return shipped;
+  const { recovery_point: point, missing, notes } = recovery.data;
+  const sure = when(point);
+  const whole = !missing?.length && !notes?.length;
+  return whole && shipped > sure ? shipped : sure;
 }
 
 // verifications are the newest ones that have ended and tell something, by backup.
