@@ -90,7 +90,8 @@ func TestAttention(t *testing.T) {
 	tests := []struct {
 		name string
 		knowledge
-		want []advice
+		want  []advice
+		point time.Time // zero: of no matter
 	}{
 		{name: "nothing is known"},
 		{name: "all is well", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionBackup, job.StateSucceeded)}, Logs: logs(func(*logship.Status) {})}},
@@ -171,6 +172,24 @@ func TestAttention(t *testing.T) {
 			want: []advice{{"warn", "HXE: the newest point that can be restored is 3 d old", "Look at log_mode and log_backup_timeout_s:", "pipestreamer doctor --database HXE", "warn"}},
 		},
 		{
+			name: "the shipper is ahead of the last look at the store",
+			knowledge: knowledge{
+				Logs:     logs(func(*logship.Status) {}),
+				Recovery: map[string]recovery{"HXE": {Data: &job.Recovery{Database: "HXE", Point: now.Add(-time.Hour)}}},
+			},
+			point: now.Add(-time.Minute),
+		},
+		{
+			name: "the shipper does not know what is missing", knowledge: knowledge{
+				Logs:     logs(func(*logship.Status) {}),
+				Recovery: map[string]recovery{"HXE": {Data: &job.Recovery{Database: "HXE", Point: now.Add(-time.Hour), Missing: []string{"k"}}}},
+			},
+			want: []advice{
+				{"bad", "HXE: 1 object missing in the store", "Find out who removes objects (a lifecycle rule of the bucket?), then make a complete backup.", again, "bad"},
+			},
+			point: now.Add(-time.Hour),
+		},
+		{
 			name: "objects are missing", knowledge: knowledge{Recovery: map[string]recovery{"HXE": {Data: &job.Recovery{Database: "HXE", Missing: []string{"k"}, Notes: []string{"n"}}}}},
 			want: []advice{
 				{"bad", "HXE: 1 object missing in the store", "Find out who removes objects (a lifecycle rule of the bucket?), then make a complete backup.", again, "bad"},
@@ -185,6 +204,17 @@ func TestAttention(t *testing.T) {
 				{"warn", "HXE: what can be restored is not known", "Look at the store and the network.", "", "warn"},
 				{"warn", "v1/backups cannot be read", "h", "", "warn"},
 			},
+		},
+		{
+			name: "the connection is lost", knowledge: knowledge{Connection: map[string]any{"state": "lost", "problem": problem{Text: "refused"}}, Problems: map[string]problem{"v1/jobs": {Status: 500}}},
+			want: []advice{{
+				"bad", "The daemon does not answer",
+				"Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.", "", "ok",
+			}},
+		},
+		{
+			name: "starting", knowledge: knowledge{Connection: map[string]any{"state": "lost", "problem": problem{Status: 503, Text: "starting", Hint: "h"}}},
+			want: []advice{{"bad", "The daemon is not ready", "h", "", "ok"}},
 		},
 		{
 			name: "not let in, and another version", knowledge: knowledge{
@@ -212,12 +242,18 @@ func TestAttention(t *testing.T) {
 	}
 	answers := json.NewDecoder(bytes.NewReader(out))
 	for _, test := range tests {
-		var got []advice
+		var got struct {
+			Advice []advice  `json:"advice"`
+			Point  time.Time `json:"point"`
+		}
 		if err := answers.Decode(&got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(append([]advice{}, test.want...), got); diff != "" {
+		if diff := cmp.Diff(append([]advice{}, test.want...), got.Advice); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+		if !test.point.IsZero() && !got.Point.Equal(test.point) {
+			t.Errorf("%s: can be restored to %s, expected %s", test.name, got.Point, test.point)
 		}
 	}
 }

@@ -112,6 +112,12 @@ func (b *browser) click(selector string) {
 
 func (b *browser) press(key string) { b.t.Helper(); b.must(map[string]any{"op": "press", "key": key}) }
 
+// stand has something between browser and daemon answer for it, until status is 0.
+func (b *browser) stand(status int, body string) {
+	b.t.Helper()
+	b.must(map[string]any{"op": "stand", "pattern": "**/v1/**", "status": status, "body": body})
+}
+
 // number evaluates an expression.
 func (b *browser) number(script string) float64 { b.t.Helper(); return evaluate[float64](b, script) }
 

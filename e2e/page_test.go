@@ -39,7 +39,7 @@ func TestStatusPage(t *testing.T) {
 	t.Parallel()
 	b := startBrowser(t)
 	w, url := newPageWorld(t, func(*world) {})
-	b.open(url, map[string]any{"width": 1180, "height": 1250})
+	b.open(url, map[string]any{"width": 1180, "height": 1310})
 	b.awaitText(".connection", "live")
 	b.awaitText(".todo", "Log backups cannot be found") // HANA has not written any yet
 	b.awaitText("[aria-labelledby=databases]", "No database is known yet")
@@ -47,15 +47,11 @@ func TestStatusPage(t *testing.T) {
 
 	w.twoWeeks()
 	b.awaitText(`[data-database="HXE"]`, "Can be restored to", "verified")
-	eventually(t, "the time line shows the backups", func() bool {
-		return b.count(`[data-database="HXE"] .timeline .data`) == 14 && b.count(`[data-database="HXE"] .timeline .data.verified`) == 2
+	const line = `[data-database="HXE"] .timeline `
+	eventually(t, "the time line shows backups, verifications, one window and what is not in the store yet", func() bool {
+		return b.count(line+".data") == 14 && b.count(line+".data.verified") == 2 && b.count(line+".window") == 1 &&
+			b.number("document.querySelector("+quote(line+".risk")+")?.getBoundingClientRect().width ?? 0") > 0
 	})
-	if windows := b.count(`[data-database="HXE"] .timeline .window`); windows != 1 {
-		t.Errorf("%d windows on the time line, expected one", windows)
-	}
-	if risk := b.number(`document.querySelector('[data-database="HXE"] .timeline .risk').getBoundingClientRect().width`); risk <= 0 {
-		t.Errorf("what is not in the store yet is %v pixels wide", risk)
-	}
 
 	w.hana.set("fail", "write:1:2MiB")
 	failed := w.run("backup", "--database", "SYSTEMDB").expect(t, 1).record(t)
@@ -148,10 +144,9 @@ func (w *world) loseLog(b *browser) {
 	}
 	b.click("#bottom button")
 	b.awaitText(".todo", "HXE: 1 object missing in the store", lost, "pipestreamer backup --database HXE")
-	windows, gaps := b.count(`[data-database="HXE"] .timeline .window`), b.count(`[data-database="HXE"] .timeline .gap`)
-	if windows != 2 || gaps != 1 {
-		w.t.Errorf("the time line has %d windows and %d gaps, expected 2 and 1", windows, gaps)
-	}
+	eventually(w.t, "the time line has two windows and a gap", func() bool {
+		return b.count(`[data-database="HXE"] .timeline .window`) == 2 && b.count(`[data-database="HXE"] .timeline .gap`) == 1
+	})
 	b.click(`[data-database="HXE"] summary`)
 	b.awaitText(`[data-database="HXE"] table`, "gap in volume 2", "can be restored")
 	b.shootPart("status-page-gap.png", `[data-database="HXE"]`)
@@ -294,6 +289,43 @@ func (b *browser) withKeys(url string) {
 		return strings.Contains(evaluate[string](b, "getSelection().toString()"), "pipestreamer restore --database HXE")
 	})
 	b.press("Home")
+}
+
+// TestStatusPageExplainsRefusals has a daemon that is not ready, a token that does
+// not count any more, a limit of requests, and no event stream.
+func TestStatusPageExplainsRefusals(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	w, url := newPageWorld(t, func(*world) {})
+	record := w.backUp("HXE")
+	b.open(url, nil)
+	b.awaitText(".connection", "live")
+	b.awaitText("main", "Can be restored")
+
+	b.stand(503, `{"title":"Starting","status":503,"detail":"the store cannot be opened","hint":"look at the store"}`)
+	b.restart(w)
+	b.awaitText(".connection", "lost since", "trying again")
+	b.awaitText("main", "The daemon is not ready", "the store cannot be opened", "look at the store", "Can be restored") // what is known stays
+	b.must(map[string]any{"op": "eval", "script": "location.hash = '#/jobs'; true"})
+	b.awaitText("main", record.Database, "succeeded")
+
+	b.stand(0, "")
+	b.awaitText(".connection", "live")
+	b.stand(401, `{"title":"Not authenticated","status":401,"detail":"no credentials"}`)
+	b.restart(w)
+	b.awaitText(".connection", "not authenticated")
+	b.must(map[string]any{"op": "eval", "script": "location.hash = '#/'; true"})
+	b.awaitText(".todo", "The daemon does not let you in", "no credentials", "Reload the page")
+	b.stand(0, "")
+	b.awaitText(".connection", "live")
+	w.stopDaemon()
+}
+
+// restart breaks the event stream off.
+func (b *browser) restart(w *world) {
+	b.t.Helper()
+	w.stopDaemon()
+	w.startDaemon()
 }
 
 // TestStatusPageNeedsTheToken asks for the page without it.

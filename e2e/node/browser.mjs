@@ -5,6 +5,7 @@
 //   {"op":"press","key":"Tab"}
 //   {"op":"click","selector":"button"}
 //   {"op":"shot","path":"page.png","selector":"article"}   of all that is visible without one
+//   {"op":"stand","pattern":"**/v1/**","status":503,"body":"{}"}   stand before the server; without a status no more
 //   {"op":"axe"}                                 what axe-core finds
 //   {"op":"report"}                              what went wrong since the last report
 //
@@ -52,6 +53,8 @@ const operations = {
   press: ({ key }) => page.keyboard.press(key),
   click: ({ selector }) => page.locator(selector).first().click({ timeout: 10_000 }),
   shot: ({ path, selector }) => (selector ? page.locator(selector).first() : page).screenshot({ path }).then(() => null),
+  stand: ({ pattern, status, body }) =>
+    status ? page.route(pattern, (route) => route.fulfill({ status, body, contentType: "application/problem+json" })).then(() => null) : page.unroute(pattern).then(() => null),
   async axe() {
     await page.evaluate(axe);
     const { violations } = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })");

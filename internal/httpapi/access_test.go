@@ -173,7 +173,7 @@ func TestOperationsChangeNothing(t *testing.T) {
 	if diff := cmp.Diff([]string{"GET /healthz", "GET /metrics", "GET /readyz"}, open); diff != "" {
 		t.Errorf("routes without authentication (-want +got):\n%s", diff)
 	}
-	ops := httpapi.Ops(a.registry, a.jobs.Ready, zap.NewNop())
+	ops := httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return nil }, Ready: a.jobs.Ready}, zap.NewNop())
 	for _, pattern := range append(httpapi.JobPatterns(a.server), "GET /debug/pprof/", "POST /metrics", "DELETE /healthz") {
 		method, path, _ := strings.Cut(pattern, " ")
 		recorder := httptest.NewRecorder()

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // allEventsPattern is the other route that stays open.
@@ -25,16 +27,14 @@ const busyPause = 10
 // followJobs sends the records of all jobs as server-sent events until the client
 // or the server ends. Jobs never wait for it.
 func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
-	select {
-	case s.followers <- struct{}{}:
-		defer func() { <-s.followers }()
-	default:
+	if !s.following.enter() {
 		w.Header().Set("Retry-After", strconv.Itoa(busyPause))
 		p := newProblem(http.StatusServiceUnavailable, "too_many_followers", "Too many follow the jobs",
-			strconv.Itoa(cap(s.followers))+" event streams are open, which is the limit")
+			strconv.Itoa(maxEventStreams)+" event streams are open, which is the limit")
 		p.Hint = "close status pages that nobody looks at, or ask GET /v1/jobs"
 		return p
 	}
+	defer s.following.leave()
 	batches, unsubscribe := s.jobs.SubscribeAll()
 	defer unsubscribe()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -68,6 +68,20 @@ func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// followers counts the streams of all events.
+type followers struct{ open atomic.Int64 }
+
+// enter says whether there is room for one more; whoever entered has to leave.
+func (f *followers) enter() bool {
+	if f.open.Add(1) <= maxEventStreams {
+		return true
+	}
+	f.leave()
+	return false
+}
+
+func (f *followers) leave() { f.open.Add(-1) }
+
 func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
 	for i := range batch {
 		if !sendRecord(w, batch[i]) {
@@ -75,6 +89,12 @@ func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
 		}
 	}
 	return true
+}
+
+// looks are those at the store that cost something.
+type looks struct {
+	recoveries shared[job.Recovery]
+	backups    shared[[]*backup.Manifest]
 }
 
 // shared makes requests for the same thing that come while it is being looked up

@@ -188,7 +188,7 @@ func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
 	database := r.URL.Query().Get("database")
-	manifests, err := s.backups.do(ctx, database, func(ctx context.Context) ([]*backup.Manifest, error) { return s.jobs.Backups(ctx, database) })
+	manifests, err := s.looks.backups.do(ctx, database, func(ctx context.Context) ([]*backup.Manifest, error) { return s.jobs.Backups(ctx, database) })
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (s *Server) showRecovery(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	recovery, err := s.recoveries.do(ctx, database, func(ctx context.Context) (job.Recovery, error) { return s.jobs.Recovery(ctx, database) })
+	recovery, err := s.looks.recoveries.do(ctx, database, func(ctx context.Context) (job.Recovery, error) { return s.jobs.Recovery(ctx, database) })
 	if err != nil {
 		return err
 	}

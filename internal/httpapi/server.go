@@ -19,7 +19,6 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // eventsPattern is the route that stays open for the length of a job.
@@ -27,6 +26,11 @@ const eventsPattern = "GET /v1/jobs/{id}/events"
 
 // Options shape a Server.
 type Options struct {
+	// Daemon is who answers; Time is filled in.
+	Daemon Daemon
+	// Page serves the status page at / and its files below /page/. nil means that
+	// there is none.
+	Page http.Handler
 	// Heartbeat is the pause between comments on a silent event stream, so that
 	// proxies and clients can tell silence from a dead connection. Default 15 s.
 	Heartbeat time.Duration
@@ -45,11 +49,6 @@ type Options struct {
 	Drain func() []job.Record
 	// Settings are what GET /debug/config shows. Nothing of it is secret.
 	Settings []Setting
-	// Daemon is who answers; Time is filled in.
-	Daemon Daemon
-	// Page serves the status page at / and its files below /page/. nil means that
-	// there is none.
-	Page http.Handler
 }
 
 // Server answers requests. It is safe for concurrent use and holds nothing
@@ -63,10 +62,9 @@ type Server struct {
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
 	tooMany  *rate.Sometimes // lines of the audit log for those that come too often
-	// followers has one element for each stream of all events.
-	followers  chan struct{}
-	recoveries shared[job.Recovery]
-	backups    shared[[]*backup.Manifest]
+
+	following followers
+	looks     looks
 }
 
 // New returns a Server in front of jobs.
@@ -103,7 +101,7 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	}
 	return &Server{
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
-		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), followers: make(chan struct{}, maxEventStreams),
+		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
 		tooMany: &rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
 }

@@ -99,29 +99,21 @@ function connection({ state, since, problem }) {
 }
 
 function view(state) {
-  if (state.connection.state === "refused" && state.list.length === 0) return banner(state);
-  if (!state.loaded && state.list.length === 0) return state.connection.state === "connecting" ? h("p", { class: "quiet" }, "Loading …") : unreachable(state);
+  if (!state.loaded && state.list.length === 0) return state.connection.state === "connecting" ? h("p", { class: "quiet" }, "Loading …") : banner(state);
   if (state.route.name === "jobs") return state.route.id ? detail(state) : history(state);
   if (state.route.name === "backups") return backups(state);
   return [h("h1", { class: "unseen" }, `Backups of ${source.daemon?.sid ?? "HANA"}`), banner(state), running(state), databases(state), latest(state)];
 }
 
-function unreachable({ connection: { problem } }) {
-  return h("ul", { class: "items" }, item({
-    level: "bad", title: problem?.status === 503 ? "The daemon is not ready" : "The daemon does not answer", text: problem?.text,
-    todo: problem?.hint ?? "Look at its log (kubectl logs), and whether the port is still forwarded. This page tries again by itself.",
-  }));
-}
-
 // banner says what is wrong, or that nothing is.
-function banner({ items, list, backups: known, connection: { state } }) {
+function banner({ items, list, backups: known }) {
   const urgent = items.filter((entry) => entry.level !== "note");
   const notes = items.filter((entry) => entry.level === "note");
   const calm = known === null ? "Looking at the store …" : list.length === 0 && known.length === 0 ? "No backup was made yet." : "Nothing to do.";
   return h("section", { "aria-labelledby": "todo", class: "todo" },
     h("h2", { id: "todo" }, urgent.length > 0 ? `${count(urgent.length, "thing")} to look at` : "What to do"),
     urgent.length > 0 ? h("ul", { class: "items" }, urgent.map((entry) => item(entry)))
-      : h("p", { class: `calm ${known === null || state === "lost" ? "note" : "ok"}` }, mark(known === null || state === "lost" ? "note" : "ok"), " ", state === "lost" ? "Not known while the connection is lost." : calm),
+      : h("p", { class: `calm ${known === null ? "note" : "ok"}` }, mark(known === null ? "note" : "ok"), " ", calm),
     notes.length > 0 && h("ul", { class: "items" }, notes.map((entry) => item(entry))));
 }
 

@@ -25,7 +25,9 @@ export function attention(state, now) {
   }
   for (const status of state.logs ?? []) ofLogs(status, now, add);
   for (const [database, recovery] of state.recovery) ofRecovery(database, recovery, add);
-  for (const [path, problem] of Object.entries(state.problems)) ofProblem(path, problem, add);
+  if (["live", "polling"].includes(state.connection.state)) {
+    for (const [path, problem] of Object.entries(state.problems)) ofProblem(path, problem, add);
+  }
   const order = { bad: 0, warn: 1, note: 2 };
   return items.sort((a, b) => order[a.level] - order[b.level]);
 }
@@ -41,6 +43,13 @@ function ofConnection({ connection, daemon, firstVersion }, add) {
     add({
       level: "bad", title: "The daemon does not let you in", text: connection.problem.text,
       todo: "Reload the page and log in: the password is the token, the user name is of no matter.",
+    });
+  }
+  if (connection.state === "lost") {
+    const { problem } = connection;
+    add({
+      level: "bad", title: problem?.status === 503 ? "The daemon is not ready" : "The daemon does not answer", text: problem?.text,
+      todo: problem?.hint ?? "Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.",
     });
   }
   if (daemon && firstVersion && daemon.version !== firstVersion) {
@@ -215,15 +224,21 @@ function ofRecovery(database, { data, problem }, add) {
 }
 
 function ofProblem(path, problem, add) {
-  if (problem.status === 0 || problem.status === 401 || problem.status === 403) return; // the connection tells
+  if (problem.status === 0) return; // cut off; the connection tells
   add({ level: "warn", title: `${path} cannot be read`, text: problem.text, todo: problem.hint ?? "Look at the log of the daemon." });
 }
 
 // recoveryPoint is the newest point that a database can be restored to, in
-// milliseconds; NaN when there is none.
+// milliseconds; NaN when there is none. Between two looks at the store the shipper
+// of the logs knows a newer one, which counts as long as the store has everything:
+// the shipper does not hear of objects that somebody removed.
 export function recoveryPoint(status, recovery) {
-  const points = [when(status?.recovery_point), when(recovery?.data?.recovery_point)].filter((ms) => ms > 0);
-  return points.length > 0 ? Math.max(...points) : NaN;
+  const shipped = when(status?.recovery_point);
+  if (!recovery?.data) return shipped;
+  const { recovery_point: point, missing, notes } = recovery.data;
+  const sure = when(point);
+  const whole = !missing?.length && !notes?.length;
+  return whole && shipped > sure ? shipped : sure;
 }
 
 // verifications are the newest ones that have ended and tell something, by backup.

@@ -1,6 +1,6 @@
 // The jobs that run: how far, how fast, and who is waited for.
 import { h } from "./dom.mjs";
-import { about, bytes, count, duration, rate, when } from "./format.mjs";
+import { about, bytes, duration, rate, when } from "./format.mjs";
 import { streamName } from "./samples.mjs";
 import { badge, bar, commandLine, jobLink } from "./widgets.mjs";
 
@@ -28,7 +28,7 @@ function job(record, { samples, now }) {
   const total = sum(record, expected);
   const speed = samples.rate(record.job_id, undefined, here);
   const steady = samples.rate(record.job_id, undefined, here, 60);
-  const minutes = samples.reach(record.job_id, here);
+  const reach = samples.reach(record.job_id, here);
   const left = steady > 0 && record.stage === "stream" && total > passed ? (total - passed) / steady : NaN;
   return h("article", { class: "card job", key: record.job_id, "data-job": record.job_id },
     h("header", null,
@@ -42,9 +42,9 @@ function job(record, { samples, now }) {
       figure("since", duration((now - when(record.started_at)) / 1000)),
       figure("left", Number.isNaN(left) ? "–" : `about ${about(left)}`)),
     bar(`${jobTitle(record)}: all streams`, passed, total, sum(record, (stream) => stream.stored)),
-    plot(samples.series(record.job_id, undefined, here, minutes), minutes, `Throughput of the ${record.action} of ${record.database}`, true),
+    plot(samples.series(record.job_id, undefined, here, reach), reach, `Throughput of the ${record.action} of ${record.database}`, true),
     record.command && h("div", null, h("p", null, h("strong", null, "Run this now, as <sid>adm in HANA's container:")), commandLine(record.command)),
-    streams(record, samples, here, minutes));
+    streams(record, samples, here, reach));
 }
 
 const figure = (name, value) => h("div", { class: "figure" }, h("span", { class: "quiet" }, name), h("strong", null, value));
@@ -56,16 +56,16 @@ function steps(record) {
     h("li", { class: i < at ? "past" : i === at ? "here" : "next", "aria-current": i === at ? "step" : null }, name)));
 }
 
-function streams(record, samples, here, minutes) {
+function streams(record, samples, here, reach) {
   const list = record.streams ?? [];
   if (list.length === 0) return h("p", { class: "quiet" }, "No stream is known yet.");
-  const series = list.map((stream) => samples.series(record.job_id, streamName(stream), here, minutes));
+  const series = list.map((stream) => samples.series(record.job_id, streamName(stream), here, reach));
   const most = Math.max(1, ...series.flat().map((point) => point.rate));
   return h("ul", { class: "streams", "aria-label": "Streams" }, list.map((stream, i) => h("li", { key: streamName(stream) },
     h("div", { class: "name" }, h("strong", null, `${stream.volume_id}_${stream.part_id}`), " ", stream.service, " ", h("span", { class: "quiet" }, stream.host)),
     bar(`Stream ${streamName(stream)} of ${stream.service}`, stream.bytes, expected(stream), stream.stored),
     h("div", { class: "amount" }, amount(stream)),
-    h("div", { class: "pace" }, plot(series[i], minutes, `Throughput of stream ${streamName(stream)}`, false, most)),
+    h("div", { class: "pace" }, plot(series[i], reach, `Throughput of stream ${streamName(stream)}`, false, most)),
     h("div", { class: "waits" }, waits(stream)))));
 }
 
@@ -84,15 +84,15 @@ function waits(stream) {
   ];
 }
 
-// plot draws rates over the last minutes. A frame has the scale beside it.
-function plot(series, minutes, label, frame, scale) {
+// plot draws rates over the last seconds. A frame has the scale beside it.
+function plot(series, reach, label, frame, scale) {
   const most = scale ?? Math.max(1, ...series.map((point) => point.rate));
-  const x = (point) => (100 * (1 - point.ago / 60 / minutes)).toFixed(2);
+  const x = (point) => (100 * (1 - point.ago / reach)).toFixed(2);
   const y = (point) => (38 - (36 * point.rate) / most).toFixed(2);
   const line = series.map((point, i) => `${i === 0 ? "M" : "L"}${x(point)} ${y(point)}`).join("");
   const last = series.at(-1);
   const area = series.length > 1 ? `${line}L${x(last)} 39L${x(series[0])} 39Z` : "";
-  const text = series.length > 1 ? `${label}: ${rate(last.rate)} now, at most ${rate(Math.max(...series.map((point) => point.rate)))} in the last ${count(minutes, "minute")}` : `${label}: nothing seen yet`;
+  const text = series.length > 1 ? `${label}: ${rate(last.rate)} now, at most ${rate(Math.max(...series.map((point) => point.rate)))} in the last ${about(reach)}` : `${label}: nothing seen yet`;
   const drawing = h("svg", { class: "plot", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": text },
     h("title", null, text),
     frame && [0.5, 1].map((part) => h("line", { class: "grid", x1: 0, x2: 100, y1: 38 - 36 * part, y2: 38 - 36 * part })),
@@ -100,6 +100,6 @@ function plot(series, minutes, label, frame, scale) {
     h("path", { class: "area", d: area }), h("path", { class: "line", d: series.length > 1 ? line : "" }));
   if (!frame) return drawing;
   return h("figure", { class: "throughput" }, drawing,
-    h("figcaption", { "aria-hidden": "true" }, h("span", null, `${minutes} min ago`), h("span", null, `top: ${rate(most)}`), h("span", null, "now")));
+    h("figcaption", { "aria-hidden": "true" }, h("span", null, `${about(reach)} ago`), h("span", null, `top: ${rate(most)}`), h("span", null, "now")));
 }
 

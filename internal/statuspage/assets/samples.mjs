@@ -2,6 +2,7 @@
 // and what is seen here over time is the rest.
 
 const KEPT = 300; // seconds
+const STEPS = [15, 30, 60, 120, 180, 240];
 const BUCKET = 3; // seconds
 
 export class Samples {
@@ -36,19 +37,19 @@ export class Samples {
     return this.lines(id, name).reduce((sum, points) => sum + moved(points, now - seconds * 1000, now), 0) / this.span(id, name, now, seconds);
   }
 
-  // reach is how many minutes back there is something to be seen of a job.
+  // reach is how many seconds back there is something to be seen of a job, in steps.
   reach(id, now) {
     const begin = Math.min(now, ...this.lines(id).map((points) => points[0].at));
-    return Math.min(KEPT / 60, Math.ceil((now - begin + 1) / 60_000));
+    return STEPS.find((seconds) => now - begin < seconds * 1000) ?? KEPT;
   }
 
-  // series are the rates of the last minutes, oldest first.
-  series(id, name, now, minutes) {
+  // series are the rates of the last seconds, oldest first.
+  series(id, name, now, seconds) {
     const end = Math.floor(now / 1000 / BUCKET) * BUCKET * 1000;
     const lines = this.lines(id, name);
     const begin = Math.min(...lines.map((points) => points[0].at));
     const list = [];
-    for (let to = end - minutes * 60_000 + BUCKET * 1000; to <= end; to += BUCKET * 1000) {
+    for (let to = end - seconds * 1000 + BUCKET * 1000; to <= end; to += BUCKET * 1000) {
       const from = to - BUCKET * 1000;
       if (to <= begin) continue;
       list.push({ ago: (end - to) / 1000, rate: lines.reduce((sum, points) => sum + moved(points, from, to), 0) / BUCKET });
