@@ -59,6 +59,16 @@ func openDirectory(root, name string, owners []uint32) (*directory, error) {
 	return d, nil
 }
 
+// enter opens a directory in d that is not a link, whatever leads to d by now.
+func (d *directory) enter(name string) (*directory, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retry(func() (int, error) { return unix.Openat(d.fd, name, flags, 0) })
+	if err != nil {
+		return nil, fmt.Errorf("open directory %s/%s: %w", d.path, name, err)
+	}
+	return &directory{fd: fd, path: d.path + "/" + name, owners: d.owners}, nil
+}
+
 // clone is a directory with a life of its own.
 func (d *directory) clone() (*directory, error) {
 	fd, err := retry(func() (int, error) { return unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0) })
