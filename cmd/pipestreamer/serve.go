@@ -211,12 +211,13 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 // checkDirectory refuses a backup directory in which no job can work, as far as
 // this container sees it. It may be mounted or mended while the daemon runs.
 func checkDirectory(dir string) error {
-	info, err := os.Lstat(dir)
+	info, err := os.Stat(dir)
+	real, errLinks := filepath.EvalSymlinks(dir)
 	switch {
 	case err != nil:
 		return fmt.Errorf("backupDirectory: %w", err)
-	case info.Mode().Type() == os.ModeSymlink:
-		return fmt.Errorf("backupDirectory: %s is a symbolic link, which is never followed: HANA could lead it elsewhere", dir)
+	case errLinks == nil && real != dir:
+		return fmt.Errorf("backupDirectory: %s leads through a symbolic link, which is never followed because HANA could lead it elsewhere: name %s", dir, real)
 	case !info.IsDir():
 		return fmt.Errorf("backupDirectory: %s is not a directory", dir)
 	case info.Mode()&os.ModeSticky != 0 && info.Mode()&0o022 != 0:

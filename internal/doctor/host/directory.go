@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,18 +54,38 @@ func LookAt(path string) Directory {
 	return d
 }
 
-// openDirectory opens a directory that is not a link. Whoever owns what leads there
-// is the operator.
+// openDirectory opens a directory without following a link, as those do who make
+// and look for pipes and files in it.
 func openDirectory(path string) (*os.File, error) {
-	at, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		what := "is not a directory"
-		if info, look := os.Lstat(path); look == nil && info.Mode().Type() == fs.ModeSymlink {
-			what = "is a symbolic link, which is never followed"
-		}
-		err = fmt.Errorf("%s %s: %w", path, what, err)
+	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Open("/", flags|unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
 	}
-	return at, err
+	pieces := strings.Split(strings.Trim(path, "/"), "/")
+	for i, piece := range pieces {
+		mode := unix.O_PATH
+		if i == len(pieces)-1 {
+			mode = unix.O_RDONLY
+		}
+		next, err := unix.Openat(fd, piece, flags|mode, 0)
+		if errors.Is(err, unix.ENOTDIR) {
+			err = notDirectory(fd, piece, err)
+		}
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return nil, fmt.Errorf("open directory %s: element %s: %w", path, piece, err)
+		}
+		fd = next
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func notDirectory(at int, name string, err error) error {
+	var st unix.Stat_t
+	if look := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); look == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return fmt.Errorf("it is a symbolic link, which is never followed: %w", err)
+	}
+	return fmt.Errorf("it is not a directory: %w", err)
 }
 
 func (d *Directory) examine(at *os.File) {

@@ -46,7 +46,7 @@ func TestLookAtWhatIsNoDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "")
-	for name, want := range map[string]string{"none": "no such file", "file": "is not a directory"} {
+	for name, want := range map[string]string{"none": "no such file", "file": "it is not a directory"} {
 		if d := LookAt(filepath.Join(dir, name)); d.Error == nil || !strings.Contains(d.Error.Error(), want) {
 			t.Errorf("%s: %v", name, d.Error)
 		}
