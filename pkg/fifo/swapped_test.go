@@ -36,7 +36,7 @@ func TestDirectorySwapped(t *testing.T) {
 			t.Run(name+" "+swapped, func(t *testing.T) {
 				t.Parallel()
 				top, precious := directory(t), directory(t)
-				dir := filepath.Join(top, "volume/above/pipes")
+				dir := filepath.Join(top, "volume", "above", "pipes")
 				must(t, os.MkdirAll(dir, 0o700))
 				// Where the link leads, the rest of the path exists.
 				rest, err := filepath.Rel(filepath.Join(top, swapped), dir)
