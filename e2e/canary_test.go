@@ -73,7 +73,7 @@ func (c *canaries) add(name, secret string) {
 	// In base64 the text depends on where in the whole it begins; its ends depend on
 	// what is beside it.
 	for shift := range 3 {
-		text := base64.RawStdEncoding.EncodeToString(append(bytes.Repeat([]byte{0}, shift), secret...))
+		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), secret...))
 		c.forms[fmt.Sprintf("%s in base64, from byte %d", name, shift)] = []byte(text[4*((shift+2)/3) : len(text)-4])
 	}
 }
@@ -166,7 +166,7 @@ func newCaged(t *testing.T) *caged {
 	c.add("a wrong secret", wrongSecret)
 	c.world = newWorld(t, hanasim.Config{Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(mebibyte)}}, Profile: hanasim.Dotname}, d, nil)
 	c.stopDaemon()
-	c.world.log.copy = c.said
+	c.log.copy = c.said
 	c.configure(map[string]any{
 		"log": map[string]any{"level": "debug"}, "logs": map[string]any{"directory": c.hana.logs},
 		"hana": map[string]any{"passwordFile": c.files["hana.passwordFile"]},
@@ -337,7 +337,7 @@ func TestCanaries(t *testing.T) {
 	if !bytes.Contains(log, []byte(`"level":"debug"`)) || !bytes.Contains(log, []byte("SignatureDoesNotMatch")) {
 		t.Error("the log has nothing of what it should have")
 	}
-	t.Logf("%d places, %d bytes, %d forms of secrets", c.places, c.canaries.bytes, len(c.forms))
+	t.Logf("%d places, %d bytes, %d forms of secrets", c.places, c.bytes, len(c.forms))
 }
 
 // restart starts a daemon anew that need not get ready.
@@ -345,11 +345,11 @@ func (c *caged) restart() {
 	c.world.t.Helper()
 	c.daemon.signal(syscall.SIGTERM)
 	c.daemon.wait()
-	earlier := len(listening.FindAllString(c.world.log.String(), -1))
+	earlier := len(listening.FindAllString(c.log.String(), -1))
 	env := []string{"PIPESTREAMER_METRICS_LISTEN=127.0.0.1:0"}
-	c.daemon = startProcess(c.world.t, "the daemon", &c.world.log, env, daemonProgram(c.world.t), "serve", "--config", c.config)
+	c.daemon = startProcess(c.world.t, "the daemon", &c.log, env, daemonProgram(c.world.t), "serve", "--config", c.config)
 	eventually(c.world.t, "the daemon answers", func() bool {
-		said := listening.FindAllStringSubmatch(c.world.log.String(), -1)
+		said := listening.FindAllStringSubmatch(c.log.String(), -1)
 		if len(said) == earlier || c.daemon.hasEnded() {
 			return c.daemon.hasEnded()
 		}

@@ -225,9 +225,12 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 // this container sees it. It may be mounted or mended while the daemon runs.
 func checkDirectory(dir string) error {
 	info, err := os.Stat(dir)
+	path, errLinks := filepath.EvalSymlinks(dir)
 	switch {
 	case err != nil:
 		return fmt.Errorf("backupDirectory: %w", err)
+	case errLinks == nil && path != dir:
+		return fmt.Errorf("backupDirectory: %s leads through a symbolic link, which is never followed because HANA could lead it elsewhere: name %s", dir, path)
 	case !info.IsDir():
 		return fmt.Errorf("backupDirectory: %s is not a directory", dir)
 	case info.Mode()&os.ModeSticky != 0 && info.Mode()&0o022 != 0:

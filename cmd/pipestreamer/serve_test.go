@@ -256,6 +256,7 @@ func TestServeWithoutBackupDirectory(t *testing.T) {
 	}{
 		{"missing", func() error { return nil }, "backupDirectory: stat"},
 		{"a file", func() error { return os.WriteFile(dir, nil, 0o600) }, "is not a directory"},
+		{"a link", func() error { return errors.Join(os.Remove(dir), os.Symlink(m.dir, dir)) }, "leads through a symbolic link"},
 		{"sticky", func() error {
 			return errors.Join(os.Remove(dir), os.Mkdir(dir, 0o700), os.Chmod(dir, 0o770|os.ModeSticky))
 		}, "is sticky"},

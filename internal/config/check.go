@@ -61,6 +61,7 @@ func (l *loader) check() {
 	}
 	l.checkHANA(&c.HANA)
 	l.checkDirectories(c)
+	l.checkSecretPlaces(c)
 	l.checkSpool(c)
 	l.checkListeners(c)
 	l.checkAccess(&c.HTTP)
@@ -118,6 +119,23 @@ func (l *loader) checkDirectories(c *Config) {
 		"%q: expected an absolute path of at most %d bytes", c.HTTP.Socket, maxSocketPath)
 	l.expect(!within(c.BackupDirectory, c.HTTP.Socket), "http.socket",
 		"%s: expected a place outside backupDirectory (%s), which HANA can write to", c.HTTP.Socket, c.BackupDirectory)
+}
+
+// checkSecretPlaces refuses secrets where HANA's container can read and replace them.
+func (l *loader) checkSecretPlaces(c *Config) {
+	files := map[string]string{
+		"hana.passwordFile": c.HANA.PasswordFile, "http.tokenFile": c.HTTP.TokenFile,
+		"store.crypt.passwordFile": c.Store.Crypt.PasswordFile, "store.crypt.saltFile": c.Store.Crypt.SaltFile,
+	}
+	for name, file := range c.Store.Secrets {
+		files["store.secrets."+name] = file
+	}
+	for key, file := range files {
+		l.expect(!within(c.BackupDirectory, file), key, "%s: expected a place outside backupDirectory (%s), which HANA can write to", file, c.BackupDirectory)
+		l.expect(!within(c.Logs.Directory, file), key, "%s: expected a place outside logs.directory (%s), which HANA can write to", file, c.Logs.Directory)
+	}
+	l.expect(!within(c.Logs.Directory, c.HTTP.Socket), "http.socket",
+		"%s: expected a place outside logs.directory (%s), which HANA can write to", c.HTTP.Socket, c.Logs.Directory)
 }
 
 func (l *loader) checkSpool(c *Config) {

@@ -6,7 +6,7 @@ import "time"
 // default, whether it is required, and what it means.
 type Config struct {
 	HANA            HANA          `key:"hana"`
-	BackupDirectory string        `key:"backupDirectory" required:"true" doc:"Directory shared with HANA's container, at the same path in both. Named pipes are made here. HANA must be allowed to create and rename files in it, and it must not be sticky."`
+	BackupDirectory string        `key:"backupDirectory" required:"true" doc:"Directory shared with HANA's container, at the same path in both. Named pipes are made here. HANA must be allowed to create and rename files in it, and it must not be sticky. No element of its path may be a symbolic link: none is followed, because HANA could lead it elsewhere."`
 	Door            string        `key:"door" default:"auto" doc:"How backups come in: fifo (named pipes only), spool (files that HANA writes to backupDirectory, uploaded from there and then removed), or auto: pipes where the file names are known before, with a rescue of files that HANA writes past them, and files for deltas and for a HANA that refuses pipes. Restores follow it: with spool their data is laid out as files, which needs room."`
 	Spool           Spool         `key:"spool"`
 	Logs            Logs          `key:"logs"`
@@ -54,7 +54,7 @@ type Spool struct {
 
 // Logs says which log and catalog backups are shipped.
 type Logs struct {
-	Directory string        `key:"directory" doc:"HANA's basepath_logbackup and basepath_catalogbackup, at the same path in both containers; log and catalog backups below it (SYSTEMDB, DB_<tenant>) are shipped continuously. By default none are."`
+	Directory string        `key:"directory" doc:"HANA's basepath_logbackup and basepath_catalogbackup, at the same path in both containers; log and catalog backups below it (SYSTEMDB, DB_<tenant>) are shipped continuously. No element of its path may be a symbolic link. By default none are."`
 	KeepFor   time.Duration `key:"keepFor" default:"0s" doc:"How long a log backup stays on the volume after the store has it, checked twice."`
 	Verify    string        `key:"verify" default:"read" doc:"The second check before a log backup is removed from the volume: read (the object is read back and compared) or stat (its size is)."`
 }

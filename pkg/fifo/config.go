@@ -50,7 +50,7 @@ var (
 // Config shapes a front door.
 type Config struct {
 	// Directory is absolute, exists, and contains the directory of every plan
-	// (or is it). Its last element is not a symbolic link.
+	// (or is it). No element of it is a symbolic link.
 	Directory string
 	// PipeSize in bytes is wanted for a pipe that streams, 0 means 1 MiB. Where
 	// the kernel's quota per user (pipe-user-pages-soft) does not allow it, the

@@ -47,7 +47,7 @@ var (
 // Config shapes a front door. The zero value of a field is its default.
 type Config struct {
 	// Directory is absolute and contains every directory that is used (or is
-	// it). Its last element is not a symbolic link.
+	// it). No element of it is a symbolic link.
 	Directory string
 	// Owners are the users whose files are taken. Empty means our own user and
 	// the owner of the directory; on a volume that belongs to root, as those of

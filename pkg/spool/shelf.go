@@ -88,7 +88,9 @@ func (s *Shelf) make(bytes int64) error {
 	if err := unix.Mkdirat(s.parent.fd, s.name, 0o700); err != nil {
 		return err
 	}
-	s.dir, err = openDirectory(s.parent.path, s.parent.path+"/"+s.name, nil)
+	if s.dir, err = s.parent.enter(s.name); err == nil {
+		err = s.own()
+	}
 	if err == nil && st.Gid != uint32(os.Getegid()) { //nolint:gosec // the kernel's group ids have 32 bits
 		err = unix.Fchown(s.dir.fd, -1, int(st.Gid))
 	}
@@ -96,9 +98,22 @@ func (s *Shelf) make(bytes int64) error {
 		err = unix.Fchmod(s.dir.fd, st.Mode&0o770|unix.S_ISGID|0o750)
 	}
 	if err != nil {
+		if s.dir != nil {
+			err = errors.Join(err, s.dir.close())
+		}
 		return errors.Join(err, unix.Unlinkat(s.parent.fd, s.name, unix.AT_REMOVEDIR))
 	}
 	return nil
+}
+
+// own makes sure that the directory is the one that was just made: HANA may have
+// put one of its own in its place.
+func (s *Shelf) own() error {
+	e, err := s.dir.look(".")
+	if own := uint32(os.Geteuid()); err == nil && e.uid != own { //nolint:gosec // the kernel's user ids have 32 bits
+		err = fmt.Errorf("%w: it was replaced by a directory of user %d", ErrRefused, e.uid)
+	}
+	return err
 }
 
 // Path is the directory, for HANA.
@@ -244,7 +259,7 @@ func ofHANA(name string) bool {
 // removeShelf removes plain files with names of backups and the directory that
 // is empty then. Anything else there is not ours, and an error.
 func (d *directory) removeShelf(name string) error {
-	shelf, err := openDirectory(d.path, path.Join(d.path, name), nil)
+	shelf, err := d.enter(name)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,37 +37,80 @@ type Directory struct {
 // trialPrefix begins the names of trials. No file of a backup begins so.
 const trialPrefix = ".pipestreamer-doctor-"
 
-// LookAt examines a directory, and tries a pipe in it under a temporary name.
+// LookAt examines a directory, and tries a pipe in it under a temporary name. HANA's
+// container may change the directory at any moment: neither it nor anything in it is
+// followed to where a link leads, and nothing is touched but the pipe of the trial.
 func LookAt(path string) Directory {
 	d := Directory{Path: path, OwnUID: os.Geteuid()}
-	var st unix.Stat_t
-	var statfs unix.Statfs_t
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		d.Error = err
-		return d
-	case !info.IsDir():
-		d.Error = fmt.Errorf("%s is not a directory", path)
+	at, err := openDirectory(path)
+	if d.Error = err; err != nil {
 		return d
 	}
-	groups, err := os.Getgroups()
-	if err = errors.Join(err, unix.Stat(path, &st), unix.Statfs(path, &statfs)); err != nil {
-		d.Error = fmt.Errorf("examine %s: %w", path, err)
-		return d
+	d.examine(at)
+	if d.Error == nil {
+		d.probe(at)
+	}
+	d.Error = errors.Join(d.Error, at.Close())
+	return d
+}
+
+// openDirectory opens a directory without following a link, as those do who make
+// and look for pipes and files in it.
+func openDirectory(path string) (*os.File, error) {
+	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Open("/", flags|unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	pieces := strings.Split(strings.Trim(path, "/"), "/")
+	for i, piece := range pieces {
+		mode := unix.O_PATH
+		if i == len(pieces)-1 {
+			mode = unix.O_RDONLY
+		}
+		next, err := unix.Openat(fd, piece, flags|mode, 0)
+		if errors.Is(err, unix.ENOTDIR) {
+			err = notDirectory(fd, piece, err)
+		}
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return nil, fmt.Errorf("open directory %s: element %s: %w", path, piece, err)
+		}
+		fd = next
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func notDirectory(at int, name string, err error) error {
+	var st unix.Stat_t
+	if look := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); look == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return fmt.Errorf("it is a symbolic link, which is never followed: %w", err)
+	}
+	return fmt.Errorf("it is not a directory: %w", err)
+}
+
+func (d *Directory) examine(at *os.File) {
+	fd := int(at.Fd())
+	var st unix.Stat_t
+	var statfs unix.Statfs_t
+	info, err := at.Stat()
+	groups, errGroups := os.Getgroups()
+	if err = errors.Join(err, errGroups, unix.Fstat(fd, &st), unix.Fstatfs(fd, &statfs)); err != nil {
+		d.Error = fmt.Errorf("examine %s: %w", d.Path, err)
+		return
 	}
 	d.Mode, d.UID, d.GID, d.OwnGroups = info.Mode(), st.Uid, st.Gid, append([]int{os.Getegid()}, groups...)
 	d.FileSystem = fileSystem(statfs.Type)
 	d.Free, d.Total = bytes(statfs.Bavail, statfs.Bsize), bytes(statfs.Blocks, statfs.Bsize)
 	d.FreeInodes, d.Inodes = statfs.Ffree, statfs.Files
-	events, err := watch(path)
-	if d.WatchError = err; err != nil {
-		d.PipeError = try(path)
-		return d
+}
+
+// probe tries a pipe while it watches the directory.
+func (d *Directory) probe(at *os.File) {
+	events, err := watch(fmt.Sprintf("/proc/self/fd/%d", at.Fd()))
+	d.PipeError = try(int(at.Fd()))
+	if d.WatchError = err; err == nil {
+		d.Events, d.WatchError = seen(events)
 	}
-	d.PipeError = try(path)
-	d.Events, d.WatchError = seen(events)
-	return d
 }
 
 // bytes multiplies what the kernel keeps apart.
@@ -75,26 +118,26 @@ func bytes(blocks uint64, size int64) int64 { return int64(blocks) * size } //no
 
 // try makes a pipe, sends a byte through it, renames it as HANA does, and removes
 // it.
-func try(directory string) (err error) {
-	name := filepath.Join(directory, trialPrefix+rand.Text()[:12])
+func try(directory int) (err error) {
+	name := trialPrefix + rand.Text()[:12]
 	renamed := name + "-renamed"
-	if err := unix.Mkfifo(name, 0o660); err != nil {
+	if err := unix.Mkfifoat(directory, name, 0o660); err != nil {
 		return fmt.Errorf("make a pipe: %w", err)
 	}
 	defer func() {
 		for _, at := range []string{name, renamed} {
-			if left := os.Remove(at); left != nil && !errors.Is(left, fs.ErrNotExist) {
+			if left := unix.Unlinkat(directory, at, 0); left != nil && !errors.Is(left, unix.ENOENT) {
 				err = errors.Join(err, fmt.Errorf("remove the trial: %w", left))
 			}
 		}
 	}()
 	// A reader that is there first lets the writer open without blocking.
-	reader, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	reader, err := openPipe(directory, name, unix.O_RDONLY)
 	if err != nil {
 		return fmt.Errorf("open the pipe for reading: %w", err)
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	writer, err := os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	writer, err := openPipe(directory, name, unix.O_WRONLY)
 	if err != nil {
 		return fmt.Errorf("open the pipe for writing: %w", err)
 	}
@@ -105,10 +148,29 @@ func try(directory string) (err error) {
 	if _, err := reader.Read(make([]byte, 1)); err != nil {
 		return fmt.Errorf("read from the pipe: %w", err)
 	}
-	if err := os.Rename(name, renamed); err != nil {
+	if err := unix.Renameat(directory, name, directory, renamed); err != nil {
 		return fmt.Errorf("rename the pipe: %w", err)
 	}
 	return nil
+}
+
+// openPipe opens one end of a pipe, and makes sure that it has: what stands at the
+// name may have been replaced.
+func openPipe(directory int, name string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(directory, name, flags|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), name)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		err = errors.New("it was replaced by something that is not a pipe")
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // watch collects the events of a directory. The caller closes it.

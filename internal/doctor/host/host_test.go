@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,13 +46,13 @@ func TestLookAtWhatIsNoDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "")
-	for name, want := range map[string]string{"none": "no such file", "file": "is not a directory"} {
+	for name, want := range map[string]string{"none": "no such file", "file": "it is not a directory"} {
 		if d := LookAt(filepath.Join(dir, name)); d.Error == nil || !strings.Contains(d.Error.Error(), want) {
 			t.Errorf("%s: %v", name, d.Error)
 		}
 	}
 	// Nobody, not even root, can make a pipe in a directory of the kernel.
-	if d := LookAt("/proc/self"); d.Error != nil || d.PipeError == nil || d.Events {
+	if d := LookAt("/proc/" + strconv.Itoa(os.Getpid())); d.Error != nil || d.PipeError == nil || d.Events {
 		t.Errorf("%+v", d)
 	}
 	if _, err := watch(filepath.Join(dir, "file")); err == nil {
