@@ -133,10 +133,10 @@ func (d *daemon) work(ctx context.Context) (err error) {
 
 // serveJobs opens the parts, serves jobs until ctx ends, and closes in reverse.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
-	if d.messenger, err = d.startMessenger(); err != nil {
+	if d.messenger, err = d.startMessenger(ctx); err != nil {
 		return err
 	}
-	defer d.messenger.close()
+	defer func() { err = errors.Join(err, d.messenger.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
 	p, err := d.openStore(ctx)
 	if err != nil || p == nil {
 		return err
