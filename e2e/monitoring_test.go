@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -57,8 +58,9 @@ func TestMonitoring(t *testing.T) {
 	if err := os.WriteFile(address, []byte(hook.URL+"/path-canary\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	traces := startCollector(t)
 	p := newPast(t, openS3(t), map[string]any{
-		"compression": "fastest", "notify": map[string]any{"urlFile": address, "on": "job.failed,job.recovered"},
+		"compression": "fastest", "tracing": map[string]any{"endpoint": traces.URL}, "notify": map[string]any{"urlFile": address, "on": "job.failed,job.recovered"},
 	})
 	server := startPrometheus(t, p.metrics)
 	server.await("the daemon is scraped", "pipestreamer_build_info")
@@ -71,6 +73,9 @@ func TestMonitoring(t *testing.T) {
 	p.hana.set("fail", "refuse")
 	bad := p.run("backup", "--database", "HXE").expect(t, 1).record(t)
 	hook.await(t, "job.failed", bad.ID)
+	for _, span := range []string{"backup HXE", "restore HXE", "stage commit", "stream 2_1", "began to write"} {
+		traces.await(t, span)
+	}
 	server.await("the failure is seen", `pipestreamer_job_last_failed{action="backup"} == 1`)
 	server.await("its alert fires", `ALERTS{alertname="PipestreamerBackupFailed",alertstate="firing",database="HXE"}`)
 	server.askDashboard()
@@ -209,6 +214,41 @@ func (h *hook) await(t *testing.T, name, id string) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.types[id] == name
+	})
+}
+
+// collector is an OpenTelemetry collector. Texts stand in protocol buffers as they
+// are, so they are not decoded.
+type collector struct {
+	*httptest.Server
+
+	mu  sync.Mutex
+	got []byte
+}
+
+func startCollector(t *testing.T) *collector {
+	t.Helper()
+	c := new(collector)
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.URL.Path != "/v1/traces" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.got = append(c.got, body...)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *collector) await(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, text+" is traced", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return bytes.Contains(c.got, []byte(text))
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -12,34 +13,37 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/notify"
+	"github.com/pipestreamer/pipestreamer/internal/trace"
 )
 
 // logsLook is the time between two looks at how shipping logs is.
 const logsLook = 30 * time.Second
 
-// messenger runs a notifier; the zero value tells nobody.
+// messenger tells others of jobs; the zero value tells nobody.
 type messenger struct {
 	notifier *notify.Notifier
+	tracer   *trace.Tracer // nil without
 	running  sync.WaitGroup
 	life     context.Context //nolint:containedctx // it is the life of the messenger, ended by close
 	end      context.CancelFunc
 }
 
-// startMessenger starts the notifier of d, if one is configured.
-func (d *daemon) startMessenger() (*messenger, error) {
+// startMessenger starts what d is configured to tell of its jobs.
+func (d *daemon) startMessenger(ctx context.Context) (*messenger, error) {
 	n := &d.cfg.Notify
 	metrics := notify.NewMetrics(d.registry)
-	if n.URLFile == "" {
-		return new(messenger), nil
+	tracer, err := d.startTracer(ctx)
+	if err != nil || n.URLFile == "" {
+		return &messenger{tracer: tracer}, err
 	}
 	notifier, err := notify.New(notify.Config{
 		SID: d.cfg.HANA.SID, Directory: filepath.Join(d.cfg.StateDirectory, "notifications"), On: n.On, CAFile: n.CAFile, TemplateFile: n.Template,
 		ReadURL: secretReader(n.URLFile), ReadSecret: secretReader(n.SecretFile),
 	}, d.log, metrics)
 	if err != nil {
-		return nil, &failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}
+		return nil, errors.Join(&failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}, closeTracer(tracer)) //nolint:contextcheck // closing has its own time
 	}
-	m := &messenger{notifier: notifier}
+	m := &messenger{notifier: notifier, tracer: tracer}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.running.Go(func() { notifier.Run(m.life) })
 	d.log.Info("the ends of jobs are told to a webhook", zap.Strings("on", n.On), zap.Bool("signed", n.SecretFile != ""))
@@ -73,12 +77,13 @@ func (p *parts) logTroubles() map[string]string {
 	return troubles
 }
 
-// close sends what is left for a while.
-func (m *messenger) close() {
+// close sends what is left, for a while.
+func (m *messenger) close() error {
 	if m.notifier != nil {
 		m.end()
 		m.running.Wait()
 	}
+	return closeTracer(m.tracer)
 }
 
 // ended tells of a job. It does not block.
@@ -86,6 +91,7 @@ func (m *messenger) ended(e job.Ending) {
 	if m.notifier != nil {
 		m.notifier.Tell(eventOf(e))
 	}
+	m.traced(&e.Record)
 }
 
 // eventOf is what a webhook is told of a job.

@@ -150,10 +150,10 @@ func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error
 	if d.porter, err = d.newPorter(); err != nil {
 		return err
 	}
-	if d.messenger, err = d.startMessenger(); err != nil {
+	if d.messenger, err = d.startMessenger(ctx); err != nil {
 		return err
 	}
-	defer d.messenger.close()
+	defer func() { err = errors.Join(err, d.messenger.close()) }() //nolint:contextcheck // closing has its own time, after ctx has ended
 	doors, err := d.listen(ctx, d.porter.tls)
 	if err != nil {
 		return err

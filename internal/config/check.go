@@ -3,6 +3,7 @@ package config
 import (
 	"math"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -74,6 +75,7 @@ func (l *loader) check() {
 		l.expect(false, "store.bandwidth", "%v", err)
 	}
 	l.checkNotify(&c.Notify)
+	l.checkTracing(c.Tracing.Endpoint)
 	l.expectPositive("timeouts.open", c.Timeouts.Open)
 	l.expectPositive("timeouts.stall", c.Timeouts.Stall)
 	l.expectPositive("timeouts.idle", c.Timeouts.Idle)
@@ -224,4 +226,11 @@ func (l *loader) checkNotify(n *Notify) {
 	for key, file := range map[string]string{"notify.secretFile": n.SecretFile, "notify.caFile": n.CAFile, "notify.template": n.Template} {
 		l.expect(file == "" || n.URLFile != "", key, "has no effect without notify.urlFile")
 	}
+}
+
+// checkTracing does not show what may have a password in it.
+func (l *loader) checkTracing(endpoint string) {
+	target, err := url.Parse(endpoint)
+	good := err == nil && target.Host != "" && target.User == nil && target.RawQuery == "" && (target.Scheme == "http" || target.Scheme == "https")
+	l.expect(endpoint == "" || good, "tracing.endpoint", "expected a URL such as http://otel-collector:4318, without user and query")
 }

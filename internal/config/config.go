@@ -22,6 +22,7 @@ type Config struct {
 	ShutdownGrace   time.Duration `key:"shutdownGrace" default:"20s" doc:"How long running jobs may go on after SIGTERM before they are canceled. Keep it well below terminationGracePeriodSeconds."`
 	Log             Log           `key:"log"`
 	Notify          Notify        `key:"notify"`
+	Tracing         Tracing       `key:"tracing"`
 	// sources says of each key that was given where that was.
 	sources map[string]string
 }
@@ -154,4 +155,9 @@ type Notify struct {
 	CAFile     string   `key:"caFile" doc:"PEM file with the authorities that are trusted for the webhook; by default those of the image."`
 	Template   string   `key:"template" doc:"File with a Go template (text/template) that makes the JSON of a notification. By default it is the event itself."`
 	On         []string `key:"on" default:"job.failed,job.lost,job.recovered,logs.trouble,logs.recovered" doc:"The events that are told: job.succeeded, job.recovered (a success after a failure), job.failed, job.canceled, job.lost, logs.trouble, logs.recovered."`
+}
+
+// Tracing says where traces go.
+type Tracing struct {
+	Endpoint string `key:"endpoint" doc:"URL of an OpenTelemetry collector (OTLP over HTTP), such as http://otel-collector:4318, that gets a trace of each job when it has ended. By default nothing is traced."`
 }

@@ -133,7 +133,7 @@ func TestRefused(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, door, spool, logs, stateDirectory, http, metrics, store, compression, encryption, memoryBudget, timeouts, onLost, shutdownGrace, log, notify"},
+		{name: "unknown key", yaml: "hanna: {}", want: "hanna (c.yaml line 5): unknown key; known here: hana, backupDirectory, door, spool, logs, stateDirectory, http, metrics, store, compression, encryption, memoryBudget, timeouts, onLost, shutdownGrace, log, notify, tracing"},
 		{name: "unknown nested key", yaml: "log: {lvl: info}", want: "log.lvl (c.yaml line 5): unknown key; known here: level, format"},
 		{name: "key in another case", yaml: "MemoryBudget: 1GiB", want: "MemoryBudget (c.yaml line 5): unknown key"},
 		{name: "duplicate key", yaml: "memoryBudget: 1GiB\nmemoryBudget: 2GiB", want: "memoryBudget (c.yaml line 6): this key already stands in line 5"},
@@ -168,6 +168,8 @@ func TestRefused(t *testing.T) {
 		{name: "a secret for nobody", yaml: "notify: {secretFile: /secret}", want: "notify.secretFile (c.yaml line 5): has no effect without notify.urlFile"},
 		{name: "a template for nobody", yaml: "notify: {template: /t}", want: "notify.template (c.yaml line 5): has no effect without notify.urlFile"},
 		{name: "a webhook in a file that is not there", yaml: "notify: {urlFile: /nowhere/url}", want: "notify.urlFile (c.yaml line 5): open /nowhere/url"},
+		{name: "a collector without a protocol", yaml: "tracing: {endpoint: 'otel:4318'}", want: "tracing.endpoint (c.yaml line 5): expected a URL such as"},
+		{name: "a collector with a password", yaml: "tracing: {endpoint: 'http://u:" + canary + "@otel:4318'}", want: "tracing.endpoint (c.yaml line 5): expected a URL such as"},
 		{name: "two listeners on one address", yaml: "http: {tokenFile: /token, listen: '127.0.0.1:9095'}", want: "expected another address than metrics.listen"},
 		{name: "address without port", yaml: "metrics: {listen: localhost}", want: `metrics.listen (c.yaml line 5): "localhost": expected host:port`},
 		{name: "TLS setting without TLS", yaml: "x: 1", env: []string{"PIPESTREAMER_HANA_TLS_CA_FILE=/ca"}, want: "hana.tls.caFile (environment variable PIPESTREAMER_HANA_TLS_CA_FILE): has no effect while hana.tls.enabled is false"},

@@ -170,7 +170,7 @@ func TestOperationsChangeNothing(t *testing.T) {
 			open = append(open, pattern)
 		}
 	}
-	if diff := cmp.Diff([]string{"GET /healthz", "GET /metrics", "GET /readyz"}, open); diff != "" {
+	if diff := cmp.Diff([]string{"GET /healthz", "GET /metrics", "GET /readyz", "GET /startupz"}, open); diff != "" {
 		t.Errorf("routes without authentication (-want +got):\n%s", diff)
 	}
 	ops := httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return nil }, Ready: a.jobs.Ready}, zap.NewNop())

@@ -115,7 +115,11 @@ func (c *counter) show(p *Progress) {
 func (j *live) update(change func(*Record)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	before := j.record.Stage
 	change(&j.record)
+	if now := j.record.Stage; now != before {
+		j.record.Stages = append(slices.Clip(j.record.Stages), StageBegin{now, time.Now().UTC()})
+	}
 	j.publishLocked()
 }
 

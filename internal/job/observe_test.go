@@ -325,3 +325,15 @@ func TestDatabasesOfHANA(t *testing.T) {
 		t.Errorf("base_lost has %d series, expected one for each database", n)
 	}
 }
+
+func TestTimesOnlyGrow(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics(prometheus.NewRegistry())
+	later := time.Date(2026, 11, 30, 2, 0, 0, 0, time.UTC)
+	for _, at := range []time.Time{later.Add(-time.Hour), later, later.Add(-time.Minute), {}} {
+		m.succeeded(ActionBackup, "HXE", "complete", at)
+	}
+	if got := value(m.success, "backup", "HXE", "complete"); got != seconds(later) {
+		t.Errorf("got %v, expected %v", got, seconds(later))
+	}
+}

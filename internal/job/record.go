@@ -67,6 +67,12 @@ const (
 	StageDone    Stage = "done"
 )
 
+// StageBegin is when a job came to a stage.
+type StageBegin struct {
+	Stage Stage
+	At    time.Time
+}
+
 // Record is the public account of one job, as the API shows it and the journal
 // keeps it.
 type Record struct {
@@ -120,6 +126,9 @@ type Record struct {
 	// Objects is how many objects of data the store has of it, or has given; it is
 	// for the log and does not travel.
 	Objects int `json:"-"`
+	// Stages say when each stage began after the first one; they are for traces and
+	// do not travel.
+	Stages []StageBegin `json:"-"`
 	// IdempotencyKey is the key that the request came with.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }

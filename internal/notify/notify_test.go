@@ -357,11 +357,12 @@ func TestHangingWebhook(t *testing.T) {
 func TestAddressIsSecret(t *testing.T) {
 	closed := startWebhook(t)
 	closed.Close()
-	moved := startWebhook(t, 302, 302)
-	moved.header.Set("Location", "http://127.0.0.1:1/other-canary")
+	elsewhere := startWebhook(t)
+	moved := startWebhook(t, 307, 307)
+	moved.header.Set("Location", elsewhere.URL+"/other-canary")
 	for name, url := range map[string]string{
 		"nobody listens": closed.URL, "no such host": "https://hook-canary.invalid", "no TLS there": strings.Replace(startWebhook(t).URL, "http:", "https:", 1),
-		"redirect": moved.URL,
+		"redirect": moved.URL, "with a password": strings.Replace(closed.URL, "http://", "http://user:password-canary@", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSet(t, url, nil)
@@ -373,6 +374,9 @@ func TestAddressIsSecret(t *testing.T) {
 				t.Errorf("the log shows the address:\n%s", text)
 			}
 		})
+	}
+	if got := elsewhere.got(); len(got) > 0 {
+		t.Errorf("a redirect was followed: %+v", got)
 	}
 }
 
