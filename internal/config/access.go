@@ -70,7 +70,6 @@ func isLoopback(address string) bool {
 // that has no effect, and an identity that cannot come or may do nothing.
 func (l *loader) checkAccess(h *HTTP) {
 	l.expect(h.RateLimit >= 1 && h.RateLimit <= 1000, "http.rateLimit", "%d: expected 1 to 1000", h.RateLimit)
-	l.checkPlaces(h)
 	l.checkTokens(h)
 	l.checkServerTLS(&h.TLS)
 	l.checkTokenReview(&h.TokenReview)
@@ -89,22 +88,6 @@ func (l *loader) checkAccess(h *HTTP) {
 			"%q: expected a way to tell who calls: http.tokenFile, http.tokens, http.tls.clientCAFile or http.tokenReview.audience", h.Listen)
 	}
 	l.checkRoles(h)
-}
-
-// checkPlaces refuses files that HANA could read, or put there: a token, a key,
-// an authority of its own.
-func (l *loader) checkPlaces(h *HTTP) {
-	files := map[string]string{
-		"http.tokenFile": h.TokenFile, "http.tls.certFile": h.TLS.CertFile, "http.tls.keyFile": h.TLS.KeyFile, "http.tls.clientCAFile": h.TLS.ClientCAFile,
-		"http.tokenReview.caFile": h.TokenReview.CAFile, "http.tokenReview.tokenFile": h.TokenReview.TokenFile,
-	}
-	for name, file := range h.Tokens {
-		files["http.tokens."+name] = file
-	}
-	for key, file := range files {
-		l.expect(file == "" || !within(l.config.BackupDirectory, file), key,
-			"%s: expected a place outside backupDirectory (%s), which HANA can read and write", file, l.config.BackupDirectory)
-	}
 }
 
 func (l *loader) checkTokens(h *HTTP) {

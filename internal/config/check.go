@@ -62,7 +62,7 @@ func (l *loader) check() {
 	}
 	l.checkHANA(&c.HANA)
 	l.checkDirectories(c)
-	l.checkSecretPlaces(c)
+	l.checkFilePlaces(c)
 	l.checkSpool(c)
 	l.checkListeners(c)
 	l.checkAccess(&c.HTTP)
@@ -123,18 +123,12 @@ func (l *loader) checkDirectories(c *Config) {
 		"%s: expected a place outside backupDirectory (%s), which HANA can write to", c.HTTP.Socket, c.BackupDirectory)
 }
 
-// checkSecretPlaces refuses secrets where HANA's container can read and replace them.
-func (l *loader) checkSecretPlaces(c *Config) {
-	files := map[string]string{
-		"hana.passwordFile": c.HANA.PasswordFile, "http.tokenFile": c.HTTP.TokenFile,
-		"store.crypt.passwordFile": c.Store.Crypt.PasswordFile, "store.crypt.saltFile": c.Store.Crypt.SaltFile,
-	}
-	for name, file := range c.Store.Secrets {
-		files["store.secrets."+name] = file
-	}
-	for key, file := range files {
-		l.expect(!within(c.BackupDirectory, file), key, "%s: expected a place outside backupDirectory (%s), which HANA can write to", file, c.BackupDirectory)
-		l.expect(!within(c.Logs.Directory, file), key, "%s: expected a place outside logs.directory (%s), which HANA can write to", file, c.Logs.Directory)
+// checkFilePlaces refuses files where HANA's container can read and replace them: a
+// token, a key, an authority of its own.
+func (l *loader) checkFilePlaces(c *Config) {
+	for key, file := range filesOf(c) {
+		l.expect(!within(c.BackupDirectory, file), key, "%s: expected a place outside backupDirectory (%s), which HANA can read and write", file, c.BackupDirectory)
+		l.expect(!within(c.Logs.Directory, file), key, "%s: expected a place outside logs.directory (%s), which HANA can read and write", file, c.Logs.Directory)
 	}
 	l.expect(!within(c.Logs.Directory, c.HTTP.Socket), "http.socket",
 		"%s: expected a place outside logs.directory (%s), which HANA can write to", c.HTTP.Socket, c.Logs.Directory)
@@ -198,8 +192,6 @@ func (l *loader) checkEncoding(c *Config) {
 	for key, file := range map[string]string{"encryption.recipientsFile": c.Encryption.RecipientsFile, "encryption.identityFile": c.Encryption.IdentityFile} {
 		l.expect(file == "" || filepath.IsAbs(file), key, "%q: expected an absolute path", file)
 	}
-	l.expect(!within(c.BackupDirectory, c.Encryption.IdentityFile), "encryption.identityFile",
-		"%s: expected a place outside backupDirectory (%s), which HANA can read", c.Encryption.IdentityFile, c.BackupDirectory)
 }
 
 // hasUser reports whether an option is a URL with a user, and so perhaps a password,

@@ -68,6 +68,22 @@ func envName(key string) string {
 	return name.String()
 }
 
+// filesOf gives the files that settings name, by their keys; some may be empty.
+func filesOf(c *Config) map[string]string {
+	files := map[string]string{"notify.template": c.Notify.Template}
+	for _, s := range settingsOf(c) {
+		if file, text := reflect.TypeAssert[string](s.field); text && strings.HasSuffix(s.key, "File") {
+			files[s.key] = file
+		}
+	}
+	for section, named := range map[string]map[string]string{"store.secrets.": c.Store.Secrets, "http.tokens.": c.HTTP.Tokens} {
+		for name, file := range named {
+			files[section+name] = file
+		}
+	}
+	return files
+}
+
 // isList reports whether the setting holds several texts, none of which has a space
 // or a comma in it.
 func (s setting) isList() bool {

@@ -22,14 +22,25 @@ type faultyTrigger struct {
 
 	backup func(ctx context.Context, plan backup.Plan, send func() error) error
 	entry  func(e backup.CatalogEntry, err error) (backup.CatalogEntry, error)
+	deaf   bool // HANA goes on whoever leaves or cancels
 }
 
 func (t *faultyTrigger) Backup(ctx context.Context, plan backup.Plan) error {
+	if t.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	send := func() error { return t.Trigger.Backup(ctx, plan) }
 	if t.backup == nil {
 		return send()
 	}
 	return t.backup(ctx, plan, send)
+}
+
+func (t *faultyTrigger) Cancel(ctx context.Context, plan backup.Plan) error {
+	if t.deaf {
+		return nil
+	}
+	return t.Trigger.Cancel(ctx, plan)
 }
 
 func (t *faultyTrigger) Entry(ctx context.Context, plan backup.Plan) (backup.CatalogEntry, error) {
@@ -121,12 +132,20 @@ func TestBackupFaults(t *testing.T) {
 		{"store cannot be used", store("check"), StateFailed, StagePlan, CodeStoreUnusable, ""},
 		{"upload cannot begin", store("begin"), StateFailed, StageArm, CodeStoreUnusable, "0_1"},
 		{"upload fails midway", store("consume"), StateFailed, StageStream, CodeUpload, "3_1"},
-		{"upload fails after HANA's last byte", store("consume at the end"), StateLost, StageStream, CodeUpload, "3_1"},
+		{
+			"upload fails after HANA's last byte", func(s *hanasim.Config, p *Parts, c *Config) {
+				store("consume at the end")(s, p, c)
+				p.Trigger = &faultyTrigger{deaf: true}
+			},
+			StateLost, StageStream, CodeUpload, "3_1",
+		},
 		{"commit fails", store("commit"), StateLost, StageCommit, CodeCommit, "3_1"},
 		{"manifest cannot be written", store("manifest"), StateLost, StageCommit, CodeUnwritten, ""},
 		{"another system answers", func(_ *hanasim.Config, _ *Parts, c *Config) { c.SID = "ABC" }, StateFailed, StagePlan, CodeWrongSystem, ""},
 		{
-			"HANA writes past the pipes", func(s *hanasim.Config, _ *Parts, _ *Config) { s.Profile = hanasim.Replace },
+			"HANA writes past the pipes", func(s *hanasim.Config, p *Parts, _ *Config) {
+				s.Profile, p.Trigger = hanasim.Replace, &faultyTrigger{deaf: true}
+			},
 			StateLost, StageStream, CodeIntrusion, "",
 		},
 		{
