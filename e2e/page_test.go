@@ -243,6 +243,13 @@ func TestStatusPageForEverybody(t *testing.T) {
 			b.fine(host(url))
 		}
 	}
+	b.open(url+"#/jobs?state=failed&database=HXE", nil)
+	b.awaitText("main", "1 job", failed.Error.Hint)
+	if rows := b.count("tbody tr"); rows != 1 {
+		t.Errorf("%d jobs that failed are shown, expected 1", rows)
+	}
+	b.must(map[string]any{"op": "eval", "script": "location.hash = '#/jobs?state=lost'; true"})
+	b.awaitText("main", "No job is like that.")
 	b.open(url+"#/jobs/"+failed.ID, map[string]any{"scheme": "dark", "width": 1180, "height": 900})
 	b.awaitText("main", "What happened")
 	b.shoot("status-page-job.png")
