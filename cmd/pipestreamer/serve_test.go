@@ -157,6 +157,9 @@ func TestServeWithoutHANA(t *testing.T) {
 	if status, _ := get(t, "http://"+m.metrics+"/healthz"); status != 200 {
 		t.Errorf("/healthz: %d", status)
 	}
+	if status, body := get(t, "http://"+m.metrics+"/startupz"); status != 200 {
+		t.Errorf("/startupz: %d %s", status, body)
+	}
 	_, metrics := get(t, "http://"+m.metrics+"/metrics")
 	for _, room := range []string{"pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
 		if !strings.Contains(metrics, room) {

@@ -89,7 +89,7 @@ func problemOfSentinel(err error) *Problem {
 	case errors.Is(err, job.ErrFinished):
 		return newProblem(http.StatusConflict, "finished", "The job has ended", err.Error())
 	case errors.Is(err, job.ErrDraining):
-		p := newProblem(http.StatusServiceUnavailable, "draining", "The daemon is shutting down", err.Error())
+		p := newProblem(http.StatusServiceUnavailable, "draining", "The daemon takes no new jobs", err.Error())
 		p.Hint = "send the request again, with the same idempotency key, when it is back"
 		return p
 	case errors.Is(err, backup.ErrNotFound):

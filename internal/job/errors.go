@@ -8,7 +8,7 @@ import (
 // Errors with which a request is refused.
 var (
 	// ErrDraining means that the daemon is shutting down, or drains because its pod
-	// will.
+	// does.
 	ErrDraining = errors.New("the daemon is shutting down")
 	// ErrUnknownJob means that there is no job of that id.
 	ErrUnknownJob = errors.New("no such job")

@@ -72,7 +72,7 @@ func TestTrialIsSwapped(t *testing.T) {
 					}
 				}
 			})
-			for range 300 {
+			for range 200 {
 				host.LookAt(shared)
 			}
 			close(done)
