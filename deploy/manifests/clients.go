@@ -47,13 +47,13 @@ func (f *Findings) checkClient(s *System, name string, job *batchv1.JobSpec, set
 	files, missing := s.layout(pod, c)
 	*f = append(*f, missing...)
 	f.checkKey(name, c)
-	port, err := daemonPort(flag(c, "url"), s.Services[serviceName])
+	port, err := daemonPort(flagOf(c, "url"), s.Services[serviceName])
 	f.expect(err == nil, "%s: --url: %v", name, err)
 	f.expect(err != nil || allows(s.Policies, job.Template.Labels, port, egress) || len(s.Policies) == 0, "%s: NetworkPolicy: its pod does not reach port %d", name, port)
-	_, found := files[flag(c, "ca-file")]
-	f.expect(found, "%s: --ca-file: %q is in no volume", name, flag(c, "ca-file"))
-	token, found := files[flag(c, "token-file")]
-	f.expect(found, "%s: --token-file: %q is in no volume", name, flag(c, "token-file"))
+	_, found := files[flagOf(c, "ca-file")]
+	f.expect(found, "%s: --ca-file: %q is in no volume", name, flagOf(c, "ca-file"))
+	token, found := files[flagOf(c, "token-file")]
+	f.expect(found, "%s: --token-file: %q is in no volume", name, flagOf(c, "token-file"))
 	if found && set != nil {
 		f.checkToken(s, name, c.Args[0], pod.ServiceAccountName, token, set)
 	}
@@ -62,7 +62,7 @@ func (f *Findings) checkClient(s *System, name string, job *batchv1.JobSpec, set
 // checkKey expects the Job's uid as the idempotency key, so that a pod that takes
 // the place of another starts nothing new.
 func (f *Findings) checkKey(name string, c *corev1.Container) {
-	variable, is := strings.CutPrefix(flag(c, "idempotency-key"), "$(")
+	variable, is := strings.CutPrefix(flagOf(c, "idempotency-key"), "$(")
 	i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return is && e.Name == strings.TrimSuffix(variable, ")") })
 	ok := i >= 0 && c.Env[i].ValueFrom != nil && c.Env[i].ValueFrom.FieldRef != nil && c.Env[i].ValueFrom.FieldRef.FieldPath == "metadata.labels['"+uidLabel+"']"
 	f.expect(ok, "%s: --idempotency-key: expected the uid of the Job, from label %s", name, uidLabel)
@@ -86,8 +86,8 @@ func (f *Findings) checkToken(s *System, name, verb, account string, token sourc
 	f.expect(allowed, "%s: its token is of identity %q, which may not %s (http.triggers, http.operators)", name, identity, verb)
 }
 
-// flag is the value of a flag of the client.
-func flag(c *corev1.Container, name string) string {
+// flagOf is the value of a flag of the client.
+func flagOf(c *corev1.Container, name string) string {
 	for _, argument := range c.Args {
 		if value, is := strings.CutPrefix(argument, "--"+name+"="); is {
 			return value
