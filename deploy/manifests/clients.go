@@ -73,7 +73,7 @@ func (f *Findings) checkToken(s *System, name, verb, account string, token sourc
 	identity := ""
 	if token.kind == "token" {
 		f.expect(token.key == set.audience, "%s: its token is for audience %q, expected %q (http.tokenReview.audience)", name, token.key, set.audience)
-		identity = fmt.Sprintf("serviceaccount:%s:%s", s.StatefulSet.Namespace, account)
+		identity = fmt.Sprintf("serviceaccount:%s/%s", s.StatefulSet.Namespace, account)
 	}
 	sidecar := container(s.StatefulSet.Spec.Template.Spec.InitContainers, sidecarName)
 	files, _ := s.layout(&s.StatefulSet.Spec.Template.Spec, sidecar)

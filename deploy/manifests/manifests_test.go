@@ -159,6 +159,6 @@ func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
 		return string(text)
 	}
 	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "images:", "  - ../../components/token-review\nimages:", 1))
-	all[withTokenReview+"/pipestreamer.yaml"] = []byte(strings.Replace(read("pipestreamer.yaml"), "  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana:pipestreamer-trigger']", 1))
+	all[withTokenReview+"/pipestreamer.yaml"] = []byte(strings.Replace(read("pipestreamer.yaml"), "  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']", 1))
 	return all
 }
