@@ -191,7 +191,7 @@ func brokenClients() []broken {
 			p.restore.Spec.Template.Spec.Volumes[0].Projected.Sources[0].Secret.Name = "pipestreamer-trigger"
 		}, "which may not restore"},
 		{"token that nobody knows", func(p *parts) {
-			p.setting("triggers: ['token:trigger']", "triggers: ['token:other']")
+			p.setting("triggers: ['token:trigger']", "readers: ['token:trigger']")
 			p.CronJobs = p.CronJobs[:1]
 		}, "its token is of identity \"token:trigger\", which may not backup"},
 		{"root", func(p *parts) { p.trigger.SecurityContext.RunAsNonRoot = &no }, "pod security restricted: runAsNonRoot"},

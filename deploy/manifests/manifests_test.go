@@ -159,6 +159,8 @@ func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
 		return string(text)
 	}
 	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "images:", "  - ../../components/token-review\nimages:", 1))
-	all[withTokenReview+"/pipestreamer.yaml"] = []byte(strings.Replace(read("pipestreamer.yaml"), "  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']", 1))
+	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
+		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']")
+	all[withTokenReview+"/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
 	return all
 }

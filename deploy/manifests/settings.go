@@ -41,7 +41,7 @@ func (s *System) settingsOf(directory string, c *corev1.Container, files map[str
 		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(target, s.keys(from.kind, from.object)[from.key], 0o600); err != nil {
+		if err := os.WriteFile(target, s.content(from), 0o600); err != nil {
 			return nil, err
 		}
 		moved = strings.ReplaceAll(moved, " "+name+"\n", " "+target+"\n")
@@ -50,15 +50,38 @@ func (s *System) settingsOf(directory string, c *corev1.Container, files map[str
 	if err := os.WriteFile(main, []byte(moved), 0o600); err != nil {
 		return nil, err
 	}
-	var environment []string
-	for _, variable := range c.Env {
-		environment = append(environment, variable.Name+"="+variable.Value)
-	}
-	loaded, err := config.Load(main, environment, config.Daemon)
+	loaded, err := config.Load(main, environmentOf(directory, c, files), config.Daemon)
 	if err != nil {
 		return nil, fmt.Errorf("%s of ConfigMap %s: %w", from.key, from.object, err)
 	}
 	return access(loaded, text)
+}
+
+// content is what a file has in it. What only a cluster knows is made up.
+func (s *System) content(from source) []byte {
+	if text, found := s.keys(from.kind, from.object)[from.key]; found {
+		return text
+	}
+	return []byte("known to the cluster")
+}
+
+// environmentOf is the environment of a container: its own variables, those that
+// each container has, and where the files lie that settings expect by default.
+func environmentOf(directory string, c *corev1.Container, files map[string]source) []string {
+	environment := []string{"KUBERNETES_SERVICE_HOST=10.0.0.1", "KUBERNETES_SERVICE_PORT=443"}
+	for _, variable := range c.Env {
+		environment = append(environment, variable.Name+"="+variable.Value)
+	}
+	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	for file, variable := range map[string]string{
+		account + "token":  "PIPESTREAMER_HTTP_TOKEN_REVIEW_TOKEN_FILE",
+		account + "ca.crt": "PIPESTREAMER_HTTP_TOKEN_REVIEW_CA_FILE",
+	} {
+		if _, mounted := files[file]; mounted {
+			environment = append(environment, variable+"="+filepath.Join(directory, file))
+		}
+	}
+	return environment
 }
 
 // access reads who may do what as the file says it.
