@@ -23,7 +23,7 @@ const account = 65532
 // file system, as its user, with its environment.
 func inside(t *testing.T, root string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, "/bin/pipestreamer", args...)
 	command.Dir, command.Env = "/", open(t, *first).config.Config.Env

@@ -98,3 +98,16 @@ func (s *System) has(from source) bool {
 	_, found := s.keys(from.kind, from.object)[from.key]
 	return found
 }
+
+// Files lists what the volumes of a container put into it: the content of each
+// file, by its path. What a cluster makes itself, such as tokens, is left out.
+func (s *System) Files(pod *corev1.PodSpec, c *corev1.Container) map[string][]byte {
+	contents := map[string][]byte{}
+	files, _ := s.layout(pod, c)
+	for name, from := range files {
+		if text, found := s.keys(from.kind, from.object)[from.key]; found {
+			contents[name] = text
+		}
+	}
+	return contents
+}
