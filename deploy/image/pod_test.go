@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -44,7 +45,7 @@ func TestPod(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
 		command := exec.CommandContext(t.Context(), "/proc/self/exe", append(slices.Clone(os.Args[1:]), "-test.run=^TestPod$", "-test.v")...)
 		command.Env = append(os.Environ(), insideVariable+"=1")
-		command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 		text, err := command.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
@@ -53,9 +54,14 @@ func TestPod(t *testing.T) {
 		return
 	}
 	bringUp(t)
+	// What is mounted here must not show outside.
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
 	p := newPod(t)
 	p.start(t)
 	p.backUpAndRestore(t)
+	p.ask(t)
 	p.stop(t)
 }
 
@@ -141,7 +147,7 @@ func named(containers []corev1.Container, name string) *corev1.Container {
 	return &containers[i]
 }
 
-// container makes the root of a container: the image and its volumes' files.
+// container makes the root of a container: the image, its volumes' files and /proc.
 func (p *pod) container(t *testing.T, spec *corev1.PodSpec, c *corev1.Container) string {
 	t.Helper()
 	root := world(t)
@@ -153,6 +159,15 @@ func (p *pod) container(t *testing.T, spec *corev1.PodSpec, c *corev1.Container)
 			t.Fatal(err)
 		}
 	}
+	proc := filepath.Join(root, "proc")
+	if err := errors.Join(os.Mkdir(proc, 0o755), unix.Mount("/proc", proc, "", unix.MS_BIND|unix.MS_REC, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(proc, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	return root
 }
 
@@ -252,8 +267,11 @@ func (p *pod) backUpAndRestore(t *testing.T) {
 		if err != nil {
 			t.Fatalf("CronJob %s: %v", cronJob.Name, err)
 		}
-		var record struct{ ID, State string }
-		if err := json.Unmarshal([]byte(text), &record); err != nil || record.State != "succeeded" {
+		var record struct {
+			ID    string `json:"job_id"`
+			State string `json:"state"`
+		}
+		if err := json.Unmarshal([]byte(text), &record); err != nil || record.State != "succeeded" || record.ID == "" {
 			t.Errorf("CronJob %s: %v: %s", cronJob.Name, err, text)
 		}
 		if earlier, twice := ids[cronJob.Name]; twice && earlier != record.ID {
@@ -269,13 +287,25 @@ func (p *pod) backUpAndRestore(t *testing.T) {
 		t.Errorf("a restore by the trigger: %v: %s", err, text)
 	}
 	text, err := p.job(t, &p.system.Jobs[0].Spec.Template.Spec, "uid-of-a-restore")
-	if err != nil {
-		t.Fatalf("restore: %v", err)
+	if err != nil || !strings.Contains(text, `"succeeded"`) {
+		t.Errorf("restore: %v: %s", err, text)
 	}
-	t.Logf("restore: %d bytes of record", len(text))
-	for _, line := range []string{"doctor --config=/etc/pipestreamer/pipestreamer.yaml --database SYSTEMDB --database HXE", "list"} {
-		text, err := p.exec(t, strings.Fields(line)...)
-		t.Logf("pipestreamer %s: %v\n%s", line, err, text)
+}
+
+// ask tries what the README says to type, and what HANA's preStop relies on.
+func (p *pod) ask(t *testing.T) {
+	t.Helper()
+	text, err := p.exec(t, "doctor", "--config=/etc/pipestreamer/pipestreamer.yaml", "--database=SYSTEMDB", "--database=HXE")
+	if err != nil || strings.Contains(string(text), "spool-owner                      the directory belongs to root") {
+		t.Errorf("doctor: %v\n%s", err, text)
+	}
+	text, err = p.exec(t, "restore", "--database=HXE", "--until=latest", "--dry-run")
+	if err != nil {
+		t.Errorf("restore --dry-run: %v\n%s", err, text)
+	}
+	metrics := body(t, "http://127.0.0.1:9095/metrics")
+	if want := `pipestreamer_job_running{action="backup"} 0`; !strings.Contains(metrics, want) {
+		t.Errorf("no %s in /metrics, which HANA's preStop waits for", want)
 	}
 }
 
@@ -341,20 +371,36 @@ func dial(t *testing.T, address string) error {
 
 func get(t *testing.T, url string) error {
 	t.Helper()
+	_, err := fetch(t, url)
+	return err
+}
+
+func body(t *testing.T, url string) string {
+	t.Helper()
+	text, err := fetch(t, url)
+	if err != nil {
+		t.Error(err)
+	}
+	return text
+}
+
+func fetch(t *testing.T, url string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return err
+		return "", err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
+	text, err := io.ReadAll(response.Body)
 	if response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", url, response.Status)
+		err = errors.Join(err, fmt.Errorf("%s: %s", url, response.Status))
 	}
-	return errors.Join(err, response.Body.Close())
+	return string(text), errors.Join(err, response.Body.Close())
 }
 
 func certificateFor(t *testing.T, names ...string) (certificate, key []byte) {
@@ -376,4 +422,3 @@ func certificateFor(t *testing.T, names ...string) (certificate, key []byte) {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
 }
-

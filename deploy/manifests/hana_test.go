@@ -24,10 +24,10 @@ func TestHANAWaitsForJobs(t *testing.T) {
 		gone  bool
 		want  int32
 	}{
-		"a job that ends":  {looks: 3, want: 4},
-		"no job":           {looks: 0, want: 1},
-		"no daemon":        {gone: true, want: 0},
-		"a job for ever":   {looks: 1000, want: 5},
+		"a job that ends": {looks: 3, want: 4},
+		"no job":          {looks: 0, want: 1},
+		"no daemon":       {gone: true, want: 0},
+		"a job for ever":  {looks: 1000, want: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
