@@ -151,13 +151,16 @@ func named(containers []corev1.Container, name string) *corev1.Container {
 func (p *pod) container(t *testing.T, spec *corev1.PodSpec, c *corev1.Container) string {
 	t.Helper()
 	root := world(t)
-	files := p.system.Files(spec, c)
-	files["/etc/hosts"] = []byte("127.0.0.1 localhost pipestreamer " + storeHost + "\n")
-	for name, text := range files {
+	for name, text := range p.system.Files(spec, c) {
 		file := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, 0o444)); err != nil {
+		// as a projected volume with defaultMode 0440 and an fsGroup has it
+		group := int(*spec.SecurityContext.FSGroup)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, 0o440), os.Chown(file, 0, group)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc", "hosts"), []byte("127.0.0.1 localhost pipestreamer "+storeHost+"\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	proc := filepath.Join(root, "proc")
 	if err := errors.Join(os.Mkdir(proc, 0o755), unix.Mount("/proc", proc, "", unix.MS_BIND|unix.MS_REC, "")); err != nil {

@@ -19,9 +19,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 )
 
 // operatorVersion is that of the Prometheus operator whose kinds are checked.
@@ -48,6 +52,7 @@ func TestAPIServer(t *testing.T) {
 	}
 	t.Run("pods", func(t *testing.T) { c.checkPods(t, system(t, "overlays/hana-express", files)) })
 	t.Run("refused", func(t *testing.T) { c.checkRefusals(t, files) })
+	t.Run("token review", func(t *testing.T) { c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files)))) })
 	t.Run("monitoring", func(t *testing.T) { c.checkMonitoring(t) })
 }
 
@@ -124,6 +129,69 @@ func (c *cluster) checkRefusals(t *testing.T, files map[string][]byte) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// checkTokenReview shows that the role of components/token-review is enough for the
+// daemon to ask about tokens, and that without it nothing is told.
+func (c *cluster) checkTokenReview(t *testing.T, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, o := range objects {
+		if o.GetKind() == "ServiceAccount" {
+			c.install(t, o)
+		}
+	}
+	daemon := rest.CopyConfig(c.config)
+	daemon.BearerToken = c.token(t, "hana", "https://kubernetes.default.svc")
+	ask := &cluster{config: daemon, client: must(dynamic.NewForConfig(daemon))(t), mapper: c.mapper}
+	right, wrong := c.token(t, "pipestreamer-trigger", "pipestreamer"), c.token(t, "pipestreamer-trigger", "another")
+	if _, err := ask.review(t, right); !apierrors.IsForbidden(err) {
+		t.Errorf("without the role: got %v, expected Forbidden", err)
+	}
+	for _, o := range objects {
+		if strings.HasPrefix(o.GetKind(), "ClusterRole") {
+			c.install(t, o)
+		}
+	}
+	user, err := ask.review(t, right)
+	for deadline := time.Now().Add(20 * time.Second); apierrors.IsForbidden(err) && time.Now().Before(deadline); { // the authorizer watches
+		time.Sleep(50 * time.Millisecond)
+		user, err = ask.review(t, right)
+	}
+	if err != nil || user != "system:serviceaccount:hana:pipestreamer-trigger" {
+		t.Errorf("right audience: %q, %v", user, err)
+	}
+	if user, err := ask.review(t, wrong); err != nil || user != "" {
+		t.Errorf("wrong audience: %q, %v", user, err)
+	}
+}
+
+// token asks for a token of a service account of namespace hana.
+func (c *cluster) token(t *testing.T, account, audience string) string {
+	t.Helper()
+	request := unstructuredKind("authentication.k8s.io/v1", "TokenRequest")
+	request.SetName(account)
+	request.Object["spec"] = map[string]any{"audiences": []any{audience}}
+	accounts := c.client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}).Namespace("hana")
+	answer := must(accounts.Create(t.Context(), request, metav1.CreateOptions{}, "token"))(t)
+	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
+	return must(token, err)(t)
+}
+
+// review asks whose token it is, for audience pipestreamer; nobody's is empty.
+func (c *cluster) review(t *testing.T, token string) (string, error) {
+	t.Helper()
+	review := unstructuredKind("authentication.k8s.io/v1", "TokenReview")
+	review.Object["spec"] = map[string]any{"token": token, "audiences": []any{"pipestreamer"}}
+	where, err := c.resource(review, "")
+	if err != nil {
+		return "", err
+	}
+	answer, err := where.Create(t.Context(), review, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	user, _, err := unstructured.NestedString(answer.Object, "status", "user", "username")
+	return user, err
 }
 
 // checkMonitoring shows deploy/monitoring to the server, which gets the kinds of the
