@@ -62,7 +62,7 @@ func TestReproducible(t *testing.T) {
 		t.Fatal("-again: expected a second archive")
 	}
 	if a, b := open(t, *first), open(t, *second); a.digest != b.digest {
-		t.Errorf("%s and %s", a.digest, b.digest)
+		t.Errorf("%s and %s; what is not committed is in the first one only", a.digest, b.digest)
 	} else {
 		t.Log(a.digest)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,58 @@ func TestSecretsDoNotChangeTheTemplate(t *testing.T) {
 	after := system(t, "overlays/hana-express", files).StatefulSet
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The sidecar goes beside a HANA of one's own, as the README has it, and what that
+// manifest said stays as it was.
+func TestOwnHANA(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	files["overlays/own/my-hana.yaml"] = []byte(`apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: hana}
+spec:
+  serviceName: hana
+  selector: {matchLabels: {app.kubernetes.io/name: hana}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: hana, tier: database}}
+    spec:
+      initContainers:
+        - {name: mine, image: example}
+      containers:
+        - name: hana
+          image: example
+          volumeMounts: [{name: data, mountPath: /hana/data}]
+  volumeClaimTemplates:
+    - {metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Ti}}}}
+`)
+	files["overlays/own/kustomization.yaml"] = []byte(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: hana
+resources: [../../base, my-hana.yaml]
+components: [../../components/sidecar, ../../components/secrets, ../../components/store-key]
+images: [{name: pipestreamer, newName: registry.replace-me.invalid/pipestreamer, newTag: '1'}]
+`)
+	s := system(t, "overlays/own", files)
+	s.Jobs = nil // of another image
+	if found := Judge(s, t.TempDir()); len(found) > 0 {
+		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
+	}
+	spec := s.StatefulSet.Spec
+	var names []string
+	for i := range spec.VolumeClaimTemplates {
+		names = append(names, spec.VolumeClaimTemplates[i].Name)
+	}
+	for i := range spec.Template.Spec.InitContainers {
+		names = append(names, spec.Template.Spec.InitContainers[i].Name)
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"data", "log-backup", "mine", "pipestreamer", "state"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if spec.Template.Labels["tier"] != "database" || mount(container(spec.Template.Spec.Containers, hanaName), "/hana/data") == nil {
+		t.Error("labels or mounts of the manifest are gone")
 	}
 }
 
