@@ -16,10 +16,6 @@ import (
 // uidLabel is the label of a pod that has the uid of its Job.
 const uidLabel = "batch.kubernetes.io/controller-uid"
 
-// cancelTime is how long the client may take to cancel a job and to wait for its
-// clean-up (cmd/pipestreamer/client.go).
-const cancelTime = 135
-
 func (f *Findings) checkCronJob(c *batchv1.CronJob) {
 	name := "CronJob " + c.Name
 	_, err := cron.ParseStandard(c.Spec.Schedule)
@@ -32,6 +28,9 @@ func (f *Findings) checkCronJob(c *batchv1.CronJob) {
 	f.expect(c.Spec.ConcurrencyPolicy == batchv1.ForbidConcurrent, "%s: concurrencyPolicy: expected Forbid", name)
 	f.expect(c.Spec.StartingDeadlineSeconds != nil, "%s: startingDeadlineSeconds: expected one, after 100 missed times the controller gives up", name)
 	f.expect(c.Spec.JobTemplate.Spec.ActiveDeadlineSeconds != nil, "%s: activeDeadlineSeconds: expected one", name)
+	policy := c.Spec.JobTemplate.Spec.PodFailurePolicy
+	f.expect(policy != nil && len(policy.Rules) == 1 && policy.Rules[0].Action == batchv1.PodFailurePolicyActionIgnore && len(policy.Rules[0].OnPodConditions) == 1,
+		"%s: podFailurePolicy: expected to ignore DisruptionTarget, an eviction is no failed backup", name)
 }
 
 // checkClient judges a Job that calls the daemon.
@@ -40,7 +39,6 @@ func (f *Findings) checkClient(s *System, name string, job *batchv1.JobSpec, set
 	pod := &job.Template.Spec
 	f.expect(pod.RestartPolicy == corev1.RestartPolicyNever, "%s: restartPolicy: expected Never", name)
 	f.expect(pod.AutomountServiceAccountToken != nil && !*pod.AutomountServiceAccountToken, "%s: automountServiceAccountToken: expected false", name)
-	f.expect(pod.TerminationGracePeriodSeconds != nil && *pod.TerminationGracePeriodSeconds >= cancelTime, "%s: terminationGracePeriodSeconds: expected at least %d, for the client to cancel", name, cancelTime)
 	f.expect(len(pod.Containers) == 1, "%s: expected one container", name)
 	f.checkRestricted(name, &job.Template.ObjectMeta, pod)
 	c := &pod.Containers[0]

@@ -45,9 +45,16 @@ func Judge(s *System, directory string) Findings {
 	return f
 }
 
-// checkRestore judges the template of a restore, which must not start by itself.
+// cancelTime is how many seconds the client may take to cancel a job and to wait
+// for its clean-up (cmd/pipestreamer/client.go).
+const cancelTime = 135
+
+// checkRestore judges the template of a restore, which must not start by itself,
+// and which an operator's client cancels when its pod is ended.
 func (f *Findings) checkRestore(s *System, job *batchv1.Job, set *settings) {
 	f.expect(job.Spec.Suspend != nil && *job.Spec.Suspend, "Job %s: suspend: expected true, applying it must not replace data", job.Name)
+	grace := job.Spec.Template.Spec.TerminationGracePeriodSeconds
+	f.expect(grace != nil && *grace >= cancelTime, "Job %s: terminationGracePeriodSeconds: expected at least %d, for the client to cancel", job.Name, cancelTime)
 	f.checkClient(s, "Job "+job.Name, &job.Spec, set)
 }
 
