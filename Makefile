@@ -160,7 +160,7 @@ image: ## the container image as an OCI archive in bin/image, with its SBOM; pri
 # What is not committed is not in the second image.
 .PHONY: image-check
 image-check: build image ## build the image once more from a clone, compare, and run it as an overlay says (as root)
-	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git clone -q --shared . "$$clone/source" && \
+	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git -c advice.detachedHead=false clone -q --shared . "$$clone/source" && \
 		"$$clone/source/deploy/image/build" "$$clone/image" $(VERSION) > /dev/null && \
 		$(GO) test -C deploy -tags image -count=1 ./image -image $(CURDIR)/bin/image/image.tar -again "$$clone/image/image.tar"
 
