@@ -51,6 +51,7 @@ bin/rclone: e2e/rclone/main.go e2e/rclone/go.mod e2e/rclone/go.sum
 .PHONY: test
 test: tools ## all tests, race detector on, end to end included; prints the coverage
 	@$(GO) test $(TESTFLAGS) -coverprofile=$(COVER) ./...
+	@CGO_ENABLED=0 $(GO) test -C deploy -shuffle=on ./...
 	@$(call total)
 
 .PHONY: e2e
@@ -76,15 +77,17 @@ endef
 .PHONY: lint
 lint: ## linters, layers included
 	@$(TOOL) golangci-lint run
+	@cd deploy && $(GO) tool -modfile=../tools/go.mod golangci-lint run --build-tags apiserver,image
 
 .PHONY: fmt
 fmt: ## format the Go files
 	@$(TOOL) golangci-lint fmt
+	@cd deploy && $(GO) tool -modfile=../tools/go.mod golangci-lint fmt
 
 .PHONY: check
 check: lint ## lint, tidy modules, generated files up to date
 	@$(GO) mod tidy -diff
-	@for m in tools e2e/s3server e2e/gcsserver e2e/rclone e2e/toxiproxy e2e/agetool; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
+	@for m in tools e2e/s3server e2e/gcsserver e2e/rclone e2e/toxiproxy e2e/agetool e2e/kubeapiserver deploy; do (cd $$m && $(GO) mod tidy -diff) || exit 1; done
 	@$(GO) generate ./...
 	@git diff --exit-code -- docs/configuration.md || { echo 'commit what `go generate ./...` wrote' >&2; exit 1; }
 
@@ -148,6 +151,28 @@ demo: build ## back up, destroy and restore a simulated tenant, with an S3 serve
 .PHONY: try
 try: build ## start the simulator, an S3 server and the daemon, and leave them to you
 	@$(GO) run ./e2e/demo -bin bin -try
+
+# Needs buildah and Debian's ca-certificates; neither root nor a daemon.
+.PHONY: image
+image: ## the container image as an OCI archive in bin/image, with its SBOM; prints its digest
+	@deploy/image/build bin/image $(VERSION)
+
+# What is not committed is not in the second image.
+.PHONY: image-check
+image-check: build image ## build the image once more from a clone, compare, and run it as an overlay says (as root)
+	@clone=$$(mktemp -d) && trap 'rm -rf "$$clone"' EXIT && git -c advice.detachedHead=false clone -q --shared . "$$clone/source" && \
+		"$$clone/source/deploy/image/build" "$$clone/image" $(VERSION) > /dev/null && \
+		$(GO) test -C deploy -tags image -count=1 ./image -image $(CURDIR)/bin/image/image.tar -again "$$clone/image/image.tar"
+
+KUBERNETES := v1.36.3
+bin/kube-apiserver: e2e/kubeapiserver/go.mod e2e/kubeapiserver/go.sum
+	@$(GO) build -C e2e/kubeapiserver -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' \
+		-o ../../bin/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+
+# Not among the other tests: compiling an API server takes minutes, once.
+.PHONY: k8s-check
+k8s-check: bin/kube-apiserver ## show the manifests to a real API server (Debian's etcd-server)
+	@$(GO) test -C deploy -tags apiserver -count=1 -run '^TestAPIServer$$' -v ./manifests
 
 .PHONY: node
 node: e2e/node/node_modules ## install the Node client of the end-to-end tests, and what drives the browser

@@ -1,0 +1,219 @@
+package manifests
+
+import (
+	"context"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOverlays(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	for _, overlay := range append(overlays(t), withTokenReview) {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			s := system(t, overlay, withReview(t, files))
+			if found := Judge(s, t.TempDir()); len(found) > 0 {
+				t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
+			}
+		})
+	}
+}
+
+// The flags of every command line in the manifests are those of the binary.
+func TestInvocations(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "pipestreamer")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../..", "-o", binary, "./cmd/pipestreamer")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	files := secretFiles(t)
+	for _, overlay := range overlays(t) {
+		lines := Invocations(system(t, overlay, files))
+		if len(lines) < 5 {
+			t.Errorf("%s: %d command lines, expected those of the sidecar, its preStop, two CronJobs and the restore", overlay, len(lines))
+		}
+		for who, line := range lines {
+			if text, err := try(t.Context(), binary, line); err != nil {
+				t.Errorf("%s: %s: %v: %v\n%s", overlay, who, line, err, text)
+			}
+		}
+	}
+	for _, wrong := range [][]string{{"serve", "--no-such-flag"}, {"no-such-verb"}, {"backup", "--detach=perhaps"}} {
+		if text, err := try(t.Context(), binary, wrong); err == nil {
+			t.Errorf("%v: expected to be refused, got\n%s", wrong, text)
+		}
+	}
+}
+
+// try lets the binary parse a command line without running it.
+func try(ctx context.Context, binary string, line []string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, binary, append(append([]string{}, line...), "--help")...).CombinedOutput()
+	return string(text), err
+}
+
+// Files are checked before kustomize has merged them, too: it drops what stands twice.
+func TestSourcesAreStrict(t *testing.T) {
+	t.Parallel()
+	kind := regexp.MustCompile(`(?m)^kind: `)
+	ours := regexp.MustCompile(`(?m)^apiVersion: (kustomize\.config\.k8s\.io)/`)
+	n := 0
+	err := fs.WalkDir(os.DirFS("../k8s"), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(name) != ".yaml" {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join("..", "k8s", name))
+		if err != nil || !kind.Match(text) || ours.Match(text) {
+			return err
+		}
+		n++
+		if _, err := Decode(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return nil
+	})
+	if err != nil || n < 10 {
+		t.Errorf("%d files, %v", n, err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"unknown field":   {"apiVersion: v1\nkind: Service\nspec: {port: 1}\n", `unknown field "spec.port"`},
+		"field twice":     {"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nmetadata: {name: b}\n", `"metadata" already set`},
+		"type":            {"apiVersion: v1\nkind: Service\nspec: {ports: [{port: http}]}\n", "cannot unmarshal string"},
+		"quantity":        {"apiVersion: v1\nkind: Pod\nspec: {containers: [{resources: {limits: {memory: 1Gb}}}]}\n", "quantities must match"},
+		"version":         {"apiVersion: apps/v1beta9\nkind: StatefulSet\n", "no kind"},
+		"second document": {"apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Servise\n", "document 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Decode([]byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, expected %q", err, c.want)
+			}
+		})
+	}
+}
+
+// Without the files of an operator nothing is built, and the file is named.
+func TestMissingSecretsAreRefused(t *testing.T) {
+	t.Parallel()
+	all := secretFiles(t)
+	for name := range all {
+		overlay := "overlays/hana-express"
+		if strings.HasPrefix(name, "overlays/") {
+			overlay = filepath.Dir(name)
+		}
+		files := map[string][]byte{}
+		for other, text := range all {
+			if other != name {
+				files[other] = text
+			}
+		}
+		if _, err := Build(os.DirFS("../k8s"), overlay, files); err == nil || !strings.Contains(err.Error(), filepath.Base(name)) {
+			t.Errorf("without %s: got %v", name, err)
+		}
+	}
+}
+
+// A rotated secret or a changed setting must not change the pod of HANA.
+func TestSecretsDoNotChangeTheTemplate(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	before := system(t, "overlays/hana-express", files).StatefulSet
+	files["components/secrets/files/hana-password"] = []byte("Another-4-Tests")
+	after := system(t, "overlays/hana-express", files).StatefulSet
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The sidecar goes beside a HANA of one's own, as the README has it, and what that
+// manifest said stays as it was.
+func TestOwnHANA(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	files["overlays/own/my-hana.yaml"] = []byte(`apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: hana}
+spec:
+  serviceName: hana
+  selector: {matchLabels: {app.kubernetes.io/name: hana}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: hana, tier: database}}
+    spec:
+      initContainers:
+        - {name: mine, image: example}
+      containers:
+        - name: hana
+          image: example
+          volumeMounts: [{name: data, mountPath: /hana/data}]
+  volumeClaimTemplates:
+    - {metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Ti}}}}
+`)
+	files["overlays/own/kustomization.yaml"] = []byte(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: hana
+resources: [../../base, my-hana.yaml]
+components: [../../components/sidecar, ../../components/secrets, ../../components/store-key]
+images: [{name: pipestreamer, newName: registry.replace-me.invalid/pipestreamer, newTag: '1'}]
+`)
+	s := system(t, "overlays/own", files)
+	s.Jobs = nil // of another image
+	if found := Judge(s, t.TempDir()); len(found) > 0 {
+		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
+	}
+	spec := s.StatefulSet.Spec
+	var names []string
+	for i := range spec.VolumeClaimTemplates {
+		names = append(names, spec.VolumeClaimTemplates[i].Name)
+	}
+	for i := range spec.Template.Spec.InitContainers {
+		names = append(names, spec.Template.Spec.InitContainers[i].Name)
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"data", "log-backup", "mine", "pipestreamer", "state"}, names); diff != "" {
+		t.Error(diff)
+	}
+	if spec.Template.Labels["tier"] != "database" || mount(container(spec.Template.Spec.Containers, hanaName), "/hana/data") == nil {
+		t.Error("labels or mounts of the manifest are gone")
+	}
+}
+
+// withTokenReview is the overlay that an operator makes of hana-express and the
+// component token-review.
+const withTokenReview = "overlays/token-review"
+
+// withReview adds that overlay.
+func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
+	t.Helper()
+	all := maps.Clone(files)
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("..", "k8s", "overlays", "hana-express", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "images:", "  - ../../components/token-review\nimages:", 1))
+	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
+		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']")
+	all[withTokenReview+"/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+	return all
+}

@@ -1,0 +1,91 @@
+package manifests
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// overlays lists the directories that build a whole system.
+func overlays(t *testing.T) []string {
+	t.Helper()
+	directories, err := filepath.Glob("../k8s/overlays/*")
+	if err != nil || len(directories) < 4 {
+		t.Fatalf("overlays: %v, %v", directories, err)
+	}
+	for i, d := range directories {
+		directories[i] = "overlays/" + filepath.Base(d)
+	}
+	slices.Sort(directories)
+	return directories
+}
+
+// secretFiles are what an operator puts beside the manifests.
+func secretFiles(t *testing.T) map[string][]byte {
+	t.Helper()
+	certificate, key := selfSigned(t)
+	return map[string][]byte{
+		"components/secrets/files/hana-password":                  []byte("Only-4-Tests"),
+		"components/secrets/files/trigger-token":                  []byte("token-of-the-trigger"),
+		"components/secrets/files/operator-token":                 []byte("token-of-an-operator"),
+		"components/secrets/files/tls.crt":                        certificate,
+		"components/secrets/files/tls.key":                        key,
+		"components/secrets/files/ca.crt":                         certificate,
+		"components/store-key/files/secret-access-key":            []byte("only-for-tests"),
+		"components/hana-express/files/hana-master-password.json": []byte(`{"master_password": "Only-4-Tests"}`),
+		"overlays/s3-on-premises/ca.crt":                          certificate,
+	}
+}
+
+func selfSigned(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"pipestreamer"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
+}
+
+// build builds a directory of deploy/k8s.
+func build(t *testing.T, directory string, files map[string][]byte) []byte {
+	t.Helper()
+	text, err := Build(os.DirFS("../k8s"), directory, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// system builds and decodes a directory, with the Job that restores.
+func system(t *testing.T, directory string, files map[string][]byte) *System {
+	t.Helper()
+	objects, err := Decode(build(t, directory, files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := Decode(build(t, "restore", files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewSystem(append(objects, job...))
+}
