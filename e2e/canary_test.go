@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,11 +19,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	"github.com/rclone/rclone/fs/config/obscure"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/internal/access/accesstest"
 	"github.com/pipestreamer/pipestreamer/internal/config"
 )
 
@@ -31,7 +34,9 @@ import (
 // passes.
 func secretKeys(t *testing.T) []string {
 	t.Helper()
-	public := []string{"hana.tls.caFile", "encryption.recipientsFile"}
+	public := []string{
+		"hana.tls.caFile", "encryption.recipientsFile", "http.tls.certFile", "http.tls.clientCAFile", "http.tokenReview.caFile", "notify.caFile",
+	}
 	var keys []string
 	var walk func(section reflect.Type, prefix string)
 	walk = func(section reflect.Type, prefix string) {
@@ -41,7 +46,7 @@ func secretKeys(t *testing.T) []string {
 			case !tagged:
 			case field.Type.Kind() == reflect.Struct:
 				walk(field.Type, prefix+key+".")
-			case key == "secrets" || strings.HasSuffix(key, "File") && !slices.Contains(public, prefix+key):
+			case key == "secrets" || key == "tokens" || strings.HasSuffix(key, "File") && !slices.Contains(public, prefix+key):
 				keys = append(keys, prefix+key)
 			}
 		}
@@ -136,6 +141,7 @@ type caged struct {
 
 	files         map[string]string // by setting
 	listen, token string
+	authority     *accesstest.Authority
 	said          *bytes.Buffer // all that the daemon logs
 }
 
@@ -150,16 +156,36 @@ func newCaged(t *testing.T) *caged {
 	c := &caged{canaries: &canaries{t: t, forms: map[string][]byte{}}, files: map[string]string{}, token: "Token-Canary-5f0e7a", said: new(bytes.Buffer), listen: freeAddress(t)}
 	dir := directory(t)
 	d := openS3(t)
+	c.authority = accesstest.NewAuthority(t)
+	certificate := c.authority.Issue(t, "pipestreamer", nil)
+	key, err := os.ReadFile(certificate.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubernetes := accesstest.NewKubernetes(t, c.authority)
+	kubernetes.OwnToken = "Review-Canary-44c07b"
+	hook := httptest.NewServer(http.NotFoundHandler()) // tried again and again
+	t.Cleanup(hook.Close)
+	const path = "Hook-Canary-77aa10"
+	signature := base64.StdEncoding.EncodeToString([]byte("Webhook-Canary-of-32-bytes-9c7d1"))
+	// What has to stay secret of what a file holds, where that is not all of it.
+	parts := map[string]string{"http.tls.keyFile": strings.Split(string(key), "\n")[1], "notify.urlFile": path, "notify.secretFile": signature}
 	values := map[string]string{
-		"hana.passwordFile": hanaPassword, "http.tokenFile": c.token, "store.secrets": s3Secret,
-		"store.crypt.passwordFile": "Crypt-Canary-81b3f0", "store.crypt.saltFile": "Salt-Canary-2d94ec", "encryption.identityFile": identity.String(),
+		"hana.passwordFile": hanaPassword, "http.tokenFile": c.token, "http.tokens": "Tokens-Canary-1b9e33", "http.tls.keyFile": string(key),
+		"http.tokenReview.tokenFile": kubernetes.OwnToken, "notify.urlFile": hook.URL + "/" + path, "notify.secretFile": "whsec_" + signature,
+		"store.secrets": s3Secret, "store.crypt.passwordFile": "Crypt-Canary-81b3f0", "store.crypt.saltFile": "Salt-Canary-2d94ec",
+		"encryption.identityFile": identity.String(),
 	}
 	for _, key := range secretKeys(t) {
 		value, known := values[key]
 		if !known {
 			t.Fatalf("%s is a secret, or public (see secretKeys): this test has no canary for it", key)
 		}
-		c.add("the secret of "+key, value)
+		part, partly := parts[key]
+		if !partly {
+			part = value
+		}
+		c.add("the secret of "+key, part)
 		c.files[key] = filepath.Join(dir, key)
 		c.put(key, value)
 	}
@@ -170,7 +196,14 @@ func newCaged(t *testing.T) *caged {
 	c.configure(map[string]any{
 		"log": map[string]any{"level": "debug"}, "logs": map[string]any{"directory": c.hana.logs},
 		"hana": map[string]any{"passwordFile": c.files["hana.passwordFile"]},
-		"http": map[string]any{"listen": c.listen, "tokenFile": c.files["http.tokenFile"]},
+		"http": map[string]any{
+			"listen": c.listen, "tokenFile": c.files["http.tokenFile"], "tokens": map[string]any{"night": c.files["http.tokens"]}, "triggers": []string{"token:night"},
+			"tls":         map[string]any{"certFile": certificate.CertFile, "keyFile": c.files["http.tls.keyFile"], "clientCAFile": c.authority.File},
+			"tokenReview": map[string]any{"audience": "pipestreamer", "url": kubernetes.URL, "caFile": c.authority.File, "tokenFile": c.files["http.tokenReview.tokenFile"]},
+		},
+		"notify": map[string]any{
+			"urlFile": c.files["notify.urlFile"], "secretFile": c.files["notify.secretFile"], "on": []string{"job.succeeded", "job.failed", "job.lost", "job.canceled"},
+		},
 		"store": map[string]any{
 			"secrets": map[string]any{"secret_access_key": c.files["store.secrets"]},
 			"crypt":   map[string]any{"passwordFile": c.files["store.crypt.passwordFile"], "saltFile": c.files["store.crypt.saltFile"]},
@@ -282,17 +315,27 @@ func TestCanaries(t *testing.T) {
 	c.say("restore", "--database", "HXE", "--backup", "latest", "--to-path", filepath.Join(directory(t), "out"), "--config", c.config)
 	c.lookAround()
 
-	address := "http://" + c.listen
-	c.say("list", "--url", address, "--token-file", c.files["http.tokenFile"])
+	address := "https://" + c.listen
+	for _, known := range []string{"http.tokenFile", "http.tokens"} {
+		if got := c.say("list", "--url", address, "--ca-file", c.authority.File, "--token-file", c.files[known]); got.status != 0 {
+			t.Errorf("with the token of %s: status %d", known, got.status)
+		}
+	}
 	c.put("http.tokenFile", wrongSecret)
 	right := filepath.Join(directory(t), "token")
 	if err := os.WriteFile(right, []byte(c.token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.say("list", "--url", address, "--token-file", right); got.status != 1 {
+	if got := c.say("list", "--url", address, "--ca-file", c.authority.File, "--token-file", right); got.status != 1 {
 		t.Errorf("with a token that has been changed: status %d", got.status)
 	}
 	c.put("http.tokenFile", c.token)
+	for _, audience := range []string{"pipestreamer", "vault"} { // without a role, and refused
+		if err := os.WriteFile(right, []byte(accesstest.ServiceAccountToken("hana", "nobody", audience, time.Hour)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.say("list", "--url", address, "--ca-file", c.authority.File, "--token-file", right)
+	}
 	c.say("list", "--url", "http://u:"+wrongSecret+"@127.0.0.1:1")
 	c.say("list", "--url", "ftp://u:"+wrongSecret+"@127.0.0.1:1")
 
@@ -304,6 +347,10 @@ func TestCanaries(t *testing.T) {
 		{"another password of crypt", "store.crypt.passwordFile", wrongSecret},
 		{"an identity that is none", "encryption.identityFile", wrongSecret},
 		{"no password", "hana.passwordFile", ""},
+		{"a key of TLS that is none", "http.tls.keyFile", wrongSecret},
+		{"Kubernetes refuses our own token", "http.tokenReview.tokenFile", wrongSecret},
+		{"a webhook that is none", "notify.urlFile", wrongSecret},
+		{"a signature that is none", "notify.secretFile", wrongSecret},
 	} {
 		kept, err := os.ReadFile(c.files[fault.key])
 		if err != nil {
@@ -334,7 +381,7 @@ func TestCanaries(t *testing.T) {
 	c.stopDaemon()
 	log := c.said.Bytes()
 	c.lookHidden("the daemon's log", log)
-	if !bytes.Contains(log, []byte(`"level":"debug"`)) || !bytes.Contains(log, []byte("SignatureDoesNotMatch")) {
+	if !bytes.Contains(log, []byte(`"level":"debug"`)) || !bytes.Contains(log, []byte("SignatureDoesNotMatch")) || !bytes.Contains(log, []byte("the webhook")) {
 		t.Error("the log has nothing of what it should have")
 	}
 	t.Logf("%d places, %d bytes, %d forms of secrets", c.places, c.bytes, len(c.forms))
