@@ -171,8 +171,9 @@ bin/kube-apiserver: e2e/kubeapiserver/go.mod e2e/kubeapiserver/go.sum
 
 # Not among the other tests: compiling an API server takes minutes, once.
 .PHONY: k8s-check
-k8s-check: bin/kube-apiserver ## show the manifests to a real API server (Debian's etcd-server)
+k8s-check: bin/kube-apiserver ## show the manifests, and tokens, to a real API server (Debian's etcd-server)
 	@$(GO) test -C deploy -tags apiserver -count=1 -run '^TestAPIServer$$' -v ./manifests
+	@$(GO) test -tags apiserver -count=1 -run '^TestAPIServer$$' -v ./internal/access
 
 .PHONY: node
 node: e2e/node/node_modules ## install the Node client of the end-to-end tests, and what drives the browser

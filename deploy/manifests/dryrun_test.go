@@ -200,7 +200,7 @@ func (c *cluster) checkMonitoring(t *testing.T) {
 	t.Helper()
 	names, err := filepath.Glob("../monitoring/*.yaml")
 	if err != nil || len(names) == 0 {
-		t.Skipf("deploy/monitoring: %v, %v", names, err)
+		t.Fatalf("deploy/monitoring: %v, %v", names, err)
 	}
 	crds := filepath.Join(module(t, "github.com/prometheus-operator/prometheus-operator", operatorVersion), "example", "prometheus-operator-crd")
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
