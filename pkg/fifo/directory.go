@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/nofollow"
 )
 
 // directory is the backup directory, opened once: whatever happens to the path
@@ -25,9 +26,7 @@ type directory struct {
 }
 
 // openDirectory opens name, which is root or lies below it. No symbolic link is
-// followed, not even above root: that may lie deep in a volume whose upper
-// directories HANA can replace. The walk does what openat2(2) does with
-// RESOLVE_NO_SYMLINKS, and works where a seccomp profile does not know that call.
+// followed.
 func openDirectory(root, name string) (*directory, error) {
 	root, name = path.Clean(root), path.Clean(name)
 	if err := errors.Join(backup.CheckDirectory(root), backup.CheckDirectory(name)); err != nil {
@@ -36,41 +35,11 @@ func openDirectory(root, name string) (*directory, error) {
 	if !strings.HasPrefix(name+"/", root+"/") {
 		return nil, fmt.Errorf("directory %s is not %s and not below it", name, root)
 	}
-	fd, err := walk(name)
+	fd, err := nofollow.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("open directory %s: %w", name, err)
+		return nil, err
 	}
 	return &directory{fd: fd, path: name, token: rand.Text()[:tokenLength]}, nil
-}
-
-// walk opens the directory at an absolute, clean path element by element.
-func walk(name string) (fd int, err error) {
-	// Ancestors have to be searched only, which O_PATH is enough for (open(2)).
-	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	if fd, err = retryFD(func() (int, error) { return unix.Open("/", flags|unix.O_PATH, 0) }); err != nil {
-		return -1, err
-	}
-	pieces := strings.Split(strings.TrimPrefix(name, "/"), "/")
-	for i, piece := range pieces {
-		mode := unix.O_PATH
-		if i == len(pieces)-1 {
-			mode = unix.O_RDONLY
-		}
-		next, err := retryFD(func() (int, error) { return unix.Openat(fd, piece, flags|mode, 0) })
-		if errors.Is(err, unix.ENOTDIR) && isLink(fd, piece) {
-			err = fmt.Errorf("it is a symbolic link, which is never followed: %w", err)
-		}
-		if err = errors.Join(err, unix.Close(fd)); err != nil {
-			return -1, fmt.Errorf("element %s: %w", piece, err)
-		}
-		fd = next
-	}
-	return fd, nil
-}
-
-func isLink(directory int, name string) bool {
-	var st unix.Stat_t
-	return unix.Fstatat(directory, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
 }
 
 func (d *directory) close() error {

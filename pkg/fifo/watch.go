@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -48,21 +49,50 @@ func (d *directory) subscribe() (*os.File, error) {
 	return f, nil
 }
 
-// followEvents takes in the events of the directory until Close.
+// lookPause is the time between looks at what no event tells.
+const lookPause = time.Second
+
+// followEvents takes in the events of the directory until Close. That a directory
+// was removed is told by none as long as it is held open, so it is looked for.
 func (s *Source) followEvents() {
 	raw, err := s.events.SyscallConn()
-	if err == nil {
+	for err == nil {
+		if err = s.events.SetReadDeadline(time.Now().Add(lookPause)); err != nil {
+			break
+		}
 		err = raw.Read(func(fd uintptr) bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.closing || s.takeEvents(fd) != nil
 		})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		err = s.lookAtDirectory()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !s.closing {
 		s.intrude(nil, fmt.Sprintf("the directory can no longer be watched: %v", err))
 	}
+}
+
+// lookAtDirectory notices that the directory is gone. What it returns ends the
+// watch.
+func (s *Source) lookAtDirectory() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(s.dir.fd, &st); err != nil {
+		return err
+	}
+	if st.Nlink == 0 {
+		s.intrude(nil, "the directory was removed")
+	}
+	return nil
 }
 
 // catchUp takes in what has happened up to now. HANA may have told already that

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
+	"github.com/pipestreamer/pipestreamer/pkg/nofollow"
 )
 
 // directory is a directory of HANA, opened once: whatever happens to its path
@@ -22,10 +23,7 @@ type directory struct {
 }
 
 // openDirectory opens name, which is root or lies below it. No symbolic link is
-// followed, not even above root: that may lie deep in a volume whose upper
-// directories HANA can replace. The walk does what openat2(2) does with
-// RESOLVE_NO_SYMLINKS, and works where a seccomp profile does not know that call.
-// An empty list of owners is replaced by our own user and the owner of the
+// followed. An empty list of owners is replaced by our own user and the owner of the
 // directory.
 func openDirectory(root, name string, owners []uint32) (*directory, error) {
 	root, name = path.Clean(root), path.Clean(name)
@@ -35,9 +33,9 @@ func openDirectory(root, name string, owners []uint32) (*directory, error) {
 	if !strings.HasPrefix(name+"/", root+"/") {
 		return nil, fmt.Errorf("directory %s is not %s and not below it", name, root)
 	}
-	fd, err := walk(name)
+	fd, err := nofollow.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("open directory %s: %w", name, err)
+		return nil, err
 	}
 	d := &directory{fd: fd, path: name, owners: slices.Clone(owners)}
 	if len(owners) == 0 {
@@ -48,36 +46,6 @@ func openDirectory(root, name string, owners []uint32) (*directory, error) {
 		d.owners = []uint32{uint32(os.Geteuid()), st.Uid} //nolint:gosec // the kernel's user ids have 32 bits
 	}
 	return d, nil
-}
-
-// walk opens the directory at an absolute, clean path element by element.
-func walk(name string) (fd int, err error) {
-	// Ancestors have to be searched only, which O_PATH is enough for (open(2)).
-	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	if fd, err = retry(func() (int, error) { return unix.Open("/", flags|unix.O_PATH, 0) }); err != nil {
-		return -1, err
-	}
-	pieces := strings.Split(strings.TrimPrefix(name, "/"), "/")
-	for i, piece := range pieces {
-		mode := unix.O_PATH
-		if i == len(pieces)-1 {
-			mode = unix.O_RDONLY
-		}
-		next, err := retry(func() (int, error) { return unix.Openat(fd, piece, flags|mode, 0) })
-		if errors.Is(err, unix.ENOTDIR) && isLink(fd, piece) {
-			err = fmt.Errorf("it is a symbolic link, which is never followed: %w", err)
-		}
-		if err = errors.Join(err, unix.Close(fd)); err != nil {
-			return -1, fmt.Errorf("element %s: %w", piece, err)
-		}
-		fd = next
-	}
-	return fd, nil
-}
-
-func isLink(directory int, name string) bool {
-	var st unix.Stat_t
-	return unix.Fstatat(directory, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
 }
 
 // enter opens a directory in d that is not a link, whatever leads to d by now.

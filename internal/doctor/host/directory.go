@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipestreamer/pipestreamer/pkg/nofollow"
 )
 
 // Directory is the directory that is shared with HANA, as it is seen here.
@@ -42,50 +43,17 @@ const trialPrefix = ".pipestreamer-doctor-"
 // followed to where a link leads, and nothing is touched but the pipe of the trial.
 func LookAt(path string) Directory {
 	d := Directory{Path: path, OwnUID: os.Geteuid()}
-	at, err := openDirectory(path)
+	fd, err := nofollow.Open(path)
 	if d.Error = err; err != nil {
 		return d
 	}
+	at := os.NewFile(uintptr(fd), path)
 	d.examine(at)
 	if d.Error == nil {
 		d.probe(at)
 	}
 	d.Error = errors.Join(d.Error, at.Close())
 	return d
-}
-
-// openDirectory opens a directory without following a link, as those do who make
-// and look for pipes and files in it.
-func openDirectory(path string) (*os.File, error) {
-	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Open("/", flags|unix.O_PATH, 0)
-	if err != nil {
-		return nil, err
-	}
-	pieces := strings.Split(strings.Trim(path, "/"), "/")
-	for i, piece := range pieces {
-		mode := unix.O_PATH
-		if i == len(pieces)-1 {
-			mode = unix.O_RDONLY
-		}
-		next, err := unix.Openat(fd, piece, flags|mode, 0)
-		if errors.Is(err, unix.ENOTDIR) {
-			err = notDirectory(fd, piece, err)
-		}
-		if err = errors.Join(err, unix.Close(fd)); err != nil {
-			return nil, fmt.Errorf("open directory %s: element %s: %w", path, piece, err)
-		}
-		fd = next
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
-func notDirectory(at int, name string, err error) error {
-	var st unix.Stat_t
-	if look := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); look == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return fmt.Errorf("it is a symbolic link, which is never followed: %w", err)
-	}
-	return fmt.Errorf("it is not a directory: %w", err)
 }
 
 func (d *Directory) examine(at *os.File) {
