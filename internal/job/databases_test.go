@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,4 +48,26 @@ func TestHANAStartsLater(t *testing.T) {
 			t.Errorf("present: %v, expected 1", got)
 		}
 	})
+}
+
+// TestLooksAndEndsAgree: a look at which databases there are does not put back what
+// a job has just made known.
+func TestLooksAndEndsAgree(t *testing.T) {
+	t.Parallel()
+	c := &Conductor{log: zap.NewNop(), metrics: NewMetrics(prometheus.NewRegistry()), ends: newEnds()}
+	for n := range 20_000 {
+		state, want := StateSucceeded, 0.0
+		if n%2 == 0 {
+			state, want = StateFailed, 1
+		}
+		var all sync.WaitGroup
+		all.Go(func() { c.know("HXE") })
+		all.Go(func() {
+			c.bookEnd(Record{Action: ActionBackup, Database: "HXE", Kind: backup.KindComplete, State: state})
+		})
+		all.Wait()
+		if got := value(c.metrics.failing, "backup", "HXE"); got != want {
+			t.Fatalf("after %d ends last_failed is %v, expected %v", n, got, want)
+		}
+	}
 }
