@@ -76,7 +76,8 @@ type drainage struct {
 func (d *drainage) wait(ctx context.Context, timeout time.Duration) error {
 	for end := time.Now().Add(timeout); ; {
 		err := d.ask(ctx)
-		_, refused := errors.AsType[*httpapi.Problem](err)
+		p, refused := errors.AsType[*httpapi.Problem](err)
+		refused = refused && p.Type != httpapi.ProblemStarting // it was started anew
 		switch {
 		case ctx.Err() != nil:
 			return &failure{status: statusCanceled, err: errors.New("no longer waiting"), hint: "new jobs stay refused until the daemon is restarted"}

@@ -62,6 +62,9 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	}
 	encoding := codecConfig(d.cfg)
 	encoding.Metrics = codec.NewMetrics(d.registry)
+	// Some backends try for as long as it takes, and say nothing (azureblob).
+	d.log.Info("opens the store", zap.String("type", d.cfg.Store.Type))
+	d.setReady(func(context.Context) error { return errors.New("store: it has not answered yet") })
 	for {
 		store, err := uploader.New(ctx, shape, d.log, metrics)
 		if err == nil {

@@ -341,6 +341,38 @@ func TestStoreIsAway(t *testing.T) {
 	}
 }
 
+// TestStoreIsSilent has an azureblob store that is away, which rclone tries to open
+// for as long as it takes: what is in the way is told all the same.
+func TestStoreIsSilent(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	text, err := os.ReadFile(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const canary = "c2VjcmV0LWNhbmFyeQ"
+	m.write(t, "sas", "http://127.0.0.1:1/container?sv=2022-11-02&sig="+canary)
+	store := "type: azureblob, secrets: {sas_url: " + m.dir + "/sas}"
+	m.write(t, "c.yaml", strings.Replace(string(text), "type: local", store, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := new(lockedBuffer)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
+	m.await(t, log, "opens the store")
+	status, body := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/readyz")
+	if status != 503 || !strings.Contains(body, "store: ") {
+		t.Errorf("/readyz: %d %s, expected what is in the way", status, body)
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
+	}
+	if strings.Contains(log.String()+body, canary) {
+		t.Errorf("the signature is shown: %s%s", body, log)
+	}
+}
+
 // fill puts a backup of one stream into the store as the layout says.
 func (m *machine) fill(t *testing.T, content string) *backup.Manifest {
 	t.Helper()

@@ -31,24 +31,25 @@ func newLimiter(limit rate.Limit, burst int) *limiter {
 }
 
 // take takes a token of a caller. When there is none, it says how long the next
-// one takes to come.
+// one takes to come. Who gets none owes none: a reservation that is given back
+// would, when others reserve meanwhile (x/time/rate, Reservation.CancelAt).
 func (l *limiter) take(caller string) (wait time.Duration, ok bool) {
 	bucket := l.bucket(caller)
-	r := bucket.Reserve()
-	if wait = r.Delay(); wait > 0 {
-		r.Cancel()
-		return wait, false
+	if bucket.Allow() {
+		return 0, true
 	}
-	return 0, true
+	return max(l.missing(bucket), time.Millisecond), false
 }
 
 // empty reports whether take would find no token, and how long one takes.
 func (l *limiter) empty(caller string) (wait time.Duration, empty bool) {
-	missing := 1 - l.bucket(caller).Tokens()
-	if missing <= 0 {
-		return 0, false
-	}
-	return time.Duration(missing / float64(l.limit) * float64(time.Second)), true
+	wait = l.missing(l.bucket(caller))
+	return max(wait, 0), wait > 0
+}
+
+// missing is how long a token takes to come; it is there unless that is more than 0.
+func (l *limiter) missing(bucket *rate.Limiter) time.Duration {
+	return time.Duration((1 - bucket.Tokens()) / float64(l.limit) * float64(time.Second))
 }
 
 func (l *limiter) bucket(caller string) *rate.Limiter {

@@ -344,6 +344,14 @@ func TestAudit(t *testing.T) {
 		},
 		{name: "only looks", method: "GET", path: "/v1/jobs", header: []string{"Authorization", "Bearer " + operatorToken}},
 		{name: "a stranger looks", method: "GET", path: "/v1/jobs"},
+		{
+			name: "a guess looks", method: "GET", path: "/v1/jobs", header: []string{"Authorization", "Bearer wrong"},
+			want: fields{"identity": "", "role": "none", "method": "GET", "route": "/v1/jobs", "status": int64(401), "problem": "unauthorized", "refused": "wrong_credentials", "cause": "no file has this token"},
+		},
+		{
+			name: "a reader pries", method: "GET", path: "/debug/config", header: []string{"Authorization", "Bearer " + readerToken},
+			want: fields{"identity": "token:r", "role": "reader", "method": "GET", "route": "/debug/config", "status": int64(403), "problem": "forbidden", "refused": "role"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -387,9 +395,16 @@ func TestAudit(t *testing.T) {
 	for _, line := range logs.All()[before:] {
 		lines[line.ContextMap()["refused"]]++
 	}
-	// One attempt was spent above, and the bucket fills while this runs.
-	if wrong, many := lines["wrong_credentials"], lines["too_many_failures"]; wrong < 9 || wrong > 14 || many < 10 || many > 12 {
+	// Two attempts were spent above, and the bucket fills while this runs.
+	if wrong, many := lines["wrong_credentials"], lines["too_many_failures"]; wrong < 8 || wrong > 14 || many < 10 || many > 12 {
 		t.Errorf("60 guesses left %v lines", lines)
+	}
+	before = logs.Len()
+	for range 60 {
+		send(t, handler, newRequest(t, "GET", "/v1/jobs", "", "Authorization", "Bearer guess"))
+	}
+	if told := logs.Len() - before; told < 8 || told > 12 {
+		t.Errorf("60 guesses that look left %d lines", told)
 	}
 }
 

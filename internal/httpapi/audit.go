@@ -52,11 +52,16 @@ func (s *Server) writeNoted(w http.ResponseWriter, r *http.Request, p *Problem) 
 }
 
 // audit writes one line for each request that changes something or was refused
-// it. Of those that come too often only some are told of, so that they do not
-// fill the log.
+// it, and for those that only look with credentials that do not suffice: whoever
+// guesses or pries leaves a trace. Of those that look, and of those that come too
+// often, only some are told of, so that they do not fill the log.
 func (s *Server) audit(r *http.Request, e *auditEntry, status int) {
 	switch {
 	case access.Safe(r.Method) || r.Method == http.MethodOptions:
+		// Browsers look without credentials first.
+		if e.refused != "" && e.refused != access.NoCredentials {
+			s.looked.Do(func() { s.writeAudit(r, e, status) })
+		}
 	case e.refused == access.TooManyFailures || e.refused == access.TooManyRequests:
 		s.tooMany.Do(func() { s.writeAudit(r, e, status) })
 	default:

@@ -62,6 +62,7 @@ type Server struct {
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
 	tooMany  *rate.Sometimes // lines of the audit log for those that come too often
+	looked   *rate.Sometimes // and for those that were refused a look
 
 	following followers
 	looks     looks
@@ -103,6 +104,7 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,
 		mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
 		tooMany: &rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		looked:  &rate.Sometimes{First: 10, Interval: 10 * time.Second},
 	}
 }
 

@@ -8,8 +8,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// databasesInterval is the time between two looks at which databases HANA has.
-const databasesInterval = 10 * time.Minute
+const (
+	// databasesInterval is the time between two looks at which databases HANA has.
+	databasesInterval = 10 * time.Minute
+	// databasesRetry is that after one that failed: HANA starts after the daemon, and
+	// alerts on databases that are gone are held back only when that is known.
+	databasesRetry = 30 * time.Second
+)
 
 // databaseLister is a Trigger that can tell which databases there are.
 type databaseLister interface {
@@ -18,25 +23,30 @@ type databaseLister interface {
 
 // WatchDatabases asks HANA at intervals, until ctx ends, which databases it has, so
 // that the metrics know those that were never backed up, and those that are gone.
-// What was known stays while HANA does not answer.
+// What was known stays while HANA does not answer, and it is asked more often.
 func (c *Conductor) WatchDatabases(ctx context.Context) {
 	lister, can := c.parts.Trigger.(databaseLister)
 	if !can {
 		return
 	}
-	ticker := time.NewTicker(databasesInterval)
-	defer ticker.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
-		if names, err := lister.Databases(ctx); err == nil {
-			c.showDatabases(names)
-		} else if ctx.Err() == nil {
-			c.log.Debug("HANA does not say which databases it has", zap.Error(err))
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-pause.C:
 		}
+		names, err := lister.Databases(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.log.Debug("HANA does not say which databases it has", zap.Error(err))
+			}
+			pause.Reset(databasesRetry)
+			continue
+		}
+		c.showDatabases(names)
+		pause.Reset(databasesInterval)
 	}
 }
 

@@ -177,7 +177,11 @@ func (m *Metrics) remember(r Record, e *ends) {
 	}
 }
 
+// showFailing shows what e knows. It may be called for an end and for a look at the
+// databases at once: nobody puts back what another has just shown.
 func (m *Metrics) showFailing(of activity, e *ends) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	value := 0.0
 	if e.failed(of) {
 		value = 1

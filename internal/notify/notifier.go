@@ -50,7 +50,8 @@ type notification struct {
 }
 
 // New checks config, reads the template and takes up what an earlier process has
-// not delivered. It sends nothing before Run. Errors name the setting.
+// not delivered, if the directory can be used; that is logged. It sends nothing
+// before Run. Errors name the setting.
 func New(config Config, log *zap.Logger, metrics *Metrics) (*Notifier, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -74,7 +75,8 @@ func New(config Config, log *zap.Logger, metrics *Metrics) (*Notifier, error) {
 	}
 	n.client = newClient(pool)
 	if n.queue, err = load(config.Directory, n.log); err != nil {
-		return nil, err
+		// HANA does not start beside a daemon that does not, and needs no webhook.
+		n.log.Error("what earlier processes have not delivered cannot be read; what this one does not deliver is lost when it ends", zap.Error(err))
 	}
 	n.count()
 	return n, nil

@@ -314,6 +314,23 @@ func TestSurvivesARestart(t *testing.T) {
 	}
 }
 
+// TestDirectoryThatCannotBeUsed: the notifications of jobs are no reason to keep
+// the daemon, and HANA with it, from starting.
+func TestDirectoryThatCannotBeUsed(t *testing.T) {
+	hook := startWebhook(t)
+	inTheWay := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSet(t, hook.URL, func(c *Config) { c.Directory = filepath.Join(inTheWay, "notifications") })
+	run(t, s.Notifier)
+	s.Tell(failedJob())
+	eventually(t, "it arrives all the same", func() bool { return len(hook.got()) == 1 })
+	if got := s.logged(); !strings.Contains(got, "cannot be read") || !strings.Contains(got, inTheWay) {
+		t.Errorf("the directory is not told of:\n%s", got)
+	}
+}
+
 // TestEndIsTold says that what is told last still goes out.
 func TestEndIsTold(t *testing.T) {
 	hook := startWebhook(t)
