@@ -66,7 +66,7 @@ func TestRequestedBy(t *testing.T) {
 	}
 	kept := map[string]string{}
 	next, _ := beside(t, w.config, w.parts)
-	for _, record := range next.Jobs() { //nolint:gocritic // a few records
+	for _, record := range next.Jobs() {
 		kept[record.ID] = record.RequestedBy
 	}
 	if diff := cmp.Diff(want, kept); diff != "" {
