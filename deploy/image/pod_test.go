@@ -275,9 +275,14 @@ func (p *pod) evict(t *testing.T, spec *corev1.PodSpec, uid string) string {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() error {
-		if !strings.Contains(body(t, "http://127.0.0.1:9095/metrics"), `pipestreamer_job_running{action="backup"} 1`) {
-			return errors.New("no backup runs")
+	await(t, func() error { // by then the client has long heard of its job
+		text, err := p.exec(t, "list", "--jobs", "-o=json")
+		var records []struct{ State, Stage string }
+		if err := errors.Join(err, json.Unmarshal(text, &records)); err != nil {
+			return err
+		}
+		if len(records) == 0 || records[0].State != "running" || records[0].Stage != "stream" {
+			return errors.New("HANA writes no backup")
 		}
 		return nil
 	})
