@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,23 +14,17 @@ import (
 // reader: as the password of HTTP Basic. The lowest rate is enough for it.
 func TestBrowserLogsIn(t *testing.T) {
 	t.Parallel()
-	const token = "a-token-of-the-test-0123"
-	file := filepath.Join(directory(t), "token")
-	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	b := startBrowser(t)
 	listen := freeAddress(t)
 	w := newWorld(t, hanasim.Config{
 		Databases: []hanasim.Database{systemDB(), {Name: "HXE", Volumes: volumes(8*mebibyte, 2*mebibyte)}}, WriteSize: 256 << 10,
 	}, openLocal(t), map[string]any{"shutdownGrace": "1s", "http": map[string]any{
-		"listen": listen, "rateLimit": 1, "tokens": map[string]any{"watcher": file}, "readers": []string{"token:watcher"},
+		"listen": listen, "rateLimit": 1, "tokens": map[string]any{"watcher": tokenFile(t, pageToken)}, "readers": []string{"token:watcher"},
 	}})
 	url := "http://" + listen + "/"
-	with := func(password string) map[string]any { return map[string]any{"user": "anybody", "password": password} }
 
 	// Chromium shows the answer, or calls it an error of the network.
-	if _, err := b.do(overlay(map[string]any{"op": "open", "url": url}, with("not-the-token-0123456"))); err != nil && !strings.Contains(err.Error(), "ERR_INVALID_AUTH_CREDENTIALS") {
+	if _, err := b.do(map[string]any{"op": "open", "url": url, "user": "anybody", "password": "not-the-token-0123456"}); err != nil && !strings.Contains(err.Error(), "ERR_INVALID_AUTH_CREDENTIALS") {
 		t.Errorf("a wrong password: %v", err)
 	}
 	if n := b.count("#main, .connection, script"); n != 0 {
@@ -39,7 +32,7 @@ func TestBrowserLogsIn(t *testing.T) {
 	}
 	b.must(map[string]any{"op": "report"}) // a browser logs what is refused
 
-	b.open(url, with(token))
+	b.open(url, nil)
 	b.awaitText(".connection", "live")
 	evaluate[bool](b, "globalThis.loadedOnce = true")
 	w.hana.set("delay-write", "50ms")
@@ -59,7 +52,7 @@ func TestBrowserLogsIn(t *testing.T) {
 		t.Error("the page was loaded again")
 	}
 	for range 2 {
-		b.open(url, with(token))
+		b.open(url, nil)
 		b.awaitText(".connection", "live")
 	}
 	b.fine(listen) // no file was refused, and nothing else
