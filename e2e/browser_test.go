@@ -99,10 +99,11 @@ func (b *browser) must(request map[string]any) json.RawMessage {
 	return value
 }
 
-// open loads a page; settings are width, height, scheme.
+// open loads a page, logged in with pageToken; settings are width, height, scheme, and
+// user and password of somebody else.
 func (b *browser) open(url string, settings map[string]any) {
 	b.t.Helper()
-	b.must(overlay(map[string]any{"op": "open", "url": url}, settings))
+	b.must(overlay(map[string]any{"op": "open", "url": url, "user": "anybody", "password": pageToken}, settings))
 }
 
 func (b *browser) click(selector string) {

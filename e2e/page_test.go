@@ -25,10 +25,24 @@ func newPageWorld(t *testing.T, before func(w *world)) (w *world, url string) {
 	})}
 	w.log.showOnFailure(t, "the daemon")
 	listen := freeAddress(t)
-	w.configure(map[string]any{"http": map[string]any{"listen": listen}, "logs": map[string]any{"directory": w.hana.logs}, "shutdownGrace": "1s"})
+	http := map[string]any{"listen": listen, "tokenFile": tokenFile(t, pageToken), "rateLimit": 1000} // tests load page after page
+	w.configure(map[string]any{"http": http, "logs": map[string]any{"directory": w.hana.logs}, "shutdownGrace": "1s"})
 	before(w)
 	w.startDaemon()
 	return w, "http://" + listen + "/"
+}
+
+// pageToken is what a browser logs in with.
+const pageToken = "a-token-of-the-test-0123"
+
+// tokenFile has a token in it.
+func tokenFile(t *testing.T, token string) string {
+	t.Helper()
+	file := filepath.Join(directory(t), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func host(url string) string { return strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/") }
@@ -338,10 +352,7 @@ func (b *browser) restart(w *world) {
 // TestStatusPageNeedsTheToken asks for the page without it.
 func TestStatusPageNeedsTheToken(t *testing.T) {
 	t.Parallel()
-	token := filepath.Join(directory(t), "token")
-	if err := os.WriteFile(token, []byte("a-token-of-the-test-0123\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	token := tokenFile(t, pageToken)
 	listen := freeAddress(t)
 	newWorld(t, hanasim.Config{Databases: []hanasim.Database{systemDB()}}, openLocal(t), map[string]any{"http": map[string]any{"listen": listen, "tokenFile": token}})
 	for _, path := range []string{"/", "/page/app.mjs", "/v1/events", "/v1/daemon"} {

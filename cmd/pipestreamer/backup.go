@@ -19,8 +19,9 @@ func (a *app) backupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup --database NAME",
 		Short: "Back up a database and wait for the verdict",
-		Long:  "Back up a database and wait for the verdict. Ctrl-C cancels the backup.",
-		Args:  cobra.NoArgs,
+		Long: `Back up a database and wait for the verdict. Ctrl-C cancels the backup, and so
+does SIGTERM. With --keep-running they only end the waiting, with exit status 130.`,
+		Args: cobra.NoArgs,
 		RunE: verb(func(cmd *cobra.Command, _ []string) error {
 			request.Kind = backup.Kind(kind)
 			return a.runJob(cmd.Context(), flags, func(ctx context.Context, client *httpapi.Client, key string) (job.Record, error) {

@@ -44,13 +44,17 @@ func (a *app) connect() (*httpapi.Client, error) {
 // jobFlags are the flags of every verb that starts a job.
 type jobFlags struct {
 	detach bool
-	key    string
+	// keep leaves the job alone when this command is interrupted.
+	keep bool
+	key  string
 	// note is shown with the record.
 	note string
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.detach, "detach", false, "return at once with the job id")
+	cmd.Flags().BoolVar(&f.keep, "keep-running", false, "interrupted (Ctrl-C, SIGTERM), leave the job running instead of cancelling it")
+	cmd.MarkFlagsMutuallyExclusive("detach", "keep-running")
 	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "a repeated request with the same key starts nothing new")
 }
 
@@ -66,13 +70,40 @@ func (a *app) runJob(ctx context.Context, flags jobFlags, begin start) error {
 	defer client.Close()
 	record, err := begin(ctx, client, flags.key)
 	if err != nil {
-		return a.unreachable(ctx, err)
+		return a.unsure(ctx, err)
 	}
 	if flags.detach {
 		return a.print(record, func() error { return a.println(record.ID) })
 	}
-	follow := func(show func(job.Record)) (job.Record, error) { return a.follow(ctx, client, record.ID, show) }
-	return a.watch(client, record, flags.note, follow)
+	follow := a.follow
+	if flags.keep {
+		follow = look
+	}
+	return a.watch(client, record, flags.note, func(show func(job.Record)) (job.Record, error) { return follow(ctx, client, record.ID, show) })
+}
+
+// unsure says of a request that was interrupted before its answer that it may have
+// started a job.
+func (a *app) unsure(ctx context.Context, err error) error {
+	if _, answered := errors.AsType[*httpapi.Problem](err); answered || ctx.Err() == nil {
+		return a.unreachable(ctx, err)
+	}
+	return &failure{
+		status: statusCanceled, err: fmt.Errorf("interrupted before the daemon had answered: %w", err),
+		hint: "the job may run nevertheless: pipestreamer list --jobs",
+	}
+}
+
+// look follows a job to its end and leaves it alone when ctx ends before.
+func look(ctx context.Context, client *httpapi.Client, id string, show func(job.Record)) (job.Record, error) {
+	last, err := client.Follow(ctx, id, show)
+	if err != nil && ctx.Err() != nil {
+		err = &failure{
+			status: statusCanceled, err: fmt.Errorf("no longer following job %s", id),
+			hint: fmt.Sprintf("the job goes on; to look at it: pipestreamer show %[1]s --follow; to end it: pipestreamer cancel %[1]s", id),
+		}
+	}
+	return last, err
 }
 
 // watch shows a job while follow follows it, and turns its end into an exit

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -186,6 +188,67 @@ func TestInterrupt(t *testing.T) {
 				t.Errorf("status %d, stderr %s; expected 130", status, stderr)
 			}
 		})
+	}
+}
+
+// TestKeepRunning is a signal to a command that was told to leave its job alone.
+func TestKeepRunning(t *testing.T) {
+	for _, args := range [][]string{{"backup", "--database", "HXE"}, {"restore", "--database", "HXE", "--backup", "latest"}, {"verify", "--database", "HXE", "--backup", "latest"}} {
+		t.Run(args[0], func(t *testing.T) {
+			jobs, url := daemonOf(t)
+			jobs.SetBackups(nil, stored("HXE", 1700000000000))
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			jobs.OnStart(func(job.Record) { awaitSubscriber(t, jobs); interrupt() })
+			args = append(args, "--keep-running", "--idempotency-key", "k", "--url", url)
+			status, _, stderr := execute(ctx, args...)
+			const want = "pipestreamer: no longer following job job-1\n" +
+				"  what to do: the job goes on; to look at it: pipestreamer show job-1 --follow; to end it: pipestreamer cancel job-1\n"
+			if status != 130 || !strings.HasSuffix(stderr, want) {
+				t.Errorf("status %d, stderr %s; expected 130 and %s", status, stderr, want)
+			}
+			for jobs.Subscribers("job-1") != 0 && t.Context().Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			if r, err := jobs.Job("job-1"); err != nil || r.State != job.StateRunning {
+				t.Errorf("the job is %s, %v; expected running", r.State, err)
+			}
+			// The next one with the same key follows it to its end.
+			go func() { awaitSubscriber(t, jobs); jobs.Finish("job-1", job.StateSucceeded) }()
+			if status, stdout, stderr := execute(t.Context(), args...); status != 0 || !strings.Contains(stdout, "job-1") {
+				t.Errorf("again: status %d\n%s\n%s", status, stdout, stderr)
+			}
+		})
+	}
+	if status, _, stderr := execute(t.Context(), "backup", "--database", "HXE", "--keep-running", "--detach"); status != 2 || !strings.Contains(stderr, "keep-running") {
+		t.Errorf("beside --detach: status %d\n%s", status, stderr)
+	}
+}
+
+func TestListSaysWhoAsked(t *testing.T) {
+	jobs, url := daemonOf(t)
+	startJob(t, jobs)
+	jobs.Change("job-1", func(r *job.Record) { r.RequestedBy = "token:nightly" })
+	status, stdout, stderr := execute(t.Context(), "list", "--jobs", "-o", "json", "--url", url)
+	var records []map[string]any
+	if err := json.Unmarshal([]byte(stdout), &records); err != nil || status != 0 || len(records) != 1 || records[0]["requested_by"] != "token:nightly" {
+		t.Errorf("status %d, %v\n%s\n%s", status, err, stdout, stderr)
+	}
+}
+
+// TestInterruptedBeforeTheAnswer has a daemon that takes a request and is slow.
+func TestInterruptedBeforeTheAnswer(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then is it noticed that the client goes away
+		interrupt()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	status, _, stderr := execute(ctx, "backup", "--database", "HXE", "--url", server.URL)
+	if status != 130 || !strings.Contains(stderr, "interrupted before the daemon had answered") || !strings.Contains(stderr, "the job may run nevertheless: pipestreamer list --jobs") {
+		t.Errorf("status %d, expected 130\n%s", status, stderr)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestShowFollow(t *testing.T) {
 	defer interrupt()
 	go func() { awaitSubscriber(t, jobs); interrupt() }()
 	status, _, stderr := execute(ctx, "show", "job-1", "--follow", "--url", url)
-	if status != 130 || !strings.Contains(stderr, "the job goes on; to end it: pipestreamer cancel job-1\n") {
+	if status != 130 || !strings.Contains(stderr, "the job goes on; to look at it: pipestreamer show job-1 --follow; to end it: pipestreamer cancel job-1\n") {
 		t.Errorf("interrupted: status %d\n%s", status, stderr)
 	}
 	for jobs.Subscribers("job-1") != 0 && t.Context().Err() == nil {

@@ -66,6 +66,7 @@ func (a *app) printJob(r job.Record, note string) error {
 	}
 	add("prefix", r.Prefix)
 	add("manifest", r.Manifest)
+	add("asked by", r.RequestedBy)
 	add("started", timeText(r.StartedAt))
 	add("finished", timeText(r.FinishedAt))
 	if r.Plan != nil {

@@ -15,7 +15,7 @@ func TestShowTellsWhoStoppedFirst(t *testing.T) {
 	startJob(t, jobs)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	jobs.Change("job-1", func(r *job.Record) {
-		r.State, r.FinishedAt, r.BackupID = job.StateFailed, at, 1755519941920
+		r.State, r.FinishedAt, r.BackupID, r.RequestedBy = job.StateFailed, at, 1755519941920, "token:nightly"
 		r.Error = &job.Error{
 			Stage: job.StageStream, Stream: "3_1", Code: job.CodeUpload, HANACode: 447, HANAInner: []int{2000008},
 			Message: "part 17 was refused: 403 ExpiredToken", Hint: "Mend the store.",
@@ -37,6 +37,7 @@ func TestShowTellsWhoStoppedFirst(t *testing.T) {
 	}
 	for _, want := range []string{
 		"backup id      1755519941920 (in HANA's backup.log: 198bd247d20)\n",
+		"asked by       token:nightly\n",
 		"code           upload_failed, HANA 447 with [2000008]\n",
 		"followed by    EPIPE at HANA because stream 3_1 was given up\n",
 		"indexserver, 3.0 MiB, stored 2.0 MiB; waited 3.3s for HANA, 12m34s for the store, worked 4ms; STALLED, waiting for store\n",

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -55,13 +54,7 @@ func (a *app) showJob(ctx context.Context, client *httpapi.Client, id string, fo
 	if !follow {
 		return a.print(record, func() error { return a.printJob(record, "") })
 	}
-	return a.watch(client, record, "", func(show func(job.Record)) (job.Record, error) {
-		last, err := client.Follow(ctx, id, show)
-		if err != nil && ctx.Err() != nil {
-			err = &failure{status: statusCanceled, err: fmt.Errorf("no longer following job %s", id), hint: "the job goes on; to end it: pipestreamer cancel " + id}
-		}
-		return last, err
-	})
+	return a.watch(client, record, "", func(show func(job.Record)) (job.Record, error) { return look(ctx, client, id, show) })
 }
 
 func (a *app) cancelCommand() *cobra.Command {

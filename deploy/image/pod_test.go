@@ -266,8 +266,8 @@ func (p *pod) jobCommand(t *testing.T, spec *corev1.PodSpec, uid string) *exec.C
 	return p.run(t, p.container(t, spec, c), *context.RunAsUser, *context.RunAsGroup, nil, append(args, "-o=json")...)
 }
 
-// evict ends the pod of a Job while its backup runs.
-func (p *pod) evict(t *testing.T, spec *corev1.PodSpec, uid string) {
+// evict ends the pod of a Job while its backup runs and returns what it said.
+func (p *pod) evict(t *testing.T, spec *corev1.PodSpec, uid string) string {
 	t.Helper()
 	command := p.jobCommand(t, spec, uid)
 	output := new(strings.Builder)
@@ -275,14 +275,34 @@ func (p *pod) evict(t *testing.T, spec *corev1.PodSpec, uid string) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() error {
-		if !strings.Contains(body(t, "http://127.0.0.1:9095/metrics"), `pipestreamer_job_running{action="backup"} 1`) {
-			return errors.New("no backup runs")
+	await(t, func() error { // by then the client has long heard of its job
+		text, err := p.exec(t, "list", "--jobs", "-o=json")
+		var records []struct{ State, Stage string }
+		if err := errors.Join(err, json.Unmarshal(text, &records)); err != nil {
+			return err
+		}
+		if len(records) == 0 || records[0].State != "running" || records[0].Stage != "stream" {
+			return errors.New("HANA writes no backup")
 		}
 		return nil
 	})
-	if err := errors.Join(command.Process.Signal(syscall.SIGTERM), command.Wait()); err == nil {
-		t.Errorf("the evicted pod ended with success:\n%s", output)
+	err := errors.Join(command.Process.Signal(syscall.SIGTERM), command.Wait())
+	if failed, is := errors.AsType[*exec.ExitError](err); !is || failed.ExitCode() != 130 {
+		t.Errorf("the evicted pod ended with %v, expected exit status 130:\n%s", err, output)
+	}
+	return output.String()
+}
+
+// cancel ends a pod that was not told to leave its backup running: a trigger may
+// cancel what it has asked for itself.
+func (p *pod) cancel(t *testing.T, spec *corev1.PodSpec) {
+	t.Helper()
+	spec = spec.DeepCopy()
+	c := &spec.Containers[0]
+	c.Args = slices.DeleteFunc(c.Args, func(argument string) bool { return argument == "--keep-running" })
+	text := p.evict(t, spec, "uid-of-one-that-is-cancelled")
+	if !strings.Contains(text, `"state": "canceled"`) || !strings.Contains(text, `"requested_by": "token:trigger"`) {
+		t.Errorf("a pod that does not leave its backup running said:\n%s", text)
 	}
 }
 
@@ -291,7 +311,9 @@ func (p *pod) evict(t *testing.T, spec *corev1.PodSpec, uid string) {
 func (p *pod) backUpAndRestore(t *testing.T) {
 	t.Helper()
 	for _, cronJob := range p.system.CronJobs {
-		p.evict(t, &cronJob.Spec.JobTemplate.Spec.Template.Spec, "uid-of-"+cronJob.Name)
+		if said := p.evict(t, &cronJob.Spec.JobTemplate.Spec.Template.Spec, "uid-of-"+cronJob.Name); !strings.Contains(said, "the job goes on") {
+			t.Errorf("CronJob %s: its evicted pod did not say that the backup goes on:\n%s", cronJob.Name, said)
+		}
 		text, err := p.job(t, &cronJob.Spec.JobTemplate.Spec.Template.Spec, "uid-of-"+cronJob.Name)
 		if err != nil {
 			t.Fatalf("CronJob %s: %v", cronJob.Name, err)
@@ -300,6 +322,7 @@ func (p *pod) backUpAndRestore(t *testing.T) {
 			t.Errorf("CronJob %s: %v: %s", cronJob.Name, err, text)
 		}
 	}
+	p.cancel(t, &p.system.CronJobs[0].Spec.JobTemplate.Spec.Template.Spec)
 	text, err := p.exec(t, "list", "-o=json")
 	if n := strings.Count(string(text), `"backup_id"`); err != nil || n != 2 {
 		t.Errorf("%v, %d backups: expected that each second pod followed the backup of the first\n%s", err, n, text)

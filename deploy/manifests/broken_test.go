@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +180,10 @@ func brokenClients() []broken {
 		{"no starting deadline", func(p *parts) { p.cron.Spec.StartingDeadlineSeconds = nil }, "startingDeadlineSeconds: expected one"},
 		{"no deadline", func(p *parts) { p.cron.Spec.JobTemplate.Spec.ActiveDeadlineSeconds = nil }, "activeDeadlineSeconds: expected one"},
 		{"eviction is a failure", func(p *parts) { p.cron.Spec.JobTemplate.Spec.PodFailurePolicy = nil }, "podFailurePolicy: expected to ignore DisruptionTarget"},
+		{"eviction cancels", func(p *parts) {
+			c := &p.trigger.Containers[0]
+			c.Args = slices.DeleteFunc(c.Args, func(argument string) bool { return argument == "--keep-running" })
+		}, "args: expected --keep-running"},
 		{"tries again", func(p *parts) { p.cron.Spec.JobTemplate.Spec.BackoffLimit = &one }, "backoffLimit: expected 0"},
 		{"restarts", func(p *parts) { p.trigger.RestartPolicy = corev1.RestartPolicyOnFailure }, "restartPolicy: expected Never"},
 		{"no time to cancel", func(p *parts) { p.restore.Spec.Template.Spec.TerminationGracePeriodSeconds = &short }, "terminationGracePeriodSeconds: expected at least 135"},

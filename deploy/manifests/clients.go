@@ -31,6 +31,10 @@ func (f *Findings) checkCronJob(c *batchv1.CronJob) {
 	policy := c.Spec.JobTemplate.Spec.PodFailurePolicy
 	f.expect(policy != nil && len(policy.Rules) == 1 && policy.Rules[0].Action == batchv1.PodFailurePolicyActionIgnore && len(policy.Rules[0].OnPodConditions) == 1,
 		"%s: podFailurePolicy: expected to ignore DisruptionTarget, an eviction is no failed backup", name)
+	for i := range c.Spec.JobTemplate.Spec.Template.Spec.Containers {
+		args := c.Spec.JobTemplate.Spec.Template.Spec.Containers[i].Args
+		f.expect(slices.Contains(args, "--keep-running"), "%s: args: expected --keep-running, without it an eviction cancels the backup that the next pod has to follow", name)
+	}
 }
 
 // checkClient judges a Job that calls the daemon.

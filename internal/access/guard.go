@@ -15,8 +15,11 @@ const (
 	// a second and at once.
 	failureRate  = 1
 	failureBurst = 10
-	// burstFactor is how many seconds of its rate an identity may use at once.
+	// An identity may use burstFactor seconds of its rate at once, and at least
+	// leastBurst requests: the status page is about 25, all at once, and who reloads
+	// it twice must not get a page without some of its files.
 	burstFactor = 2
+	leastBurst  = 100
 )
 
 // Config says who is let in, and how often.
@@ -48,7 +51,7 @@ func NewGuard(cfg Config, log *zap.Logger) *Guard {
 	log = log.Named("access")
 	return &Guard{
 		cfg: cfg, log: log, tokens: newTokens(cfg.Tokens, log),
-		requests: newLimiter(rate.Limit(cfg.RateLimit), burstFactor*cfg.RateLimit),
+		requests: newLimiter(rate.Limit(cfg.RateLimit), max(burstFactor*cfg.RateLimit, leastBurst)),
 		failures: newLimiter(failureRate, failureBurst),
 	}
 }

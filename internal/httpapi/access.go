@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
+	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
 // Reasons for a refusal that access does not know.
@@ -29,7 +30,7 @@ func routeRoles() map[string]access.Role {
 		"POST /v1/probes":          access.Operator,
 		"GET /v1/jobs":             access.Reader,
 		"GET /v1/jobs/{id}":        access.Reader,
-		"DELETE /v1/jobs/{id}":     access.Operator,
+		"DELETE /v1/jobs/{id}":     access.Trigger, // only what it has asked for: cancelJob
 		"GET /v1/jobs/{id}/events": access.Reader,
 		"GET /v1/backups":          access.Reader,
 		"GET /v1/backups/{id}":     access.Reader,
@@ -98,10 +99,24 @@ func (s *Server) require(role access.Role, handle handler) handler {
 }
 
 func (s *Server) forbidden(r *http.Request, needed access.Role) *Problem {
+	return s.forbiddenTo(r, fmt.Sprintf("this needs the role %s", needed))
+}
+
+// forbiddenJob refuses to cancel a job to a caller who has not asked for it.
+func (s *Server) forbiddenJob(r *http.Request, record *job.Record) *Problem {
+	by := "by " + record.RequestedBy
+	if record.RequestedBy == "" {
+		by = "before it was noted by whom"
+	}
+	return s.forbiddenTo(r, fmt.Sprintf("to cancel a job that was asked for %s needs the role %s", by, access.Operator))
+}
+
+// forbiddenTo tells callers who they are and why that is not enough.
+func (s *Server) forbiddenTo(r *http.Request, why string) *Problem {
 	entry := entryOf(r.Context())
 	entry.refused = refusedRole
 	s.metrics.refused.WithLabelValues(string(refusedRole)).Inc()
-	p := newProblem(http.StatusForbidden, "forbidden", "Not allowed", fmt.Sprintf("%s has the role %s; this needs the role %s", entry.identity, entry.role, needed))
+	p := newProblem(http.StatusForbidden, "forbidden", "Not allowed", fmt.Sprintf("%s has the role %s; %s", entry.identity, entry.role, why))
 	p.Hint = "http.operators, http.triggers and http.readers give roles to identities"
 	return p
 }

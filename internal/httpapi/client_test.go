@@ -31,7 +31,7 @@ func TestClientRoundTrip(t *testing.T) {
 	}
 	want := job.Record{
 		ID: "job-1", Action: job.ActionBackup, State: job.StateRunning, Stage: job.StagePlan, SID: "HXE", Database: "HXE",
-		StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), IdempotencyKey: "key",
+		StartedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), IdempotencyKey: "key", RequestedBy: "test",
 	}
 	if diff := cmp.Diff(want, started); diff != "" {
 		t.Errorf("StartBackup (-want +got):\n%s", diff)

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
@@ -86,6 +87,7 @@ func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	request.RequestedBy = entryOf(r.Context()).identity
 	record, err := s.jobs.StartBackup(r.Context(), request, key)
 	return s.writeAccepted(w, r, record, err)
 }
@@ -99,6 +101,7 @@ func (s *Server) startRestore(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	request.RequestedBy = entryOf(r.Context()).identity
 	record, err := s.jobs.StartRestore(r.Context(), request, key)
 	return s.writeAccepted(w, r, record, err)
 }
@@ -109,6 +112,7 @@ func (s *Server) startVerification(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
+	request.RequestedBy = entryOf(r.Context()).identity
 	record, err := s.jobs.StartVerification(r.Context(), request, key)
 	return s.writeAccepted(w, r, record, err)
 }
@@ -119,6 +123,7 @@ func (s *Server) startProbe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	request.RequestedBy = entryOf(r.Context()).identity
 	record, err := s.jobs.StartProbe(r.Context(), request, key)
 	return s.writeAccepted(w, r, record, err)
 }
@@ -173,7 +178,11 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	entryOf(r.Context()).concerns(&record)
+	entry := entryOf(r.Context())
+	entry.concerns(&record)
+	if entry.role < access.Operator && (record.RequestedBy == "" || record.RequestedBy != entry.identity) {
+		return s.forbiddenJob(r, &record)
+	}
 	if err := s.jobs.Cancel(id); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	if err := backup.CheckPrefix(prefix); err != nil {
 		return Record{}, &FieldError{Field: "prefix", Err: err}
 	}
-	record := Record{Action: ActionBackup, Database: database, Kind: kind, Prefix: prefix, IdempotencyKey: key}
+	record := Record{Action: ActionBackup, Database: database, Kind: kind, Prefix: prefix, IdempotencyKey: key, RequestedBy: r.RequestedBy}
 	request := fmt.Sprintf("backup %s %s %s", database, kind, r.Prefix)
 	return c.start(record, request, c.backup) //nolint:contextcheck // a job outlives the request that asked for it
 }

@@ -19,7 +19,7 @@ func (c *Conductor) logEnd(r Record) {
 		zap.String("job_id", r.ID), zap.String("action", string(r.Action)), zap.String("state", string(r.State)),
 		zap.String("sid", r.SID), zap.String("database", r.Database), zap.String("kind", string(r.Kind)),
 		zap.Int64("backup_id", r.BackupID), zap.String("prefix", r.Prefix), zap.Int("streams", len(r.Streams)), zap.Int("objects", r.Objects),
-		zap.String("backup_log_id", BackupLogID(r.BackupID)),
+		zap.String("backup_log_id", BackupLogID(r.BackupID)), zap.String("requested_by", r.RequestedBy),
 		zap.Int64("bytes", bytes), zap.Int64("stored_bytes", stored), zap.Float64("seconds", r.FinishedAt.Sub(r.StartedAt).Seconds()),
 		zap.Float64("hana_seconds", waits.HANASeconds), zap.Float64("store_seconds", waits.StoreSeconds), zap.Float64("own_seconds", waits.OwnSeconds),
 	}

@@ -30,7 +30,7 @@ func fullEntry() entry {
 			BackupID: goodID, Prefix: "P", StartedAt: at, FinishedAt: at.Add(time.Second), Manifest: "m", Command: "c", TenantStopped: true,
 			Streams:      []Progress{{Stream: stream, Bytes: 1, Stored: 2, Path: "/backup/P_databackup_3_1", Done: true}},
 			Error:        &Error{Stage: StageCommit, Stream: "3_1", Code: CodeCommit, HANACode: 447, HANAInner: []int{110507}, Message: "m", Hint: "h"},
-			Consequences: []string{"a", "b"}, Findings: []verify.Finding{{}}, IdempotencyKey: "k",
+			Consequences: []string{"a", "b"}, Findings: []verify.Finding{{}}, IdempotencyKey: "k", RequestedBy: "token:nightly",
 			History: []Event{{At: at, Side: SideHANA, Stream: "3_1", Bytes: 5, Text: "closed it"}},
 		},
 	}

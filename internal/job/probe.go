@@ -20,6 +20,8 @@ type ProbeRequest struct {
 	// MaxSize in bytes refuses a database that HANA estimates to be larger. 0 is
 	// DefaultProbeSize.
 	MaxSize int64 `json:"max_size,omitempty"`
+	// RequestedBy is as in BackupRequest.
+	RequestedBy string `json:"-"`
 }
 
 // ProbeReport is what a probe has seen of HANA.
@@ -108,7 +110,7 @@ func (c *Conductor) StartProbe(_ context.Context, r ProbeRequest, key string) (R
 	}
 	record := Record{
 		Action: ActionProbe, Database: database, Kind: backup.KindComplete, Prefix: defaultPrefix("probe", database, time.Now()),
-		Probe: &ProbeReport{MaxSize: r.MaxSize}, IdempotencyKey: key,
+		Probe: &ProbeReport{MaxSize: r.MaxSize}, IdempotencyKey: key, RequestedBy: r.RequestedBy,
 	}
 	return c.start(record, fmt.Sprintf("probe %s %d", database, r.MaxSize), c.probe) //nolint:contextcheck // a job outlives the request that asked for it
 }

@@ -131,6 +131,9 @@ type Record struct {
 	Stages []StageBegin `json:"-"`
 	// IdempotencyKey is the key that the request came with.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	// RequestedBy is who asked for the job first, as the interface knows its callers.
+	// It is empty for jobs of versions that did not note it.
+	RequestedBy string `json:"requested_by,omitempty"`
 }
 
 // Progress is how far one stream is.
@@ -207,6 +210,9 @@ type BackupRequest struct {
 	Kind     backup.Kind `json:"kind,omitempty"`
 	// Prefix is optional; by default it is made from database and time.
 	Prefix string `json:"prefix,omitempty"`
+	// RequestedBy is who asks, as the interface knows its callers. It does not travel
+	// with the request, and does not count when requests are compared.
+	RequestedBy string `json:"-"`
 }
 
 // RestoreRequest asks for a restore of one backup, or to a point in time.
@@ -222,6 +228,8 @@ type RestoreRequest struct {
 	ToDatabase string `json:"to_database,omitempty"`
 	// DryRun plans only.
 	DryRun bool `json:"dry_run,omitempty"`
+	// RequestedBy is as in BackupRequest.
+	RequestedBy string `json:"-"`
 }
 
 // VerificationRequest asks to read one backup back.
@@ -232,4 +240,6 @@ type VerificationRequest struct {
 	// Sample, when above 0, reads only that many parts of each object instead
 	// of all its bytes.
 	Sample int `json:"sample,omitempty"`
+	// RequestedBy is as in BackupRequest.
+	RequestedBy string `json:"-"`
 }

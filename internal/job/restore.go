@@ -25,7 +25,7 @@ func (c *Conductor) StartRestore(_ context.Context, r RestoreRequest, key string
 	if err != nil {
 		return Record{}, err
 	}
-	record := Record{Action: ActionRestore, Database: target, IdempotencyKey: key}
+	record := Record{Action: ActionRestore, Database: target, IdempotencyKey: key, RequestedBy: r.RequestedBy}
 	if source != target {
 		record.Source = source
 	}

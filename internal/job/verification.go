@@ -19,6 +19,7 @@ func (c *Conductor) StartVerification(_ context.Context, r VerificationRequest, 
 	if r.Sample < 0 {
 		return Record{}, &FieldError{Field: "sample", Err: fmt.Errorf("%d: expected 0 for all bytes, or a number of parts", r.Sample)}
 	}
+	record.RequestedBy = r.RequestedBy
 	request = fmt.Sprintf("%s %d", request, r.Sample)
 	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) }) //nolint:contextcheck // a job outlives the request that asked for it
 }

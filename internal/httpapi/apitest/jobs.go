@@ -59,13 +59,15 @@ func (j *Jobs) SetBackups(err error, manifests ...*backup.Manifest) {
 
 // StartBackup accepts a backup.
 func (j *Jobs) StartBackup(_ context.Context, r job.BackupRequest, key string) (job.Record, error) {
+	by := r.RequestedBy
+	r.RequestedBy = "" // it does not count when requests are compared
 	jobs := j.Jobs()
 	for i := range jobs {
 		if other := &jobs[i]; other.Database == r.Database && other.State == job.StateLost && r.Kind == backup.KindDifferential {
 			return job.Record{}, &job.LostError{Database: r.Database, JobID: other.ID, BackupID: 1700000000000}
 		}
 	}
-	return j.start(job.Record{Action: job.ActionBackup, Database: r.Database, Kind: r.Kind, Prefix: r.Prefix, IdempotencyKey: key}, fmt.Sprint(r))
+	return j.start(job.Record{Action: job.ActionBackup, Database: r.Database, Kind: r.Kind, Prefix: r.Prefix, IdempotencyKey: key, RequestedBy: by}, fmt.Sprint(r))
 }
 
 // Recovery says that the newest backup can be restored.
@@ -79,24 +81,30 @@ func (j *Jobs) Recovery(ctx context.Context, database string) (job.Recovery, err
 
 // StartRestore accepts a restore.
 func (j *Jobs) StartRestore(ctx context.Context, r job.RestoreRequest, key string) (job.Record, error) {
+	by := r.RequestedBy
+	r.RequestedBy = "" // it does not count when requests are compared
 	if _, err := j.Backup(ctx, r.Database, cmp.Or(r.Backup, job.Latest)); err != nil {
 		return job.Record{}, err
 	}
-	return j.start(job.Record{Action: job.ActionRestore, Database: r.Database, IdempotencyKey: key}, fmt.Sprint(r))
+	return j.start(job.Record{Action: job.ActionRestore, Database: r.Database, IdempotencyKey: key, RequestedBy: by}, fmt.Sprint(r))
 }
 
 // StartVerification accepts a verification.
 func (j *Jobs) StartVerification(ctx context.Context, r job.VerificationRequest, key string) (job.Record, error) {
+	by := r.RequestedBy
+	r.RequestedBy = "" // it does not count when requests are compared
 	if _, err := j.Backup(ctx, r.Database, r.Backup); err != nil {
 		return job.Record{}, err
 	}
-	return j.start(job.Record{Action: job.ActionVerification, Database: r.Database, IdempotencyKey: key}, fmt.Sprint(r))
+	return j.start(job.Record{Action: job.ActionVerification, Database: r.Database, IdempotencyKey: key, RequestedBy: by}, fmt.Sprint(r))
 }
 
 // StartProbe accepts a probe.
 func (j *Jobs) StartProbe(_ context.Context, r job.ProbeRequest, key string) (job.Record, error) {
+	by := r.RequestedBy
+	r.RequestedBy = "" // it does not count when requests are compared
 	report := &job.ProbeReport{MaxSize: r.MaxSize}
-	return j.start(job.Record{Action: job.ActionProbe, Database: r.Database, Probe: report, IdempotencyKey: key}, fmt.Sprint(r))
+	return j.start(job.Record{Action: job.ActionProbe, Database: r.Database, Probe: report, IdempotencyKey: key, RequestedBy: by}, fmt.Sprint(r))
 }
 
 func (j *Jobs) start(record job.Record, request string) (job.Record, error) {

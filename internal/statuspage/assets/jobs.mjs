@@ -63,7 +63,7 @@ export function detail(state) {
     h("h1", { id: "job" }, jobTitle(record), " ", badge(record.state)),
     verdict(record, state),
     facts([
-      ["Job", h("code", null, record.job_id)], ["Kind", record.kind], ["Stage", record.stage], ["Began", time(record.started_at)],
+      ["Job", h("code", null, record.job_id)], ["Kind", record.kind], ["Stage", record.stage], ["Asked for by", record.requested_by], ["Began", time(record.started_at)],
       ["Ended", record.finished_at && time(record.finished_at)],
       ["Took", duration(((running ? state.now : when(record.finished_at)) - when(record.started_at)) / 1000)],
       ["Bytes", bytes(sum(record, (stream) => stream.bytes))],
