@@ -102,20 +102,27 @@ type looks struct {
 // later.
 type shared[T any] struct{ group singleflight.Group }
 
-// do looks up what key stands for. The look is made with the context of the one
-// who came first; when that one leaves or runs out of time, another looks.
-func (s *shared[T]) do(ctx context.Context, key string, look func(context.Context) (T, error)) (T, error) {
+// do looks up what key stands for. The look is made with the context of one who
+// asks; when that one leaves or runs out of time, another looks. Nobody waits for
+// longer than their own context.
+func (s *shared[T]) do(ctx context.Context, key string, look func(context.Context) (T, error)) (found T, err error) {
 	for {
 		own := false
-		value, err, _ := s.group.Do(key, func() (any, error) {
+		looking := s.group.DoChan(key, func() (any, error) {
 			own = true
 			return look(ctx)
 		})
-		ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		var result singleflight.Result
+		select {
+		case result = <-looking:
+		case <-ctx.Done():
+			return found, ctx.Err()
+		}
+		ended := errors.Is(result.Err, context.Canceled) || errors.Is(result.Err, context.DeadlineExceeded)
 		if ended && !own && ctx.Err() == nil {
 			continue
 		}
-		found, _ := value.(T)
-		return found, err
+		found, _ = result.Val.(T)
+		return found, result.Err
 	}
 }
