@@ -304,7 +304,7 @@ func TestStoreIsAway(t *testing.T) {
 	log := new(lockedBuffer)
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
-	m.await(t, log, "the store cannot be opened; trying again")
+	m.await(t, log, "there are no jobs yet: store or HANA cannot be used; trying again")
 	select {
 	case err := <-opened:
 		if err != nil {
