@@ -113,6 +113,16 @@ func TestAttention(t *testing.T) {
 			want: []advice{{"bad", "Nobody knows how a backup of HXE ended in HANA", "Look at M_BACKUP_CATALOG, then make a complete backup; deltas are refused until it has succeeded.", again, "bad"}},
 		},
 		{
+			name: "the daemon was drained", knowledge: knowledge{
+				Daemon: map[string]string{"version": "1", "draining_since": "2026-03-01T02:00:00Z"}, First: "1",
+				Jobs: []job.Record{ended(job.ActionBackup, job.StateLost)},
+			},
+			want: []advice{
+				{"bad", "The daemon takes no jobs", "If its pod is not about to end, restart the sidecar: nothing else lets it take jobs again.", "", "bad"},
+				{"bad", "A backup of HXE is lost", "Make a complete backup now; deltas are refused until it has succeeded.", again, "bad"},
+			},
+		},
+		{
 			name: "a tenant is stopped", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionRestore, job.StateFailed, func(r *job.Record) { r.TenantStopped = true })}},
 			want: []advice{{
 				"bad", "Tenant HXE is stopped", "It is not usable until a restore succeeds. See first what a restore takes, then run it without --dry-run.",

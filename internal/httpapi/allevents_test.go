@@ -161,7 +161,10 @@ func TestShutdownEndsAllEvents(t *testing.T) {
 func TestDaemon(t *testing.T) {
 	a := newAPI(t)
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	a.server = httpapi.New(a.jobs, httpapi.Options{Daemon: httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
+	var drained time.Time
+	a.server = httpapi.New(a.jobs, httpapi.Options{
+		Daemon: httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}, DrainingSince: func() time.Time { return drained },
+	}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
 	a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/daemon", "")) // is as documented
 	socket, _ := a.serve(t)
 	before := time.Now()
@@ -172,6 +175,11 @@ func TestDaemon(t *testing.T) {
 	got.Time = time.Time{}
 	if diff := cmp.Diff(httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}, got); diff != "" {
 		t.Errorf("Daemon (-want +got):\n%s", diff)
+	}
+	drained = started.Add(time.Hour)
+	answered := a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/daemon", "")) // is as documented
+	if text := answered.Text; !strings.Contains(text, `"draining_since":"2026-01-02T04:04:05Z"`) {
+		t.Errorf("a daemon that was drained: %s", text)
 	}
 }
 

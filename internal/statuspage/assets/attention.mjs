@@ -52,6 +52,12 @@ function ofConnection({ connection, daemon, firstVersion }, add) {
       todo: problem?.hint ?? "Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.",
     });
   }
+  if (daemon?.draining_since) {
+    add({
+      level: "bad", title: "The daemon takes no jobs", text: `It was drained at ${timeText(when(daemon.draining_since))}, and refuses every backup since.`,
+      todo: "If its pod is not about to end, restart the sidecar: nothing else lets it take jobs again.",
+    });
+  }
   if (daemon && firstVersion && daemon.version !== firstVersion) {
     add({ level: "note", title: `The daemon is version ${daemon.version} now`, todo: "Reload this page: it came from the version before." });
   }
