@@ -87,7 +87,8 @@ function ofDatabase(database, jobs, add) {
     const last = jobs.find((record) => is(record) && record.state !== "running");
     if (!last || told.has(last.job_id)) continue;
     if (last.state === "failed" || last.state === "lost") tell(last, ofFailed(last, since));
-    else if (last.state === "succeeded" && last.warnings?.length) {
+    else if (last.state === "succeeded" && last.warnings?.length && !(last.action === "restore" && since > when(last.started_at))) {
+      // After a restore they ask for a complete backup.
       tell(last, { level: "note", title: `The last ${last.action} of ${database} succeeded with ${count(last.warnings.length, "warning")}`, text: last.warnings.join("; ") });
     }
   }

@@ -26,6 +26,11 @@ export class Source {
     this.onRecord = () => {};
   }
 
+  // away says that the backups are not known because the store could not be asked.
+  get away() {
+    return this.backups === null && this.problems["v1/backups"] !== undefined;
+  }
+
   now() {
     return Date.now() + this.offset;
   }
