@@ -155,7 +155,7 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	plan, err := r.parts.Trigger.Plan(ctx, record.Database, record.Kind)
 	if err != nil {
-		return newError(StagePlan, CodePlan, causeOf(ctx, err))
+		return r.planRefused(ctx, record.Database, err)
 	}
 	if plan.SID != r.config.SID {
 		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))

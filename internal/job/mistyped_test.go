@@ -154,3 +154,55 @@ func TestUntilInTheFuture(t *testing.T) {
 		t.Errorf("now: %v", err)
 	}
 }
+
+// A refusal says what to do by its cause.
+func TestHintOfARefusedPlan(t *testing.T) {
+	t.Parallel()
+	w, _ := startWithSilentStore(t)
+	w.mu.Lock()
+	w.there = []string{"GONE"} // when it was looked
+	w.mu.Unlock()
+	gone := w.backupOf(t, "GONE")
+	if e := gone.Error; e == nil || e.Code != CodePlan || !strings.Contains(e.Hint, "HANA has no database GONE: it has") {
+		t.Errorf("unknown: %+v", e)
+	}
+	if err := w.parts.Recoverer.Stop(t.Context(), backup.Plan{SID: "HXE", Database: "HXE"}); err != nil {
+		t.Fatal(err)
+	}
+	stopped := w.backupOf(t, "HXE")
+	if e := stopped.Error; e == nil || e.Code != CodePlan || !strings.Contains(e.Message, `is not online: its ACTIVE_STATUS is "NO"`) || e.Hint != `Start the database first: ALTER SYSTEM START DATABASE "HXE";` {
+		t.Errorf("stopped: %+v", e)
+	}
+}
+
+// A database counts as stopped by a restore until something has succeeded that needs
+// it online.
+func TestStoppedBy(t *testing.T) {
+	t.Parallel()
+	record := func(id string, action Action, state State, stopped bool) Record {
+		return Record{ID: id, Action: action, Database: "HXE", State: state, TenantStopped: stopped}
+	}
+	guilty := record("r", ActionRestore, StateCanceled, true)
+	for name, test := range map[string]struct {
+		later []Record
+		want  string
+	}{
+		"nothing since":              {nil, "r"},
+		"a restore refused since":    {[]Record{record("2", ActionRestore, StateFailed, false)}, "r"},
+		"a backup refused since":     {[]Record{record("2", ActionBackup, StateFailed, false)}, "r"},
+		"a plan since":               {[]Record{record("2", ActionPlan, StateSucceeded, false)}, "r"},
+		"a verification since":       {[]Record{record("2", ActionVerification, StateSucceeded, false)}, "r"},
+		"a restore that runs":        {[]Record{record("2", ActionRestore, StateRunning, true)}, "r"},
+		"a restore succeeded since":  {[]Record{record("2", ActionRestore, StateSucceeded, false)}, ""},
+		"a backup succeeded since":   {[]Record{record("2", ActionBackup, StateSucceeded, false)}, ""},
+		"another one stopped it too": {[]Record{record("2", ActionRestore, StateFailed, true)}, "2"},
+	} {
+		got := ""
+		if r := stoppedBy("HXE", append(test.later, guilty)); r != nil {
+			got = r.ID
+		}
+		if got != test.want {
+			t.Errorf("%s: %q, expected %q", name, got, test.want)
+		}
+	}
+}

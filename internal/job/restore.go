@@ -141,7 +141,12 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 	if len(failures) == 0 {
 		r.job.warn("make a complete backup now: until then HANA makes no delta and no log backup that goes on from here, and what is written from now on cannot be recovered")
 	}
-	return verdictOf(failures...)
+	v := verdictOf(failures...)
+	if v.cause != nil {
+		after := j.snapshot()
+		leftStopped(&after, v.cause)
+	}
+	return v
 }
 
 // attempt is one RECOVER and all that belongs to it.
@@ -235,7 +240,7 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	}
 	if r.plan.Database != backup.SystemDB {
 		if err := r.parts.Recoverer.CheckRecovery(ctx, r.plan); err != nil {
-			return newError(StagePlan, CodePlan, causeOf(ctx, err))
+			return r.planRefused(ctx, r.plan.Database, err)
 		}
 	}
 	if err := r.decodable(ctx); err != nil {
