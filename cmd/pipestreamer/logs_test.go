@@ -15,11 +15,11 @@ import (
 // interrupted, or as not.
 func (p patient) brokenLog(t *testing.T, want bool) {
 	t.Helper()
-	var logs struct {
-		Logs []logship.Status `json:"logs"`
-	}
 	var body string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		var logs struct {
+			Logs []logship.Status `json:"logs"`
+		}
 		_, body = get(t, "http://"+p.listen+"/v1/logs", "Authorization", "Bearer "+tokenCanary)
 		if err := json.Unmarshal([]byte(body), &logs); err != nil {
 			t.Fatal(err, body)
