@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,7 +144,7 @@ func classify(ctx context.Context, err error) *failure {
 		f.status, f.err = statusUsage, field
 	}
 	if p, is := errors.AsType[*httpapi.Problem](err); is {
-		f.hint = problemHint(p)
+		f.hint = cmp.Or(problemHint(p), f.hint)
 		if p.Status == http.StatusBadRequest {
 			f.status = statusUsage
 		}

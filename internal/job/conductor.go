@@ -99,6 +99,7 @@ type Conductor struct {
 	busy      map[string]string // database → job id
 	keys      map[string]string // idempotency key → job id
 	lost      map[string]string // database → job id of its newest complete backup, which is lost
+	there     []string          // the databases that HANA had when it was looked
 }
 
 // NewConductor reads the journal, ends whatever an earlier process left behind
