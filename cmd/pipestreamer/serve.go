@@ -204,11 +204,15 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 		d.log.Warn("backups and restores will fail until the backup directory is mended", zap.Error(err))
 	}
 	d.takeJobs(p)
+	look := httpapi.ShareLook(p.ready)
 	d.setReady(func(ctx context.Context) error {
 		if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
 			return err
 		}
-		return p.ready(ctx)
+		if err := p.conductor.Refusing(); err != nil {
+			return err
+		}
+		return look(ctx)
 	})
 	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
