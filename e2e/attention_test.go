@@ -227,6 +227,15 @@ func TestAttention(t *testing.T) {
 			},
 		},
 		{
+			name: "the store is asked again, and the daemon says for how long", knowledge: knowledge{Jobs: []job.Record{running(func(r *job.Record) {
+				r.Streams = []job.Progress{{StoreError: "away", StoreErrorSince: now.Add(-5 * time.Minute), StoreErrorUntil: now.Add(10 * time.Minute), WaitingFor: job.SideStore}}
+			})}},
+			want: []advice{{
+				"warn", "The store fails, and the backup of HXE asks it again",
+				"Look at the store and the network. It has failed for 5 min. The job goes on by itself when the store answers within about 10 min, and fails otherwise (store.outageTolerance).", "", "warn",
+			}},
+		},
+		{
 			name: "a restore that asks for a backup", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionBackup, job.StateSucceeded), ended(job.ActionRestore, job.StateSucceeded, warned), ended(job.ActionBackup, job.StateSucceeded, delta)}},
 			want: []advice{{"note", "The last restore of HXE succeeded with 1 warning", "", "", "ok"}},
 		},

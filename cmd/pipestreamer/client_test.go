@@ -352,7 +352,6 @@ func TestByteText(t *testing.T) {
 // TestUnreachable: the advice fits what is wrong, and the error says it without the
 // address that the client makes up.
 func TestUnreachable(t *testing.T) {
-	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	secured := httptest.NewUnstartedServer(http.NotFoundHandler())

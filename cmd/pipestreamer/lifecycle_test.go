@@ -58,8 +58,8 @@ func TestStartup(t *testing.T) {
 	if err := s.started(); err == nil {
 		t.Error("started before it began")
 	}
-	s.at("locks the state directory")
-	if err := s.started(); err == nil || err.Error() != "starting: locks the state directory" {
+	s.at("releases the pipes of earlier processes")
+	if err := s.started(); err == nil || err.Error() != "starting: releases the pipes of earlier processes" {
 		t.Errorf("got %v", err)
 	}
 	s.done()

@@ -332,7 +332,8 @@ func jobConfig(c *config.Config) job.Config {
 		Tool: "pipestreamer " + versionText(), SID: c.HANA.SID, Directory: c.BackupDirectory, StateDirectory: c.StateDirectory,
 		OpenTimeout: t.Open, StallTimeout: t.Stall, IdleTimeout: t.Idle, AnswerTimeout: t.Answer, EndTimeout: t.End,
 		ShipsLogs: c.Logs.Directory != "", Door: job.Door(c.Door), KeepFor: c.Spool.KeepFor,
-		CleanTimeout: t.Clean, DeleteLost: c.OnLost == config.OnLostDelete, NoSHA256: c.Store.Checksum == config.ChecksumCRC64NVME,
+		OutageTolerance: c.Store.OutageTolerance,
+		CleanTimeout:    t.Clean, DeleteLost: c.OnLost == config.OnLostDelete, NoSHA256: c.Store.Checksum == config.ChecksumCRC64NVME,
 		// The store gives up by itself before these.
 		CommitTimeout: t.Commit + c.Store.OutageTolerance + c.Store.StallTimeout,
 		StoreTimeout:  c.Store.OutageTolerance + c.Store.StallTimeout + time.Minute,

@@ -182,7 +182,11 @@ func streamText(s *job.Progress, cause *job.Error) string {
 		text += "; STALLED, waiting for " + string(s.WaitingFor)
 	}
 	if s.StoreError != "" {
-		text += "\nthe store fails and is asked again: " + s.StoreError
+		text += "\n" + askedAgainText(s)
+		if left := time.Until(s.StoreErrorUntil).Round(time.Second); left > 0 {
+			text += ", " + left.String() + " left"
+		}
+		text += ": " + s.StoreError
 	}
 	return text
 }

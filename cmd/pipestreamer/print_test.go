@@ -24,6 +24,7 @@ func TestShowTellsWhoStoppedFirst(t *testing.T) {
 		r.Streams = []job.Progress{{
 			Stream: backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}, Service: "indexserver"}, Bytes: 3 << 20, Stored: 2 << 20,
 			Waits: job.Waits{HANASeconds: 3.25, StoreSeconds: 754, OwnSeconds: 0.004}, Stalled: true, WaitingFor: job.SideStore, StoreError: "503 SlowDown",
+			StoreErrorSince: at, StoreErrorUntil: at.Add(15 * time.Minute),
 		}}
 		r.History = []job.Event{
 			{At: at, Side: job.SideHANA, Stream: "3_1", Text: "began to write"},
@@ -41,7 +42,7 @@ func TestShowTellsWhoStoppedFirst(t *testing.T) {
 		"code           upload_failed, HANA 447 with [2000008]\n",
 		"followed by    EPIPE at HANA because stream 3_1 was given up\n",
 		"indexserver, 3.0 MiB, stored 2.0 MiB; waited 3.3s for HANA, 12m34s for the store, worked 4ms; STALLED, waiting for store\n",
-		"the store fails and is asked again: 503 SlowDown\n",
+		"the store fails and is asked again, since 03:04:05 UTC until about 03:19:05 (store.outageTolerance): 503 SlowDown\n",
 		"what happened  03:04:05.678  HANA, stream 3_1 at 0 B: began to write\n",
 		"               03:04:06.678  store, stream 3_1 at 3.0 MiB: part 17 was refused\n",
 		"               03:04:07.678  pipestreamer: asks HANA to cancel the backup\n",
@@ -49,6 +50,16 @@ func TestShowTellsWhoStoppedFirst(t *testing.T) {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
+	}
+}
+
+// TestStreamTellsHowLongTheStoreIsAskedAgain has an outage of now.
+func TestStreamTellsHowLongTheStoreIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := job.Progress{StoreError: "503", StoreErrorSince: now.Add(-5 * time.Minute), StoreErrorUntil: now.Add(10*time.Minute - time.Second)}
+	if got := streamText(&s, nil); !strings.Contains(got, " (store.outageTolerance), 9m5") || !strings.HasSuffix(got, "s left: 503") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -104,10 +104,23 @@ func stalledText(r *job.Record) string {
 			texts = append(texts, fmt.Sprintf("stream %s is stalled, waiting for %s", s.String(), s.WaitingFor))
 		}
 		if s.StoreError != "" {
-			texts = append(texts, fmt.Sprintf("stream %s: the store fails and is asked again", s.String()))
+			texts = append(texts, fmt.Sprintf("stream %s: %s", s.String(), askedAgainText(s)))
 		}
 	}
 	return strings.Join(texts, "; ")
+}
+
+// askedAgainText says how long the store is asked again. It is the same for the
+// whole outage, so that progress tells it once.
+func askedAgainText(s *job.Progress) string {
+	text := "the store fails and is asked again"
+	if !s.StoreErrorSince.IsZero() {
+		text += ", since " + s.StoreErrorSince.UTC().Format(time.TimeOnly) + " UTC"
+	}
+	if !s.StoreErrorUntil.IsZero() {
+		text += " until about " + s.StoreErrorUntil.UTC().Format(time.TimeOnly) + " (store.outageTolerance)"
+	}
+	return text
 }
 
 func (p *progress) bar(s *job.Progress) {

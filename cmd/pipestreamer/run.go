@@ -33,6 +33,8 @@ type failure struct {
 	status int
 	err    error
 	hint   string
+	// told says that standard error has it already.
+	told bool
 	// record is of the job that ended badly, if it was one.
 	record *job.Record
 }
@@ -124,11 +126,15 @@ func verb(work func(cmd *cobra.Command, args []string) error) func(*cobra.Comman
 		if err == nil {
 			return nil
 		}
-		if f, is := errors.AsType[*failure](err); is {
-			return f
-		}
-		return &failure{status: statusFailed, err: err}
+		return failureOf(err)
 	}
+}
+
+func failureOf(err error) *failure {
+	if f, is := errors.AsType[*failure](err); is {
+		return f
+	}
+	return &failure{status: statusFailed, err: err}
 }
 
 // classify finds the exit status and the advice for an error.
@@ -179,6 +185,9 @@ func problemHint(p *httpapi.Problem) string {
 
 // printError tells on standard error what happened, where, and what to do.
 func (a *app) printError(f *failure) {
+	if f.told {
+		return
+	}
 	if a.output == "json" {
 		a.printErrorJSON(f)
 		return

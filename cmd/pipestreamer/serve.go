@@ -97,8 +97,19 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	d.setReady(func(context.Context) error { return errors.New("starting") })
 	err = d.run(ctx)
 	if err != nil {
-		log.Error("the daemon ends", zap.Error(err))
-		return err
+		f := classify(ctx, failureOf(err))
+		if f.status == statusUsage { // printed, as what is wrong with the file of settings is
+			return f
+		}
+		// The log is where the error's journey ends: beside it on standard error nobody
+		// needs it again.
+		fields := []zap.Field{zap.Error(err)}
+		if f.hint != "" {
+			fields = append(fields, zap.String("what_to_do", f.hint))
+		}
+		log.Error("the daemon ends", fields...)
+		f.told = true
+		return f
 	}
 	log.Info("the daemon has ended")
 	return nil
@@ -108,10 +119,17 @@ func (d *daemon) setReady(ready func(context.Context) error) { d.ready.Store(&re
 
 // run keeps metrics and probes up for the whole life of the daemon, also while
 // the store cannot be opened yet.
-func (d *daemon) run(ctx context.Context) error {
+func (d *daemon) run(ctx context.Context) (err error) {
+	// Nobody may end the jobs of a process that lives. It comes first because a second
+	// daemon finds every address taken, too, and that is not what is wrong.
+	lock, err := lockState(d.cfg.StateDirectory)
+	if err != nil {
+		return fmt.Errorf("stateDirectory: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	listener, err := httpapi.ListenTCP(ctx, d.cfg.Metrics.Listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("metrics.listen: %w", err)
 	}
 	d.log.Info("metrics and probes", zap.Stringer("address", listener.Addr()))
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -131,13 +149,6 @@ func (d *daemon) run(ctx context.Context) error {
 
 // work releases what an earlier process left behind, then serves until ctx ends.
 func (d *daemon) work(ctx context.Context) (err error) {
-	// Nobody may end the jobs of a process that lives.
-	d.startup.at("locks the state directory")
-	lock, err := lockState(d.cfg.StateDirectory)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
 	// HANA waits neither for a store that is away nor for whatever else keeps this
 	// daemon from starting.
 	d.startup.at("releases the pipes of earlier processes")
@@ -194,11 +205,15 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 		d.log.Warn("backups and restores will fail until the backup directory is mended", zap.Error(err))
 	}
 	d.takeJobs(p)
+	look := httpapi.ShareLook(p.ready)
 	d.setReady(func(ctx context.Context) error {
 		if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
 			return err
 		}
-		return p.ready(ctx)
+		if err := p.conductor.Refusing(); err != nil {
+			return err
+		}
+		return look(ctx)
 	})
 	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -247,7 +262,7 @@ type doors struct{ socket, tcp net.Listener }
 // file is closed or the process ends (flock(2)).
 func lockState(directory string) (*os.File, error) {
 	if err := os.MkdirAll(directory, 0o750); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, err
 	}
 	path := filepath.Join(directory, "lock")
 	// For reading: one that is open for writing keeps its volume from being
@@ -278,12 +293,15 @@ func lockFile(path string, flag int) (*os.File, error) {
 
 func (d *daemon) listen(ctx context.Context, secured *tls.Config) (doors, error) {
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)
-	if err != nil || d.cfg.HTTP.Listen == "" {
-		return doors{socket: socket}, err
+	if err != nil {
+		return doors{}, fmt.Errorf("http.socket: %w", err)
+	}
+	if d.cfg.HTTP.Listen == "" {
+		return doors{socket: socket}, nil
 	}
 	tcp, err := httpapi.ListenTCP(ctx, d.cfg.HTTP.Listen)
 	if err != nil {
-		return doors{}, errors.Join(err, socket.Close())
+		return doors{}, errors.Join(fmt.Errorf("http.listen: %w", err), socket.Close())
 	}
 	if secured != nil {
 		tcp = tls.NewListener(tcp, secured)

@@ -15,9 +15,15 @@ import (
 // readyTimeout bounds one answer of /readyz.
 const readyTimeout = 5 * time.Second
 
-// readyKept is how long an answer of /readyz holds. Each costs a question to HANA
-// and one to the store, and who asks is not known.
+// readyKept is how long the answer of a shared look holds.
 const readyKept = 2 * time.Second
+
+// ShareLook is for the part of [Probes.Ready] that costs something: who asks for
+// /readyz is not known, nor how often. Those who ask at a time share one look, whose
+// answer holds for two seconds.
+func ShareLook(look func(context.Context) error) func(context.Context) error {
+	return (&readiness{look: look}).ask
+}
 
 // readiness asks once for all who want to know at a time, and a little later.
 type readiness struct {
@@ -72,7 +78,6 @@ func opsRoutes(gatherer prometheus.Gatherer, probes Probes, log *zap.Logger) map
 			log.Debug("a client went away", zap.Error(err))
 		}
 	}
-	ready := &readiness{look: probes.Ready}
 	return map[string]http.Handler{
 		"GET /metrics": promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{ErrorLog: zap.NewStdLog(log)}),
 		"GET /startupz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -88,7 +93,7 @@ func opsRoutes(gatherer prometheus.Gatherer, probes Probes, log *zap.Logger) map
 		"GET /readyz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 			defer cancel()
-			if err := ready.ask(ctx); err != nil {
+			if err := probes.Ready(ctx); err != nil {
 				answer(w, http.StatusServiceUnavailable, Health{Status: "not ready", Reason: err.Error()})
 				return
 			}

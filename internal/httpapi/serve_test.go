@@ -346,8 +346,6 @@ func TestOps(t *testing.T) {
 		t.Errorf("/readyz: %d", got)
 	}
 	a.jobs.SetReady(errors.New("HANA: connection refused"))
-	// Another, because an answer holds for a while: TestReadyIsShared.
-	ops = httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return notStarted }, Ready: a.jobs.Ready}, zaptest.NewLogger(t))
 	response := a.do(t, ops, newRequest(t, "GET", "/readyz", ""))
 	if health := decode[httpapi.Health](t, response); response.StatusCode != http.StatusServiceUnavailable || health.Reason != "HANA: connection refused" {
 		t.Errorf("/readyz: %d %+v", response.StatusCode, health)
@@ -394,7 +392,7 @@ func TestReadyIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int32
-		ops := httpapi.Ops(prometheus.NewRegistry(), httpapi.Probes{Ready: func(ctx context.Context) error {
+		ops := httpapi.Ops(prometheus.NewRegistry(), httpapi.Probes{Ready: httpapi.ShareLook(func(ctx context.Context) error {
 			n := looks.Add(1)
 			select {
 			case <-ctx.Done():
@@ -402,7 +400,7 @@ func TestReadyIsShared(t *testing.T) {
 			case <-time.After(time.Second):
 				return fmt.Errorf("look %d", n)
 			}
-		}}, zap.NewNop())
+		})}, zap.NewNop())
 		ask := func(ctx context.Context) string {
 			recorder := httptest.NewRecorder()
 			ops.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody))

@@ -167,6 +167,7 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	}
 	ctx, cancel := context.WithCancelCause(c.life)
 	j := newLive(record, request, cancel)
+	j.tolerance = c.config.OutageTolerance
 	c.admit(j)
 	if record.Action.exclusive() {
 		c.busy[record.Database] = record.ID

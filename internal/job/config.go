@@ -20,6 +20,9 @@ type Config struct {
 	// byte of any stream, and from the end of one to the first byte of the next
 	// when no other is open. Default 10 min.
 	OpenTimeout time.Duration
+	// OutageTolerance is how long the store asks again, 0 where that is not known. It
+	// is only told.
+	OutageTolerance time.Duration
 	// StallTimeout is how long a stream may stand still before an alarm names
 	// the side that it waits for. Default 2 min.
 	StallTimeout time.Duration

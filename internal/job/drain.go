@@ -80,11 +80,19 @@ func (c *Conductor) Close() {
 	c.tidying.Wait()
 }
 
+// Refusing says why no job is taken whatever HANA and the store say, or nil.
+func (c *Conductor) Refusing() error {
+	if err := c.refusal(); err != nil {
+		return fmt.Errorf("draining, no new jobs are taken: %w", err)
+	}
+	return nil
+}
+
 // Ready reports whether a job could be taken now: the daemon is not draining
 // and HANA answers.
 func (c *Conductor) Ready(ctx context.Context) error {
-	if err := c.refusal(); err != nil {
-		return fmt.Errorf("draining, no new jobs are taken: %w", err)
+	if err := c.Refusing(); err != nil {
+		return err
 	}
 	if pinger, can := c.parts.Trigger.(interface{ Ping(context.Context) error }); can {
 		if err := pinger.Ping(ctx); err != nil {

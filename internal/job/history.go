@@ -97,7 +97,7 @@ func (t *trouble) hear(err error) (began bool, lasted time.Duration) {
 		if !t.since.IsZero() {
 			return false, 0
 		}
-		t.since = time.Now()
+		t.since = time.Now().UTC()
 		return true, 0
 	}
 	if t.since.IsZero() {
@@ -110,7 +110,13 @@ func (t *trouble) hear(err error) (began bool, lasted time.Duration) {
 
 // text is what the store said last, empty while it works.
 func (t *trouble) text() string {
+	text, _ := t.now()
+	return text
+}
+
+// now is that, and since when the store fails.
+func (t *trouble) now() (text string, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.last
+	return t.last, t.since
 }

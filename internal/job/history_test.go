@@ -80,6 +80,7 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestTroubleOfTheStore(t *testing.T) {
 	t.Parallel()
 	j := newLive(Record{}, "", func(error) {})
+	j.tolerance = 15 * time.Minute
 	stream := backup.Stream{StreamID: backup.StreamID{VolumeID: 3, PartID: 1}}
 	counters := j.follow([]backup.Stream{stream})
 	options := (&transfer{job: j, stream: stream, counter: counters[0]}).options()
@@ -87,14 +88,15 @@ func TestTroubleOfTheStore(t *testing.T) {
 	options.Trouble(nil)
 	options.Trouble(errors.New("503 SlowDown"))
 	options.Trouble(errors.New("connection refused"))
-	if got := j.snapshot().Streams[0].StoreError; got != "connection refused" {
-		t.Errorf("the stream shows %q", got)
+	got := j.snapshot().Streams[0]
+	if got.StoreError != "connection refused" || time.Since(got.StoreErrorSince) > time.Minute || got.StoreErrorUntil.Sub(got.StoreErrorSince) != j.tolerance {
+		t.Errorf("the stream shows %q since %s until %s", got.StoreError, got.StoreErrorSince, got.StoreErrorUntil)
 	}
 	options.Trouble(nil)
 	options.Trouble(nil)
 	record := j.snapshot()
-	if got := record.Streams[0].StoreError; got != "" {
-		t.Errorf("the stream shows %q", got)
+	if got := record.Streams[0]; got.StoreError != "" || !got.StoreErrorSince.IsZero() || !got.StoreErrorUntil.IsZero() {
+		t.Errorf("the stream shows %+v", got)
 	}
 	expectHistory(t, record, []string{"store 3_1: fails, is asked again: 503 SlowDown", "store 3_1: works again after"})
 	if len(record.History) != 2 {

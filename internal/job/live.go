@@ -24,6 +24,8 @@ type live struct {
 	cancel  context.CancelCauseFunc
 	// audience is the conductor's; nil until the job is admitted.
 	audience *audience
+	// tolerance is how long the store is asked again, 0 where that is not known.
+	tolerance time.Duration
 
 	mu          sync.Mutex
 	record      Record
@@ -93,21 +95,24 @@ func (j *live) snapshotLocked() Record {
 	r.History = slices.Clip(j.record.History) // what is there is never changed
 	r.Streams = append([]Progress(nil), j.record.Streams...)
 	for i, c := range j.counters {
-		c.show(&r.Streams[i])
+		c.show(&r.Streams[i], j.tolerance)
 	}
 	return r
 }
 
 // show fills in where the stream is now.
-func (c *counter) show(p *Progress) {
+func (c *counter) show(p *Progress, tolerance time.Duration) {
 	p.Bytes, p.Stored, p.Done = c.bytes.Load(), c.stored.Load(), c.done.Load()
 	p.Written = c.written.Load()
 	p.Waits, p.WaitingFor = c.clock.read()
 	// Of a stream that has ended neither is true any more.
-	p.Stalled, p.StoreError = false, ""
+	p.Stalled, p.StoreError, p.StoreErrorSince, p.StoreErrorUntil = false, "", time.Time{}, time.Time{}
 	if p.WaitingFor != "" {
 		p.Stalled = c.stalled.Load() && p.WaitingFor != SideDaemon
-		p.StoreError = c.store.text()
+		p.StoreError, p.StoreErrorSince = c.store.now()
+		if tolerance > 0 && !p.StoreErrorSince.IsZero() {
+			p.StoreErrorUntil = p.StoreErrorSince.Add(tolerance)
+		}
 	}
 }
 

@@ -159,6 +159,10 @@ type Progress struct {
 	Stalled bool `json:"stalled,omitempty"`
 	// StoreError is what the store answered last while it is asked again.
 	StoreError string `json:"store_error,omitempty"`
+	// StoreErrorSince is when that began, and StoreErrorUntil about when the store is
+	// given up at the latest: refused credentials are sooner.
+	StoreErrorSince time.Time `json:"store_error_since,omitzero"`
+	StoreErrorUntil time.Time `json:"store_error_until,omitzero"`
 }
 
 // Error is the first cause of a job's failure.

@@ -16,7 +16,7 @@ export function attention(state, now) {
   for (const database of new Set(jobs.map((record) => record.database))) {
     ofDatabase(database, jobs.filter((record) => record.database === database), add);
   }
-  for (const record of jobs) if (record.state === "running") ofRunning(record, add);
+  for (const record of jobs) if (record.state === "running") ofRunning(record, now, add);
   if (state.logsTrouble) {
     add({
       level: "bad", title: "Log backups cannot be found", text: state.logsTrouble,
@@ -136,11 +136,11 @@ function ofFailed(record, since) {
   };
 }
 
-function ofRunning(record, add) {
-  const about = { database: record.database, job: record.job_id };
+function ofRunning(record, now, add) {
+  const common = { database: record.database, job: record.job_id };
   if (record.command) {
     add({
-      ...about, level: "warn", title: "A restore waits for you", text: "SYSTEMDB cannot be recovered from outside.",
+      ...common, level: "warn", title: "A restore waits for you", text: "SYSTEMDB cannot be recovered from outside.",
       todo: "Run this now, as <sid>adm in HANA's container, while the streams are served:", command: record.command,
     });
   }
@@ -148,19 +148,27 @@ function ofRunning(record, add) {
   const failing = streams.find((stream) => stream.store_error);
   if (failing) {
     add({
-      ...about, level: "warn", title: `The store fails, and the ${record.action} of ${record.database} asks it again`, text: failing.store_error,
-      todo: "Look at the store and the network. The job goes on by itself when the store answers in time, and fails otherwise (store.outageTolerance).",
+      ...common, level: "warn", title: `The store fails, and the ${record.action} of ${record.database} asks it again`, text: failing.store_error,
+      todo: `Look at the store and the network. ${patience(failing, now)}`,
     });
   }
   const stalled = streams.filter((stream) => stream.stalled && !stream.store_error);
   if (stalled.length > 0) {
     const sides = [...new Set(stalled.map((stream) => (stream.waiting_for === "hana" ? "HANA" : "the store")))].join(" and ");
     add({
-      ...about, level: "warn", title: `Nothing moves in ${count(stalled.length, "stream")} of the ${record.action} of ${record.database}`,
+      ...common, level: "warn", title: `Nothing moves in ${count(stalled.length, "stream")} of the ${record.action} of ${record.database}`,
       text: `It waits for ${sides}.`,
       todo: sides.includes("HANA") ? "Look at M_BACKUP_PROGRESS, M_JOB_PROGRESS and the trace of the service." : "Look at the store and the network.",
     });
   }
+}
+
+// patience says how long the store fails and is asked again.
+function patience({ store_error_since: since, store_error_until: until }, now) {
+  if (!since || !until) return "The job goes on by itself when the store answers in time, and fails otherwise (store.outageTolerance).";
+  const left = (when(until) - now) / 1000;
+  return `It has failed for ${about((now - when(since)) / 1000)}. The job goes on by itself when the store answers ` +
+    `${left > 0 ? `within about ${about(left)}` : "now"}, and fails otherwise (store.outageTolerance).`;
 }
 
 function ofLogs(status, now, add) {
