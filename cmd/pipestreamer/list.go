@@ -129,12 +129,22 @@ func logRows(logs []logship.Status, database string) [][]string {
 			point, age = timeText(s.RecoveryPoint), (time.Duration(s.AgeSeconds) * time.Second).String()
 		}
 		if s.Lasts != nil {
-			lasts = (time.Duration(*s.Lasts) * time.Second).String()
+			lasts = lastsText(time.Duration(*s.Lasts) * time.Second)
 		}
 		waiting := countText(s.WaitingFiles, "file") + ", " + byteText(s.WaitingBytes)
 		rows = append(rows, []string{s.Database, point, age, waiting, lasts, troubleText(s)})
 	}
 	return rows
+}
+
+// lastsText writes for how long the volume is enough. Nobody plans with the minutes
+// of what is months away.
+func lastsText(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > 30*day {
+		return "> 30d"
+	}
+	return d.String()
 }
 
 // troubleText says what keeps log backups from being shipped, or from being of

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -68,5 +69,15 @@ func TestListWhileTheStoreIsAway(t *testing.T) {
 				t.Errorf("as JSON: status %d, %q", status, stderr)
 			}
 		})
+	}
+}
+
+func TestLastsText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		90 * time.Second: "1m30s", 30 * 24 * time.Hour: "720h0m0s", 30*24*time.Hour + time.Second: "> 30d", 24_000 * time.Hour: "> 30d",
+	} {
+		if got := lastsText(d); got != want {
+			t.Errorf("%s: %q, expected %q", d, got, want)
+		}
 	}
 }

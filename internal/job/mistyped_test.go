@@ -206,3 +206,39 @@ func TestStoppedBy(t *testing.T) {
 		}
 	}
 }
+
+// A verification says by what it has compared what it read.
+func TestProof(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		sample int
+		want   Proof
+	}{"every byte": {0, ProofSHA256}, "a sample": {1, ProofSample}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := startWithSilentStore(t)
+			if record := w.backupOf(t, "HXE"); record.State != StateSucceeded {
+				t.Fatalf("%+v", record.Error)
+			}
+			record, err := w.StartVerification(t.Context(), VerificationRequest{Database: "HXE", Backup: Latest, Sample: test.sample}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if record = await(t, w.Conductor, record.ID); record.State != StateSucceeded || record.Proven != test.want {
+				t.Errorf("%s, proven %q, expected %q", record.State, record.Proven, test.want)
+			}
+		})
+	}
+}
+
+// One stream without a SHA-256 is enough to say less.
+func TestProofWithoutSHA256(t *testing.T) {
+	t.Parallel()
+	m := &backup.Manifest{Streams: []backup.ManifestStream{{SHA256: "ab"}, {}}}
+	if got := proofOf(m, 0); got != ProofCRC64 {
+		t.Errorf("proven %q", got)
+	}
+	if got := proofOf(m, 2); got != ProofSample {
+		t.Errorf("a sample: proven %q", got)
+	}
+}
