@@ -81,3 +81,14 @@ func TestLastsText(t *testing.T) {
 		}
 	}
 }
+
+// A list right after the first backup does not alarm whoever made it.
+func TestListTellsThatThereIsNoLogYet(t *testing.T) {
+	options := httpapi.Options{LogsNote: func() string { return logship.NoLogYet }}
+	server := httptest.NewServer(httpapi.New(new(apitest.Jobs), options, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator))
+	defer server.Close()
+	status, stdout, stderr := execute(t.Context(), "list", "--url", server.URL)
+	if status != 0 || !strings.Contains(stdout, "HANA has written no log backup yet.") || strings.Contains(stdout, "cannot") {
+		t.Errorf("status %d, output %q, %q", status, stdout, stderr)
+	}
+}

@@ -77,13 +77,11 @@ func TestUnknownDatabaseIsNoJob(t *testing.T) {
 			return w.StartRestore(t.Context(), RestoreRequest{Database: "NOPE", Backup: Latest}, "")
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := test.start()
-			field, refused := errors.AsType[*FieldError](err)
-			if !refused || field.Field != test.field || !strings.Contains(field.Error(), "HANA has no database NOPE: it has HXE, SYSTEMDB") && !strings.Contains(field.Error(), "HANA has no database NOPE: it has SYSTEMDB, HXE") {
-				t.Errorf("%v", err)
-			}
-		})
+		_, err := test.start()
+		field, refused := errors.AsType[*FieldError](err)
+		if !refused || field.Field != test.field || !strings.Contains(field.Error(), "HANA has no database NOPE: it has HXE, SYSTEMDB") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if jobs := w.Jobs(); len(jobs) != 1 || testutil.CollectAndCount(w.metrics.failing) != known {
 		t.Errorf("%d jobs, and %d series instead of %d", len(jobs), testutil.CollectAndCount(w.metrics.failing), known)
