@@ -369,12 +369,13 @@ func TestCanaries(t *testing.T) {
 			c.say(verb[0], verb[1:]...)
 		}
 		if c.daemon.hasEnded() {
-			t.Logf("%s: the daemon does not start", fault.name)
+			t.Errorf("%s: the daemon does not start, and HANA waits for it", fault.name)
 		} else {
 			c.lookAround()
 		}
 		c.put(fault.key, strings.TrimSpace(string(kept)))
 	}
+	c.stopDaemon()
 	c.startDaemon() // every secret is right again
 	c.backUp("HXE")
 	c.refusedSettings()

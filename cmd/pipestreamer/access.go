@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 
 	"go.uber.org/zap"
 
@@ -17,38 +16,33 @@ type porter struct {
 	tls   *tls.Config
 }
 
-// newPorter reads what callers and the listener prove themselves with.
-func (d *daemon) newPorter() (porter, error) {
+// newPorter reads what callers and the listener prove themselves with. Whoever
+// depends on a file that cannot be used is refused until it can: problems tells of
+// it, from the same files.
+func (d *daemon) newPorter() porter {
 	h := &d.cfg.HTTP
 	guard := access.Config{
 		Tokens: tokensOf(h), Roles: access.NewRoles(h.Operators, h.Triggers, h.Readers), RateLimit: h.RateLimit,
 	}
 	var p porter
 	if h.TLS.CertFile != "" {
-		server, err := access.NewTLS(access.TLSFiles{Cert: h.TLS.CertFile, Key: h.TLS.KeyFile, ClientCA: h.TLS.ClientCAFile}, d.log, d.registry)
-		if err != nil {
-			return p, &failure{status: statusUsage, err: fmt.Errorf("configuration, http.tls: %w", err)}
-		}
+		server, _ := access.NewTLS(access.TLSFiles{Cert: h.TLS.CertFile, Key: h.TLS.KeyFile, ClientCA: h.TLS.ClientCAFile}, d.log, d.registry)
 		p.tls = server.Config()
 		if h.TLS.ClientCAFile != "" {
 			guard.ClientCAs = server.ClientCAs
 		}
 	}
 	if review := h.TokenReview; review.Audience != "" {
-		var err error
-		guard.Reviewer, err = access.NewReviewer(access.ReviewConfig{
+		guard.Reviewer, _ = access.NewReviewer(access.ReviewConfig{
 			URL: review.URL, CAFile: review.CAFile, Token: tokenIn(review.TokenFile), Audience: review.Audience,
 		}, d.log)
-		if err != nil {
-			return p, &failure{status: statusUsage, err: fmt.Errorf("configuration, http.tokenReview: %w", err)}
-		}
 	}
 	p.guard = access.NewGuard(guard, d.log)
 	if h.Exposed() {
 		d.log.Warn("http.listen is open to the network without TLS: whoever can listen there learns the tokens; set http.tls.certFile and http.tls.keyFile",
 			zap.String("address", h.Listen))
 	}
-	return p, nil
+	return p
 }
 
 // tokensOf are the tokens in files, by the identity that they prove.

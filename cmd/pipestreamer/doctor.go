@@ -38,8 +38,7 @@ Exit status 3 means that there is an error among the findings; warnings are 0.`,
 			if err != nil {
 				return err
 			}
-			findings := append([]doctor.Finding{{Check: doctor.CheckConfiguration, Severity: doctor.OK, Message: "every setting was read and none contradicts another"}},
-				doctor.Judge(collect(cmd.Context(), cfg, names))...)
+			findings := append(fileFindings(cfg), doctor.Judge(collect(cmd.Context(), cfg, names))...)
 			if err := cmd.Context().Err(); err != nil {
 				return err // what was not asked is not wrong
 			}
@@ -61,6 +60,14 @@ func databaseNames(given []string) ([]string, error) {
 		names = append(names, name)
 	}
 	return names, nil
+}
+
+// fileFindings tells of the files that the settings name.
+func fileFindings(cfg *config.Config) []doctor.Finding {
+	if problems := fileProblems(cfg); len(problems) > 0 {
+		return refusedFindings(&config.Error{Problems: problems})
+	}
+	return []doctor.Finding{{Check: doctor.CheckConfiguration, Severity: doctor.OK, Message: "every setting was read and none contradicts another"}}
 }
 
 func refusedFindings(refused *config.Error) []doctor.Finding {

@@ -92,7 +92,7 @@ func tryStore(ctx context.Context, cfg *config.Config) (s doctor.Store) {
 	defer cancel()
 	log := zap.NewNop()
 	uploader.Quiet(log)
-	shape, err := storeBeside(cfg)
+	shape, err := freshStore(cfg)
 	if err != nil {
 		s.Error = err
 		return s

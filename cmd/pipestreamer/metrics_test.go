@@ -96,6 +96,7 @@ func described(t *testing.T) []description {
 	t.Helper()
 	d := &descriptions{Registerer: prometheus.NewRegistry()}
 	registerProcess(d)
+	newProblems(nil, nil, d)
 	httpapi.NewMetrics(d)
 	job.NewMetrics(d)
 	logship.NewMetrics(d)

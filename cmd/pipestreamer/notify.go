@@ -32,14 +32,11 @@ type messenger struct {
 func (d *daemon) startMessenger(ctx context.Context) (*messenger, error) {
 	n := &d.cfg.Notify
 	metrics := notify.NewMetrics(d.registry)
-	tracer, err := d.startTracer(ctx)
-	if err != nil || n.URLFile == "" {
-		return &messenger{tracer: tracer}, err
+	tracer := d.startTracer(ctx)
+	if n.URLFile == "" {
+		return &messenger{tracer: tracer}, nil
 	}
-	notifier, err := notify.New(notify.Config{
-		SID: d.cfg.HANA.SID, Directory: filepath.Join(d.cfg.StateDirectory, "notifications"), On: n.On, CAFile: n.CAFile, TemplateFile: n.Template,
-		ReadURL: secretReader(n.URLFile), ReadSecret: secretReader(n.SecretFile),
-	}, d.log, metrics)
+	notifier, err := notify.New(notifyConfig(d.cfg), d.log, metrics)
 	if err != nil {
 		return nil, errors.Join(&failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}, closeTracer(tracer)) //nolint:contextcheck // closing has its own time
 	}
@@ -48,6 +45,14 @@ func (d *daemon) startMessenger(ctx context.Context) (*messenger, error) {
 	m.running.Go(func() { notifier.Run(m.life) })
 	d.log.Info("the ends of jobs are told to a webhook", zap.Strings("on", n.On), zap.Bool("signed", n.SecretFile != ""))
 	return m, nil
+}
+
+func notifyConfig(c *config.Config) notify.Config {
+	n := &c.Notify
+	return notify.Config{
+		SID: c.HANA.SID, Directory: filepath.Join(c.StateDirectory, "notifications"), On: n.On, CAFile: n.CAFile, TemplateFile: n.Template,
+		ReadURL: secretReader(n.URLFile), ReadSecret: secretReader(n.SecretFile),
+	}
 }
 
 // secretReader reads a file at each call; there is nothing in none.

@@ -50,39 +50,36 @@ type parts struct {
 
 // openStore opens the store. Some backends log in at once; while the network
 // says no, the daemon stays up and tries again, because Kubernetes does not
-// start HANA beside a sidecar that ends. It returns nil when ctx ended before.
+// start HANA beside a sidecar that ends; neither is a file that cannot be used a
+// reason to end. It returns nil when ctx ended before.
 func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	uploader.Quiet(d.log)
 	metrics, err := uploader.NewMetrics(d.registry)
 	if err != nil {
 		return nil, err
 	}
-	shape, err := storeBeside(d.cfg)
-	if err != nil {
+	if _, err := storeBeside(d.cfg); err != nil {
 		return nil, err
 	}
 	encoding := codecConfig(d.cfg)
 	encoding.Metrics = codec.NewMetrics(d.registry)
+	hana := hdbtrigger.NewMetrics(d.registry)
 	// Some backends try for as long as it takes, and say nothing (azureblob).
 	d.log.Info("opens the store", zap.String("type", d.cfg.Store.Type))
 	d.setReady(func(context.Context) error { return errors.New("store: it has not answered yet") })
 	for {
-		store, err := uploader.New(ctx, shape, d.log, metrics)
+		p, err := d.connect(ctx, encoding, metrics, hana)
 		if err == nil {
-			p := &parts{sid: d.cfg.HANA.SID, store: store}
-			if p.streams, err = newCodec(store, encoding); err != nil {
-				return nil, errors.Join(err, p.close()) //nolint:contextcheck // closing has its own time
-			}
 			return p, nil
 		}
 		if ctx.Err() != nil {
 			return nil, nil //nolint:nilerr // the end was asked for; that it broke something off is no error
 		}
-		if refused, is := errors.AsType[*failure](storeRefused(d.cfg, err)); is {
+		if refused, is := errors.AsType[*failure](err); is {
 			return nil, refused
 		}
-		d.log.Error("the store cannot be opened; trying again", zap.Duration("pause", openPause), zap.Error(err))
-		d.setReady(func(context.Context) error { return fmt.Errorf("store: %w", err) })
+		d.log.Error("there are no jobs yet: store or HANA cannot be used; trying again", zap.Duration("pause", openPause), zap.Error(err))
+		d.setReady(func(context.Context) error { return err })
 		pause := time.NewTimer(openPause)
 		select {
 		case <-ctx.Done():
@@ -93,20 +90,52 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	}
 }
 
+// connect opens the store and prepares the connection to HANA, with what their files
+// hold now. A *failure is for a setting that only a restart changes.
+func (d *daemon) connect(ctx context.Context, encoding codec.Config, metrics *uploader.Metrics, hana *hdbtrigger.Metrics) (*parts, error) {
+	shape, err := freshStore(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	store, err := uploader.New(ctx, shape, d.log, metrics)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", storeRefused(d.cfg, err))
+	}
+	p := &parts{sid: d.cfg.HANA.SID, store: store}
+	p.streams, err = newCodec(store, encoding)
+	if refused, is := errors.AsType[*failure](err); is && encoding.RecipientsFile != "" {
+		err = refused.err // the file may be mended
+	}
+	if err == nil {
+		p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hana)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close()) //nolint:contextcheck // closing has its own time
+	}
+	return p, nil
+}
+
+// freshStore is storeBeside with the secrets as their files have them now. Without
+// all of them there is none: a store without its password of crypt would be another
+// one, and not encrypted.
+func freshStore(c *config.Config) (uploader.Config, error) {
+	now := *c
+	if problems := now.ReadStoreSecrets(); len(problems) > 0 {
+		return uploader.Config{}, &config.Error{Problems: problems}
+	}
+	return storeBeside(&now)
+}
+
 // warnOfOutages tells once what this store cannot do.
 func (d *daemon) warnOfOutages(store *uploader.Store) {
 	if !store.AbsorbsOutages() {
 		d.log.Warn("an outage of this store, or a refusal of its credentials, fails the backups that run: only s3 and azureblob without store.crypt absorb it",
-			zap.String("type", d.cfg.Store.Type), zap.Bool("crypt", !d.cfg.Store.Crypt.Password.Empty()))
+			zap.String("type", d.cfg.Store.Type), zap.Bool("crypt", d.cfg.Store.Crypt.PasswordFile != ""))
 	}
 }
 
 // plug builds the other rooms around the store and what is left of earlier jobs.
 func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
-	p.trigger, err = hdbtrigger.New(triggerConfig(d.cfg), d.log, hdbtrigger.NewMetrics(d.registry))
-	if err != nil {
-		return &failure{status: statusUsage, err: err}
-	}
 	var fleet atomic.Pointer[logship.Fleet] // it asks the conductor, so it comes after it
 	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
 	files, fileMetrics := spoolConfig(d.cfg), spool.NewMetrics(d.registry)

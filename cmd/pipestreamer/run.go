@@ -161,6 +161,9 @@ const problemType = "urn:pipestreamer:problem:"
 // problemHint says what to do in words of the command line; the daemon's own
 // hints name its HTTP routes.
 func problemHint(p *httpapi.Problem) string {
+	if p.Type == "" && strings.Contains(p.Detail, "HTTP request to an HTTPS server") { // net/http says so
+		return "the daemon speaks https there: --url https://host:port, with --ca-file unless this machine trusts its certificate"
+	}
 	switch strings.TrimPrefix(p.Type, problemType) {
 	case "busy":
 		if p.JobID != "" {

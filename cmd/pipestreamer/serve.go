@@ -55,7 +55,7 @@ const heapBase = 160 << 20
 // makes where it collects the parts of a stream by itself.
 func heapLimit(c *config.Config) int64 {
 	limit := heapBase + codecConfig(c).Memory()
-	if !c.Store.Crypt.Password.Empty() || c.Store.Type != "s3" && c.Store.Type != "azureblob" {
+	if c.Store.Crypt.PasswordFile != "" || c.Store.Type != "s3" && c.Store.Type != "azureblob" {
 		limit += int64(c.MemoryBudget)
 	}
 	return limit
@@ -75,6 +75,7 @@ type daemon struct {
 	counter     counter
 	httpMetrics *httpapi.Metrics
 	messenger   *messenger
+	problems    *problems
 	startedAt   time.Time
 }
 
@@ -91,6 +92,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 		debug.SetMemoryLimit(heapLimit(cfg))
 	}
 	d := &daemon{cfg: cfg, log: log, registry: newRegistry(), gate: gate{log: log}, startedAt: time.Now().UTC()}
+	d.problems = newProblems(cfg, log, d.registry)
 	d.httpMetrics = httpapi.NewMetrics(d.registry)
 	d.setReady(func(context.Context) error { return errors.New("starting") })
 	err = d.run(ctx)
@@ -117,6 +119,7 @@ func (d *daemon) run(ctx context.Context) error {
 	probes := httpapi.Probes{Started: d.startup.started, Ready: func(ctx context.Context) error { return (*d.ready.Load())(ctx) }}
 	ops := httpapi.Ops(d.registry, probes, d.log)
 	group.Go(func() error { return httpapi.Serve(broken, listener, ops, d.log) })
+	group.Go(func() error { d.problems.watch(broken); return nil })
 	// The work ends with ctx, or when the probes cannot be served any more.
 	working, cancel := context.WithCancel(ctx)
 	context.AfterFunc(broken, cancel)
@@ -147,9 +150,7 @@ func (d *daemon) work(ctx context.Context) (err error) {
 // there are no jobs yet is told there, too.
 func (d *daemon) serveJobs(ctx context.Context, earlier *job.Earlier) (err error) {
 	d.startup.at("listens for jobs")
-	if d.porter, err = d.newPorter(); err != nil {
-		return err
-	}
+	d.porter = d.newPorter()
 	if d.messenger, err = d.startMessenger(ctx); err != nil {
 		return err
 	}

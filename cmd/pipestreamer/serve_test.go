@@ -269,8 +269,15 @@ func TestServeWithoutBackupDirectory(t *testing.T) {
 		if err := test.mend(); err != nil {
 			t.Fatal(err)
 		}
-		if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, test.reason) {
-			t.Errorf("%s: /readyz: %d %s, expected %q", test.name, status, body, test.reason)
+		// An answer holds for two seconds.
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			status, body := get(t, "http://"+m.metrics+"/readyz")
+			if status == 503 && strings.Contains(body, test.reason) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: /readyz: %d %s, expected %q", test.name, status, body, test.reason)
+			}
 		}
 	}
 	if status := stop(); status != 0 {
@@ -304,7 +311,7 @@ func TestStoreIsAway(t *testing.T) {
 	log := new(lockedBuffer)
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, nil, io.Discard, log) }()
-	m.await(t, log, "the store cannot be opened; trying again")
+	m.await(t, log, "there are no jobs yet: store or HANA cannot be used; trying again")
 	select {
 	case err := <-opened:
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/trace"
@@ -15,17 +16,18 @@ import (
 // traceTimeout bounds sending the last traces.
 const traceTimeout = 5 * time.Second
 
-// startTracer prepares traces, if they are configured; nil is none.
-func (d *daemon) startTracer(ctx context.Context) (*trace.Tracer, error) {
+// startTracer prepares traces, if they are configured; nil is none. Jobs need none.
+func (d *daemon) startTracer(ctx context.Context) *trace.Tracer {
 	if d.cfg.Tracing.Endpoint == "" {
-		return nil, nil
+		return nil
 	}
 	about := map[string]any{"service.name": "pipestreamer", "service.version": versionText(), "sap.hana.sid": d.cfg.HANA.SID}
 	tracer, err := trace.New(ctx, d.cfg.Tracing.Endpoint, about, d.log)
 	if err != nil {
-		return nil, &failure{status: statusUsage, err: fmt.Errorf("configuration, %w", err)}
+		d.log.Error("there are no traces until a restart", zap.Error(err))
+		return nil
 	}
-	return tracer, nil
+	return tracer
 }
 
 // closeTracer sends what waits.

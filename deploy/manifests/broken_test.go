@@ -74,7 +74,7 @@ func partsOf(s *System) *parts {
 }
 
 func brokenSidecars() []broken {
-	never, seconds, other := corev1.ContainerRestartPolicy("OnFailure"), int64(900), int64(80)
+	never, seconds, other := corev1.ContainerRestartPolicy("OnFailure"), int64(990), int64(80)
 	yes, root := true, int64(0)
 	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("metrics")}}}
 	return []broken{
@@ -96,8 +96,8 @@ func brokenSidecars() []broken {
 			p.sidecar.Lifecycle.PreStop.Exec.Command = []string{"/bin/sh", "-c", "pipestreamer drain", "--timeout=1m"}
 		}, "preStop: expected exec /bin/pipestreamer drain"},
 		{"drain without end", func(p *parts) { p.sidecar.Lifecycle.PreStop.Exec.Command = []string{program, "drain"} }, "preStop: expected --timeout"},
-		{"grace period", func(p *parts) { p.pod.TerminationGracePeriodSeconds = &seconds }, "terminationGracePeriodSeconds: expected at least 16m20s"},
-		{"shutdownGrace", func(p *parts) { p.setting("memoryBudget:", "shutdownGrace: 5m\nmemoryBudget:") }, "terminationGracePeriodSeconds: expected at least 21m0s"},
+		{"grace period", func(p *parts) { p.pod.TerminationGracePeriodSeconds = &seconds }, "terminationGracePeriodSeconds: expected at least 17m45s"},
+		{"shutdownGrace", func(p *parts) { p.setting("memoryBudget:", "shutdownGrace: 5m\nmemoryBudget:") }, "terminationGracePeriodSeconds: expected at least 22m25s"},
 		{"group", func(p *parts) { p.pod.SecurityContext.FSGroup = &other }, "fsGroup: expected 79"},
 		{"token for HANA", func(p *parts) { p.pod.AutomountServiceAccountToken = &yes }, "pod: automountServiceAccountToken"},
 		{"service links", func(p *parts) { p.pod.EnableServiceLinks = nil }, "enableServiceLinks: expected false"},
@@ -161,6 +161,10 @@ func brokenNetworks() []broken {
 		{"no way in for SQL", func(p *parts) {
 			policy(p, "hana-sql").Spec.Ingress[0].Ports = policy(p, "hana-sql").Spec.Ingress[0].Ports[1:]
 		}, "nobody reaches port 39013"},
+		{"no way out for traces", func(p *parts) {
+			p.setting("memoryBudget:", "tracing: {endpoint: 'http://collector:4318'}\nmemoryBudget:")
+		}, "the pod of HANA does not reach port 4318 (tracing.endpoint)"},
+		{"no way out for traces without a port", func(p *parts) { p.setting("memoryBudget:", "tracing: {endpoint: 'http://collector'}\nmemoryBudget:") }, "does not reach port 80 (tracing.endpoint)"},
 		{"no way out for jobs", func(p *parts) {
 			policy(p, "pipestreamer-client").Spec.PodSelector.MatchLabels = map[string]string{"app": "x"}
 			p.CronJobs, p.Jobs = p.CronJobs[:1], nil

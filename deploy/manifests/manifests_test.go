@@ -171,11 +171,9 @@ spec:
 kind: Kustomization
 namespace: hana
 resources: [../../base, my-hana.yaml]
-components: [../../components/sidecar, ../../components/secrets, ../../components/store-key]
-images: [{name: pipestreamer, newName: registry.replace-me.invalid/pipestreamer, newTag: '1'}]
+components: [../../components/sidecar, ../../components/secrets, ../../components/store-key, ../../components/image]
 `)
 	s := system(t, "overlays/own", files)
-	s.Jobs = nil // of another image
 	if found := Judge(s, t.TempDir()); len(found) > 0 {
 		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
 	}
@@ -211,7 +209,7 @@ func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
 		}
 		return string(text)
 	}
-	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "images:", "  - ../../components/token-review\nimages:", 1))
+	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "  - ../../components/image", "  - ../../components/token-review\n  - ../../components/image", 1))
 	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
 		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']")
 	all[withTokenReview+"/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"net"
+	"net/url"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ func (f *Findings) checkPorts(s *System, c *corev1.Container, set *settings) {
 	pod := s.StatefulSet.Spec.Template.Labels
 	f.expect(allows(s.Policies, pod, api, ingress), "NetworkPolicy: nobody reaches port %d (http.listen) of the pod of HANA", api)
 	f.expect(allows(s.Policies, pod, metrics, ingress), "NetworkPolicy: nobody reaches port %d (metrics.listen) of the pod of HANA", metrics)
+	f.checkTracing(s, set.Tracing.Endpoint)
 	for name, other := range s.Services {
 		for _, port := range other.Spec.Ports {
 			number := targetPort(s.StatefulSet.Spec.Template.Spec, port)
@@ -32,6 +34,22 @@ func (f *Findings) checkPorts(s *System, c *corev1.Container, set *settings) {
 			f.expect(number == 0 || allows(s.Policies, pod, number, ingress), "NetworkPolicy: nobody reaches port %d (Service %s) of the pod of HANA", number, name)
 		}
 	}
+}
+
+// checkTracing judges whether traces get out. Where notifications go is a secret.
+func (f *Findings) checkTracing(s *System, endpoint string) {
+	target, err := url.Parse(endpoint)
+	if err != nil || endpoint == "" {
+		return // the settings were checked
+	}
+	port := int32(80)
+	if target.Scheme == "https" {
+		port = 443
+	}
+	if given, err := strconv.ParseUint(target.Port(), 10, 16); err == nil {
+		port = int32(given)
+	}
+	f.expect(allows(s.Policies, s.StatefulSet.Spec.Template.Labels, port, egress), "NetworkPolicy: the pod of HANA does not reach port %d (tracing.endpoint)", port)
 }
 
 // listener returns the port of a listener, which other pods have to reach.

@@ -3,6 +3,7 @@ package manifests
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,8 @@ func TestREADME(t *testing.T) {
 		if !strings.Contains(block[1], "files/") {
 			continue
 		}
-		command := exec.CommandContext(t.Context(), "bash", "-e", "-c", block[1])
+		// What is typed next starts where this did.
+		command := exec.CommandContext(t.Context(), "bash", "-e", "-c", block[1]+"\ntest \"$PWD\" = "+directory)
 		command.Dir = directory
 		if output, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s\n%s", err, block[1], output)
@@ -53,11 +55,44 @@ func TestREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certificate.Verify(x509.VerifyOptions{DNSName: serviceName, Roots: authorities}); err != nil {
-		t.Errorf("the certificate, as a client of Service %s sees it: %v", serviceName, err)
+	for _, name := range []string{serviceName, "localhost", "127.0.0.1"} { // of a forwarded port
+		if _, err := certificate.Verify(x509.VerifyOptions{DNSName: name, Roots: authorities}); err != nil {
+			t.Errorf("the certificate, as a client of %s sees it: %v", name, err)
+		}
 	}
 	if token := s.Secrets["pipestreamer-trigger"].Data["token"]; len(token) != 64 {
 		t.Errorf("token of %d bytes", len(token))
+	}
+}
+
+// One word finds everything that has to be replaced, and no script has a comment
+// with a semicolon, which hdbsql may take for the end of a statement.
+func TestPlaceholders(t *testing.T) {
+	t.Parallel()
+	other := regexp.MustCompile(`(?i)replaceme|change-?me|0{8}|eu-central-1`)
+	comment := regexp.MustCompile(`(?m)^\s*--.*;`)
+	left := 0
+	for _, root := range []string{"../k8s/components", "../k8s/overlays", "../k8s/restore", "../sql"} {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Base(filepath.Dir(path)) == "files" {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if found := other.Find(text); found != nil {
+				t.Errorf("%s: %s: expected replace-me", path, found)
+			}
+			if found := comment.Find(text); found != nil && filepath.Ext(path) == ".sql" {
+				t.Errorf("%s: a semicolon in a comment: %s", path, found)
+			}
+			left += strings.Count(string(text), "replace-me")
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if left < 15 {
+		t.Errorf("%d placeholders", left)
 	}
 }
 

@@ -51,6 +51,11 @@ func (s *System) settingsOf(directory string, c *corev1.Container, files map[str
 		return nil, err
 	}
 	loaded, err := config.Load(main, environmentOf(directory, c, files), config.Daemon)
+	if err == nil {
+		if problems := loaded.FileProblems(); len(problems) > 0 {
+			err = &config.Error{Problems: problems}
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s of ConfigMap %s: %w", from.key, from.object, err)
 	}

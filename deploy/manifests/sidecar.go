@@ -14,6 +14,13 @@ const (
 	beside = 256 << 20
 	// hanaStop is how long HANA may take to stop.
 	hanaStop = 5 * time.Minute
+	// cleanSteps is how many steps of cleaning up, each of which timeouts.clean bounds,
+	// a job that was cancelled is given: its uploads and HANA, and its record.
+	cleanSteps = 2
+	// lastSteps are what the daemon may take after its jobs, one after the other: the
+	// interface 5 s, the store 10 s, notifications 5 s, traces 5 s (cmd/pipestreamer,
+	// internal/httpapi, internal/notify).
+	lastSteps = 25 * time.Second
 )
 
 // checkSidecar judges how the sidecar lives beside HANA.
@@ -70,12 +77,12 @@ func (f *Findings) checkGrace(pod *corev1.PodSpec, c *corev1.Container, set *set
 		}
 	}
 	f.expect(drain > 0, "sidecar: preStop: expected --timeout, without one the grace period cannot be worked out")
-	need := drain + hanaStop + set.ShutdownGrace + set.Timeouts.Clean
+	need := drain + hanaStop + set.ShutdownGrace + cleanSteps*set.Timeouts.Clean + lastSteps
 	grace := time.Duration(0)
 	if pod.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second
 	}
-	f.expect(grace >= need, "pod: terminationGracePeriodSeconds: expected at least %s (drain, HANA, shutdownGrace, timeouts.clean), got %s", need, grace)
+	f.expect(grace >= need, "pod: terminationGracePeriodSeconds: expected at least %s (drain, HANA, shutdownGrace, %d times timeouts.clean, %s to close), got %s", need, cleanSteps, lastSteps, grace)
 }
 
 // checkVolumes judges what HANA and the sidecar share, and what they must not.

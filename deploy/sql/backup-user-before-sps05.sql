@@ -1,7 +1,7 @@
 -- The user of pipestreamer, for SAP HANA 2.0 before SPS05 (revision 50), which knows
 -- no privileges for the backup or recovery of tenants alone. Run it in SYSTEMDB, as a
 -- user who may create users and has these privileges WITH ADMIN OPTION (SYSTEM). From
--- documents of SAP and vendors; not tried on a real HANA.
+-- documents of SAP and vendors, not tried on a real HANA.
 
 -- Replace the password. As it stands HANA's password policy refuses it by default.
 -- A password that has to be changed, or that expires, ends all backups.

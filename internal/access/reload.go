@@ -32,17 +32,20 @@ type reloaded[T any] struct {
 	trouble string            // as last logged
 }
 
-// newReloaded reads the files; without a first value there is none.
-func newReloaded[T any](what string, files []string, parse func(contents [][]byte) (T, error), log *zap.Logger) (*reloaded[T], error) {
-	r := &reloaded[T]{what: what, files: files, parse: parse, log: log}
+// newReloaded reads the files. An error says why they cannot be used yet; the value
+// is none until they can.
+func newReloaded[T any](what string, files []string, none T, parse func(contents [][]byte) (T, error), log *zap.Logger) (*reloaded[T], error) {
+	r := &reloaded[T]{what: what, files: files, parse: parse, log: log, value: none}
 	contents, sum, err := r.read()
+	var value T
 	if err == nil {
-		r.value, err = parse(contents)
+		value, err = parse(contents)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.place(), err)
+		r.trouble = err.Error()
+		return r, fmt.Errorf("%s: %w", r.place(), err)
 	}
-	r.sum = sum
+	r.value, r.sum = value, sum
 	return r, nil
 }
 
@@ -62,7 +65,7 @@ func (r *reloaded[T]) get() T {
 	if err != nil {
 		if text := err.Error(); text != r.trouble {
 			r.trouble = text
-			r.log.Error("what is in these files now cannot be used; the earlier "+r.what+" stays in use", zap.String("files", r.place()), zap.Error(err))
+			r.log.Error("what is in these files now cannot be used; the earlier "+r.what+" stays in use, if there was one", zap.String("files", r.place()), zap.Error(err))
 		}
 		return r.value
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,32 +69,34 @@ type Reviewer struct {
 	denied    *answers
 }
 
-// NewReviewer reads the file with the authorities; its error says why that
-// cannot be used. Kubernetes is not asked yet.
+// NewReviewer reads the file with the authorities; its error says why that cannot be
+// used. The Reviewer beside it trusts no server until it can. Kubernetes is not asked
+// yet.
 func NewReviewer(cfg ReviewConfig, log *zap.Logger) (*Reviewer, error) {
 	log = log.Named("access")
-	clients, err := newReloaded("authorities of Kubernetes' API server", []string{cfg.CAFile}, parseClient, log)
-	if err != nil {
-		return nil, err
-	}
+	clients, err := newReloaded("authorities of Kubernetes' API server", []string{cfg.CAFile}, newClient(x509.NewCertPool()), parseClient, log)
 	return &Reviewer{
 		cfg: cfg, log: log, clients: clients, turns: make(chan struct{}, maxReviews),
 		confirmed: newAnswers(confirmedFor), denied: newAnswers(deniedFor),
-	}, nil
+	}, err
 }
 
-// parseClient makes a client that trusts these authorities only. It follows no
-// redirect, which would take the tokens elsewhere, and keeps no connection:
-// there are few reviews, and the authorities may change.
 func parseClient(contents [][]byte) (*http.Client, error) {
 	pool, err := parsePool(contents)
 	if err != nil {
 		return nil, err
 	}
+	return newClient(pool), nil
+}
+
+// newClient makes a client that trusts these authorities only. It follows no
+// redirect, which would take the tokens elsewhere, and keeps no connection:
+// there are few reviews, and the authorities may change.
+func newClient(pool *x509.CertPool) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	}
 }
 
 // remembered returns the answer that a token got a short while ago: an identity,

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"math"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -25,26 +26,32 @@ type TLS struct {
 	clientCAs *reloaded[*x509.CertPool]
 }
 
-// NewTLS reads the files and returns an error when they cannot be used. Later on,
-// files that cannot be used are logged, and the earlier ones stay in use; a
-// metric tells when the certificate in use ends.
+// NewTLS reads the files. It also returns a TLS beside an error, which says what
+// cannot be used: until that is mended, a handshake without a certificate of ours
+// fails, and so does one with any certificate of a client. Later on, files that
+// cannot be used are logged, and the earlier ones stay in use; a metric tells when
+// the certificate in use ends, NaN while there is none.
 func NewTLS(files TLSFiles, log *zap.Logger, registerer prometheus.Registerer) (*TLS, error) {
 	log = log.Named("access")
 	t := new(TLS)
-	var err error
-	if t.pair, err = newReloaded("certificate", []string{files.Cert, files.Key}, parsePair, log); err != nil {
-		return nil, err
-	}
+	var err, errClients error
+	t.pair, err = newReloaded("certificate", []string{files.Cert, files.Key}, nil, parsePair, log)
 	if files.ClientCA != "" {
-		if t.clientCAs, err = newReloaded("client authorities", []string{files.ClientCA}, parsePool, log); err != nil {
-			return nil, err
-		}
+		// Without authorities nobody's certificate is good: nil would ask for none, and
+		// to verify with it would trust those of the system.
+		t.clientCAs, errClients = newReloaded("client authorities", []string{files.ClientCA}, x509.NewCertPool(), parsePool, log)
 	}
 	registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "pipestreamer", Subsystem: "http", Name: "certificate_not_after_timestamp_seconds",
 		Help: "When the certificate of the job interface, as it is in use, ends.",
-	}, func() float64 { return float64(t.pair.get().Leaf.NotAfter.Unix()) }))
-	return t, nil
+	}, func() float64 {
+		pair := t.pair.get()
+		if pair == nil {
+			return math.NaN()
+		}
+		return float64(pair.Leaf.NotAfter.Unix())
+	}))
+	return t, errors.Join(err, errClients)
 }
 
 // Config is for a listener of HTTP/1.1. Every handshake is a full one: a
@@ -53,9 +60,13 @@ func (t *TLS) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			pair := t.pair.get()
+			if pair == nil {
+				return nil, errors.New("there is no certificate that can be used")
+			}
 			c := &tls.Config{
 				MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: true,
-				Certificates: []tls.Certificate{*t.pair.get()},
+				Certificates: []tls.Certificate{*pair},
 			}
 			if pool := t.ClientCAs(); pool != nil {
 				// A certificate is not required: others carry a token.

@@ -311,8 +311,13 @@ func TestTLSFilesAtStart(t *testing.T) {
 		"no such file": {Cert: a.CertFile + "x", Key: a.KeyFile}, "do not belong together": {Cert: a.CertFile, Key: b.KeyFile},
 		"no authority": {Cert: a.CertFile, Key: a.KeyFile, ClientCA: a.KeyFile},
 	} {
-		if _, err := access.NewTLS(files, zap.NewNop(), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), filepath.Dir(files.Cert)) {
+		server, err := access.NewTLS(files, zap.NewNop(), prometheus.NewRegistry())
+		if err == nil || !strings.Contains(err.Error(), filepath.Dir(files.Cert)) {
 			t.Errorf("%s: %v, expected an error that names the file", name, err)
+		}
+		_, err = server.Config().GetConfigForClient(nil)
+		if pool := server.ClientCAs(); (err != nil) != (files.ClientCA == "") || files.ClientCA != "" && (pool == nil || !pool.Equal(x509.NewCertPool())) {
+			t.Errorf("%s: a handshake: %v; authorities %v, expected none rather than those of the system", name, err, pool)
 		}
 	}
 }

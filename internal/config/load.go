@@ -35,8 +35,9 @@ const maxFile = 1 << 20
 var serviceLink = regexp.MustCompile(`^PIPESTREAMER_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // Load reads the file at path, unless path is empty, then the environment in
-// the form of os.Environ, then the files with secrets. It returns *[Error] with
-// every problem that it found.
+// the form of os.Environ, then the files with the secrets of the store. It returns
+// *[Error] with every problem that it found; what is wrong with files that a daemon
+// needs is told by [Config.FileProblems] instead.
 func Load(path string, environ []string, scope Scope) (*Config, error) {
 	c := new(Config)
 	l := &loader{config: c, scope: scope, settings: settingsOf(c), entries: map[string]entry{}, kubernetes: kubernetesAddress(environ)}

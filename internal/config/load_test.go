@@ -39,6 +39,7 @@ func secretFile(t *testing.T, text string) string {
 	return path
 }
 
+// load returns what Load refuses, or what is wrong with the files.
 func load(t *testing.T, text string, environ ...string) (*config.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.yaml")
@@ -46,6 +47,11 @@ func load(t *testing.T, text string, environ ...string) (*config.Config, error) 
 		t.Fatal(err)
 	}
 	c, err := config.Load(path, environ, config.Daemon)
+	if err == nil {
+		if problems := c.FileProblems(); len(problems) > 0 {
+			err = &config.Error{Problems: problems}
+		}
+	}
 	if err != nil {
 		err = errors.New(strings.ReplaceAll(err.Error(), path, "c.yaml"))
 	}
@@ -265,6 +271,35 @@ func TestSecretFiles(t *testing.T) {
 				t.Errorf("password %q, expected %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestFilesDoNotEndTheStart: a daemon starts without any of its files, because HANA
+// waits for it; who reads the store alone has nothing else to wait for.
+func TestFilesDoNotEndTheStart(t *testing.T) {
+	environ := []string{
+		"PIPESTREAMER_HANA_SID=HXE", "PIPESTREAMER_HANA_PORT=39013", "PIPESTREAMER_HANA_USER=PIPES", "PIPESTREAMER_HANA_PASSWORD_FILE=/none/1",
+		"PIPESTREAMER_BACKUP_DIRECTORY=/backup", "PIPESTREAMER_STORE_TYPE=s3", "PIPESTREAMER_STORE_ROOT=bucket", "PIPESTREAMER_STORE_SECRETS_PASS=/none/2",
+		"PIPESTREAMER_STORE_CRYPT_PASSWORD_FILE=" + secretFile(t, "\n"), "PIPESTREAMER_HTTP_LISTEN=:1", "PIPESTREAMER_HTTP_TOKEN_FILE=" + secretFile(t, canary[:15]),
+		"PIPESTREAMER_NOTIFY_URL_FILE=/none/3", "PIPESTREAMER_NOTIFY_SECRET_FILE=/none/4",
+	}
+	c, err := config.Load("", environ, config.Daemon)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	var keys []string
+	for _, p := range c.FileProblems() {
+		keys = append(keys, p.Key)
+		if !strings.HasPrefix(p.Where, "environment variable PIPESTREAMER_") || strings.Contains(p.Message, canary[:15]) {
+			t.Errorf("problem: %s", p)
+		}
+	}
+	want := []string{"store.crypt.passwordFile", "store.secrets.pass", "hana.passwordFile", "http.tokenFile", "notify.urlFile", "notify.secretFile"}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if _, err := config.Load("", environ, config.StoreAccess); err == nil || !strings.Contains(err.Error(), "2 problem(s)") {
+		t.Errorf("without a daemon: %v, expected 2 problems", err)
 	}
 }
 

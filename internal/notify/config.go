@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"text/template"
 	"time"
 )
 
@@ -60,13 +61,55 @@ func (c Config) check() error {
 			return fmt.Errorf("notify.on: %q: expected some of %s", name, strings.Join(Types(), ", "))
 		}
 	}
-	if _, err := c.target(); err != nil {
-		return fmt.Errorf("notify.urlFile: %w", err)
-	}
-	if _, err := c.key(); err != nil {
-		return fmt.Errorf("notify.secretFile: %w", err)
-	}
 	return nil
+}
+
+// Problem is a setting whose file cannot be used. Err shows nothing of what is in it.
+type Problem struct {
+	Key string
+	Err error
+}
+
+// Problems says which files cannot be used now. Notifications wait until they can.
+func (c Config) Problems() []Problem {
+	var problems []Problem
+	add := func(key string, err error) {
+		if err != nil {
+			problems = append(problems, Problem{key, err})
+		}
+	}
+	_, err := c.target()
+	add("notify.urlFile", err)
+	_, err = c.key()
+	add("notify.secretFile", err)
+	_, err = c.template()
+	add("notify.template", err)
+	text, err := c.authorities()
+	if err == nil {
+		_, err = c.pool(text)
+	}
+	add("notify.caFile", err)
+	return problems
+}
+
+// template is nil for none.
+func (c Config) template() (*template.Template, error) {
+	if c.TemplateFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.TemplateFile)
+	if err != nil {
+		return nil, err
+	}
+	return parseTemplate(string(text))
+}
+
+// authorities is the text of the file with them, nil for those of the system.
+func (c Config) authorities() ([]byte, error) {
+	if c.CAFile == "" {
+		return nil, nil
+	}
+	return os.ReadFile(c.CAFile)
 }
 
 // target is the address of the webhook. Errors do not show it.
@@ -99,18 +142,14 @@ func (c Config) key() ([]byte, error) {
 	return key, nil
 }
 
-// pool is nil for the authorities of the system.
-func (c Config) pool() (*x509.CertPool, error) {
+// pool is made of the text of authorities; nil stands for those of the system.
+func (c Config) pool(text []byte) (*x509.CertPool, error) {
 	if c.CAFile == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("notify.caFile: %w", err)
-	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("notify.caFile: %s: expected certificates in PEM", c.CAFile)
+		return nil, fmt.Errorf("%s: expected certificates in PEM", c.CAFile)
 	}
 	return pool, nil
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
-	"text/template"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -27,11 +25,11 @@ const (
 
 // Notifier sends events to one webhook, in order. It is safe for concurrent use.
 type Notifier struct {
-	config   Config
-	template *template.Template
-	client   *http.Client
-	log      *zap.Logger
-	metrics  *Metrics
+	config  Config
+	client  *http.Client // of the one attempt at a time; nil before the first
+	trusted []byte       // what its authorities were made of
+	log     *zap.Logger
+	metrics *Metrics
 
 	incoming chan notification
 
@@ -46,12 +44,14 @@ type notification struct {
 	ID   string    `json:"id"`
 	Type string    `json:"type"`
 	Made time.Time `json:"made"`
-	Body []byte    `json:"body"`
+	Body []byte    `json:"body,omitempty"`
+	// Event is what Body is still to be made of: the template could not be used.
+	Event *Event `json:"event,omitempty"`
 }
 
-// New checks config, reads the template and takes up what an earlier process has
-// not delivered, if the directory can be used; that is logged. It sends nothing
-// before Run. Errors name the setting.
+// New checks config.On and takes up what an earlier process has not delivered, if the
+// directory can be used; that is logged. It sends nothing before Run. Files that
+// cannot be used are no error: notifications wait for them, see Config.Problems.
 func New(config Config, log *zap.Logger, metrics *Metrics) (*Notifier, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -60,20 +60,7 @@ func New(config Config, log *zap.Logger, metrics *Metrics) (*Notifier, error) {
 	n := &Notifier{
 		config: config, log: log.Named("notify"), metrics: metrics, incoming: make(chan notification, mostIncoming), more: make(chan struct{}, 1),
 	}
-	if config.TemplateFile != "" {
-		text, err := os.ReadFile(config.TemplateFile)
-		if err == nil {
-			n.template, err = parseTemplate(string(text))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("notify.template: %w", err)
-		}
-	}
-	pool, err := config.pool()
-	if err != nil {
-		return nil, err
-	}
-	n.client = newClient(pool)
+	var err error
 	if n.queue, err = load(config.Directory, n.log); err != nil {
 		// HANA does not start beside a daemon that does not, and needs no webhook.
 		n.log.Error("what earlier processes have not delivered cannot be read; what this one does not deliver is lost when it ends", zap.Error(err))
@@ -93,17 +80,12 @@ func (n *Notifier) Tell(e Event) {
 		return
 	}
 	e.Data.SID = n.config.SID
-	body, err := render(n.template, e)
-	if err != nil {
-		n.drop(notification{Type: e.Type}, droppedTemplate, err)
-		return
-	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		n.drop(notification{Type: e.Type}, droppedOverflow, err)
 		return
 	}
-	note := notification{ID: "msg_" + id.String(), Type: e.Type, Made: time.Now(), Body: body}
+	note := notification{ID: "msg_" + id.String(), Type: e.Type, Made: time.Now(), Event: &e}
 	select {
 	case n.incoming <- note:
 	default:
@@ -135,7 +117,9 @@ func (n *Notifier) Run(ctx context.Context) {
 	}
 	stop()
 	all.Wait()
-	n.client.CloseIdleConnections()
+	if n.client != nil {
+		n.client.CloseIdleConnections()
+	}
 }
 
 // takeIn writes down what is told. After the end of ctx it takes what is there.
@@ -158,6 +142,10 @@ func (n *Notifier) takeIn(ctx context.Context) {
 }
 
 func (n *Notifier) enqueue(note notification) {
+	if err := n.compose(&note); errors.Is(err, errTemplate) {
+		n.drop(note, droppedTemplate, err)
+		return
+	}
 	n.mu.Lock()
 	full := len(n.queue) >= mostQueued
 	n.mu.Unlock()
@@ -228,7 +216,9 @@ func (n *Notifier) deliver(ctx context.Context, note notification) (done bool) {
 	policy.InitialInterval, policy.MaxInterval = n.config.Pause, longestPause
 	var last error
 	_, err := backoff.Retry(limit, func() (struct{}, error) {
-		last = n.attempt(limit, note)
+		if last = n.compose(&note); last == nil {
+			last = n.attempt(limit, note)
+		}
 		return struct{}{}, last
 	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, pause time.Duration) {
 		n.metrics.failed.Inc()
@@ -249,12 +239,34 @@ func (n *Notifier) deliver(ctx context.Context, note notification) (done bool) {
 		return false
 	case limit.Err() != nil:
 		n.drop(note, droppedExpired, errors.Join(errExpired, last))
+	case errors.Is(err, errTemplate):
+		n.drop(note, droppedTemplate, err)
 	default:
 		n.metrics.failed.Inc()
 		n.drop(note, droppedRefused, err)
 	}
 	return true
 }
+
+// compose makes the body, which then stays the same for all attempts. A template that
+// cannot be used may be mended; one that makes no JSON of this event is errTemplate.
+func (n *Notifier) compose(note *notification) error {
+	if note.Event == nil {
+		return nil
+	}
+	t, err := n.config.template()
+	if err != nil {
+		return fmt.Errorf("notify.template: %w", err)
+	}
+	body, err := render(t, *note.Event)
+	if err != nil {
+		return backoff.Permanent(fmt.Errorf("%w: %w", errTemplate, err))
+	}
+	note.Body, note.Event = body, nil
+	return nil
+}
+
+var errTemplate = errors.New("notify.template")
 
 var errExpired = errors.New("it did not arrive in time")
 

@@ -427,6 +427,9 @@ func TestRefusedSettings(t *testing.T) {
 			c := Config{Directory: t.TempDir(), ReadURL: fixed("https://example.com/x"), ReadSecret: fixed("")}
 			test.change(&c)
 			_, err := New(c, zap.NewNop(), NewMetrics(prometheus.NewRegistry()))
+			if problems := c.Problems(); err == nil && len(problems) == 1 { // of a file, which does not keep the daemon from starting
+				err = fmt.Errorf("%s: %w", problems[0].Key, problems[0].Err)
+			}
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("got %v, expected %q", err, test.want)
 			}

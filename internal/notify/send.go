@@ -37,6 +37,23 @@ func newClient(pool *x509.CertPool) *http.Client {
 	}
 }
 
+// connect makes the client, again when its authorities have changed.
+func (n *Notifier) connect() error {
+	text, err := n.config.authorities()
+	if err != nil || n.client != nil && bytes.Equal(text, n.trusted) {
+		return err
+	}
+	pool, err := n.config.pool(text)
+	if err != nil {
+		return err
+	}
+	if n.client != nil {
+		n.client.CloseIdleConnections()
+	}
+	n.client, n.trusted = newClient(pool), text
+	return nil
+}
+
 // attempt sends a notification once. An error that no further attempt would change
 // is a backoff.PermanentError. None shows the address.
 func (n *Notifier) attempt(ctx context.Context, note notification) error {
@@ -49,6 +66,9 @@ func (n *Notifier) attempt(ctx context.Context, note notification) error {
 	key, err := n.config.key()
 	if err != nil {
 		return fmt.Errorf("notify.secretFile: %w", err)
+	}
+	if err := n.connect(); err != nil {
+		return fmt.Errorf("notify.caFile: %w", err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(note.Body))
 	if err != nil {
