@@ -102,7 +102,7 @@ func (d *daemon) tellStarting() {
 func (d *daemon) takeJobs(p *parts) {
 	d.gate.open(p.conductor)
 	o := d.options()
-	o.Logs, o.LogsTrouble, o.Throttle = p.logs, p.logsTrouble, newThrottle(p.store, d.cfg, d.log)
+	o.Logs, o.LogsTrouble, o.LogsNote, o.Throttle = p.logs, p.logsTrouble, p.logsNote, newThrottle(p.store, d.cfg, d.log)
 	d.staff(httpapi.New(p.conductor, o, d.log, d.httpMetrics))
 }
 

@@ -64,13 +64,13 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 		}
 		return a.print(backups, nil)
 	}
-	logs, trouble, err := client.LogsTrouble(ctx)
+	list, err := client.AllLogs(ctx)
 	if err != nil {
 		return a.unreachable(ctx, err)
 	}
-	first := slices.ContainsFunc(logs, func(s logship.Status) bool { return s.StoreTrouble != "" })
+	first := slices.ContainsFunc(list.Logs, func(s logship.Status) bool { return s.StoreTrouble != "" })
 	if first {
-		if err := a.printLogs(logs, trouble, database); err != nil {
+		if err := a.printLogs(&list, database); err != nil {
 			return err
 		}
 	}
@@ -83,7 +83,7 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 	if first {
 		return err
 	}
-	return errors.Join(err, a.printLogs(logs, trouble, database))
+	return errors.Join(err, a.printLogs(&list, database))
 }
 
 // storeAway says of an answer to a question that only the store can answer whether
@@ -101,13 +101,18 @@ func (a *app) storeAway(ctx context.Context, what string, err error) error {
 
 // printLogs writes how far the log backups are, when any are shipped, and what
 // keeps them from being found.
-func (a *app) printLogs(logs []logship.Status, trouble, database string) error {
-	if trouble != "" {
-		if err := a.println("\nLog backups cannot be found: " + trouble); err != nil {
+func (a *app) printLogs(list *httpapi.LogList, database string) error {
+	if list.Note != "" {
+		if err := a.println("\n" + list.Note + "."); err != nil {
 			return err
 		}
 	}
-	rows := logRows(logs, database)
+	if list.Trouble != "" {
+		if err := a.println("\nLog backups cannot be found: " + list.Trouble); err != nil {
+			return err
+		}
+	}
+	rows := logRows(list.Logs, database)
 	if len(rows) == 1 {
 		return nil
 	}
@@ -129,12 +134,22 @@ func logRows(logs []logship.Status, database string) [][]string {
 			point, age = timeText(s.RecoveryPoint), (time.Duration(s.AgeSeconds) * time.Second).String()
 		}
 		if s.Lasts != nil {
-			lasts = (time.Duration(*s.Lasts) * time.Second).String()
+			lasts = lastsText(time.Duration(*s.Lasts) * time.Second)
 		}
 		waiting := countText(s.WaitingFiles, "file") + ", " + byteText(s.WaitingBytes)
 		rows = append(rows, []string{s.Database, point, age, waiting, lasts, troubleText(s)})
 	}
 	return rows
+}
+
+// lastsText writes for how long the volume is enough. Nobody plans with the minutes
+// of what is months away.
+func lastsText(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > 30*day {
+		return "> 30d"
+	}
+	return d.String()
 }
 
 // troubleText says what keeps log backups from being shipped, or from being of

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -68,5 +69,26 @@ func TestListWhileTheStoreIsAway(t *testing.T) {
 				t.Errorf("as JSON: status %d, %q", status, stderr)
 			}
 		})
+	}
+}
+
+func TestLastsText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		90 * time.Second: "1m30s", 30 * 24 * time.Hour: "720h0m0s", 30*24*time.Hour + time.Second: "> 30d", 24_000 * time.Hour: "> 30d",
+	} {
+		if got := lastsText(d); got != want {
+			t.Errorf("%s: %q, expected %q", d, got, want)
+		}
+	}
+}
+
+// A list right after the first backup does not alarm whoever made it.
+func TestListTellsThatThereIsNoLogYet(t *testing.T) {
+	options := httpapi.Options{LogsNote: func() string { return logship.NoLogYet }}
+	server := httptest.NewServer(httpapi.New(new(apitest.Jobs), options, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator))
+	defer server.Close()
+	status, stdout, stderr := execute(t.Context(), "list", "--url", server.URL)
+	if status != 0 || !strings.Contains(stdout, "HANA has written no log backup yet.") || strings.Contains(stdout, "cannot") {
+		t.Errorf("status %d, output %q, %q", status, stdout, stderr)
 	}
 }

@@ -186,6 +186,14 @@ func (p *parts) logsTrouble() string {
 	return p.fleet.Trouble()
 }
 
+// logsNote says why none are found where that is no trouble.
+func (p *parts) logsNote() string {
+	if p.fleet == nil {
+		return ""
+	}
+	return p.fleet.Note()
+}
+
 // ready asks HANA and the store.
 func (p *parts) ready(ctx context.Context) error {
 	if err := p.conductor.Ready(ctx); err != nil {

@@ -74,6 +74,7 @@ func (a *app) printJob(r job.Record, note string) error {
 	}
 	add("command", r.Command)
 	add("note", note)
+	add("proven", provenText(&r))
 	addCause(add, &r)
 	for i := range r.Streams {
 		add(streamTitle(&r.Streams[i]), streamText(&r.Streams[i], r.Error))
@@ -87,6 +88,25 @@ func (a *app) printJob(r job.Record, note string) error {
 		}
 	}
 	return errors.Join(a.table(rows), a.printProbe(r.Probe))
+}
+
+// provenText says what a verification has shown.
+func provenText(r *job.Record) string {
+	var bytes int64
+	for i := range r.Streams {
+		bytes += r.Streams[i].Bytes
+	}
+	text := countText(len(r.Streams), "stream") + ", " + byteText(bytes)
+	switch r.Proven {
+	case job.ProofSHA256:
+		return text + ": every byte matches the manifest's SHA-256"
+	case job.ProofCRC64:
+		return text + ": every byte matches the CRC-64 of its part; the manifest has no SHA-256"
+	case job.ProofSample:
+		return text + " read as a sample, which matches the checksums of its parts; the rest was not read"
+	default:
+		return ""
+	}
 }
 
 // addCause tells why a job did not succeed, and what else there is to know.

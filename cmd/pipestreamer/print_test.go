@@ -75,3 +75,19 @@ func TestProgressTellsOfStalls(t *testing.T) {
 		t.Errorf("got %q, expected %q", got, want)
 	}
 }
+
+// TestVerifyTellsWhatItProved: "succeeded" alone does not say whether every byte was
+// read, and compared with what.
+func TestVerifyTellsWhatItProved(t *testing.T) {
+	for proof, want := range map[job.Proof]string{
+		job.ProofSHA256: "2 streams, 3.0 MiB: every byte matches the manifest's SHA-256",
+		job.ProofCRC64:  "2 streams, 3.0 MiB: every byte matches the CRC-64 of its part; the manifest has no SHA-256",
+		job.ProofSample: "2 streams, 3.0 MiB read as a sample",
+		"":              "",
+	} {
+		got := provenText(&job.Record{Proven: proof, Streams: []job.Progress{{Bytes: 1 << 20}, {Bytes: 2 << 20}}})
+		if !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q: %q, expected %q", proof, got, want)
+		}
+	}
+}

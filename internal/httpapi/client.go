@@ -150,15 +150,13 @@ func (c *Client) Backup(ctx context.Context, database, id string) (*backup.Manif
 
 // Logs tells how far the shipping of log backups is, by database.
 func (c *Client) Logs(ctx context.Context) ([]logship.Status, error) {
-	logs, _, err := c.LogsTrouble(ctx)
-	return logs, err
+	list, err := c.AllLogs(ctx)
+	return list.Logs, err
 }
 
-// LogsTrouble tells, besides, what keeps log backups from being found, if anything
-// does.
-func (c *Client) LogsTrouble(ctx context.Context) (logs []logship.Status, trouble string, err error) {
-	list, err := call[logList](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
-	return list.Logs, list.Trouble, err
+// AllLogs tells, besides, what keeps log backups from being found, if anything does.
+func (c *Client) AllLogs(ctx context.Context) (LogList, error) {
+	return call[LogList](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
 }
 
 // Recovery says to which points a database can be restored.

@@ -39,9 +39,12 @@ type jobList struct {
 	Jobs []job.Record `json:"jobs"`
 }
 
-type logList struct {
+// LogList is how far the shipping of log backups is, by database, with what keeps
+// them from being found, or why there are none.
+type LogList struct {
 	Logs    []logship.Status `json:"logs"`
 	Trouble string           `json:"trouble,omitempty"`
+	Note    string           `json:"note,omitempty"`
 }
 
 type backupList struct {
@@ -228,7 +231,7 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listLogs(w http.ResponseWriter, _ *http.Request) error {
-	list := logList{Logs: s.options.Logs(), Trouble: s.options.LogsTrouble()}
+	list := LogList{Logs: s.options.Logs(), Trouble: s.options.LogsTrouble(), Note: s.options.LogsNote()}
 	if list.Logs == nil {
 		list.Logs = []logship.Status{}
 	}

@@ -42,6 +42,9 @@ type Options struct {
 	// LogsTrouble says what keeps log backups from being found, empty when nothing
 	// does. nil means that none are looked for.
 	LogsTrouble func() string
+	// LogsNote says what there is to know where none are found and nothing is wrong.
+	// nil means nothing.
+	LogsNote func() string
 	// Throttle is the bandwidth limit. nil means that there is nothing to limit.
 	Throttle Throttle
 	// Drain refuses new jobs from now on and returns those that run. nil means that
@@ -92,6 +95,9 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	}
 	if options.LogsTrouble == nil {
 		options.LogsTrouble = func() string { return "" }
+	}
+	if options.LogsNote == nil {
+		options.LogsNote = func() string { return "" }
 	}
 	if options.Throttle == nil {
 		options.Throttle = noThrottle{}

@@ -50,13 +50,13 @@ func (c *Conductor) checkKind(database string, kind backup.Kind) error {
 	case kind == backup.KindComplete:
 		return nil
 	case !isDelta(kind):
-		return &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: expected complete, differential or incremental; HANA makes log and catalog backups by itself", kind)}
+		return &FieldError{Field: "kind", Err: fmt.Errorf("%q: expected complete, differential or incremental; HANA makes log and catalog backups by itself", kind)}
 	}
 	if err := c.checkBase(database); err != nil {
 		return err
 	}
 	if c.config.Door == DoorFIFO {
-		return &FieldError{Field: "kind", Err: fmt.Errorf("kind %q: the names of its files are not known before it starts, so it cannot come through pipes: set door to auto or spool", kind)}
+		return &FieldError{Field: "kind", Err: fmt.Errorf("%q: the names of its files are not known before it starts, so it cannot come through pipes: set door to auto or spool", kind)}
 	}
 	return nil
 }

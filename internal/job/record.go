@@ -67,6 +67,18 @@ const (
 	StageDone    Stage = "done"
 )
 
+// Proof says what a verification has compared.
+type Proof string
+
+// The proofs. With the first every byte matches the SHA-256 of the manifest, with
+// the second, where the manifest has none of some stream, the CRC-64 of each part.
+// The last is that of some parts only.
+const (
+	ProofSHA256 Proof = "sha256"
+	ProofCRC64  Proof = "crc64nvme"
+	ProofSample Proof = "sample"
+)
+
 // StageBegin is when a job came to a stage.
 type StageBegin struct {
 	Stage Stage
@@ -121,6 +133,8 @@ type Record struct {
 	// Consequences are what followed from the first cause.
 	Consequences []string         `json:"consequences,omitempty"`
 	Findings     []verify.Finding `json:"findings,omitempty"`
+	// Proven is by what a verification that succeeded has compared what it read.
+	Proven Proof `json:"proven,omitempty"`
 	// History is what happened, in order.
 	History []Event `json:"history,omitempty"`
 	// Objects is how many objects of data the store has of it, or has given; it is

@@ -118,13 +118,7 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 		Conductor: c, job: j, source: source, files: c.config.Door == DoorSpool || c.config.Door == DoorAuto && c.doors.refuses(),
 		log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database)),
 	}
-	err := r.choose(ctx, record, point)
-	if err == nil && dryRun {
-		if absent := c.absent(ctx, record.Database); absent != nil {
-			r.job.warn(absent.Error() + "; " + createFirst)
-		}
-	}
-	if err != nil || dryRun {
+	if err := r.choose(ctx, record, point); err != nil || dryRun {
 		return verdictOf(failureOf(err)...)
 	}
 	failures := r.attempt(ctx)
@@ -141,10 +135,14 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 	if len(failures) == 0 {
 		r.job.warn("make a complete backup now: until then HANA makes no delta and no log backup that goes on from here, and what is written from now on cannot be recovered")
 	}
+	return r.verdict(failures)
+}
+
+func (r *restoreRun) verdict(failures []*Error) verdict {
 	v := verdictOf(failures...)
 	if v.cause != nil {
-		after := j.snapshot()
-		leftStopped(&after, v.cause)
+		record := r.job.snapshot()
+		leftStopped(&record, v.cause)
 	}
 	return v
 }
@@ -213,6 +211,11 @@ func (r *restoreRun) choose(ctx context.Context, record Record, point chain.Targ
 	})
 	r.recovery = recoveryOf(&r.chain, point, record.Database)
 	r.recovery.JobID, r.recovery.DataPath = record.ID, r.config.Directory
+	if record.Action == ActionPlan {
+		if absent := r.absent(ctx, record.Database); absent != nil {
+			r.job.warn(absent.Error() + "; " + createFirst)
+		}
+	}
 	return nil
 }
 

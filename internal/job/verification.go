@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -83,10 +84,27 @@ func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) 
 	for _, counter := range counters {
 		counter.done.Store(true)
 	}
-	j.update(func(record *Record) { record.Findings = findings })
+	j.update(func(record *Record) {
+		record.Findings = findings
+		if len(findings) == 0 {
+			record.Proven = proofOf(manifest, r.Sample)
+		}
+	})
 	if len(findings) > 0 {
 		return verdict{state: StateFailed, cause: newError(StageStream, CodeFindings,
 			fmt.Errorf("findings: %d, the first: %s", len(findings), findings[0].Message))}
 	}
 	return verdict{state: StateSucceeded}
+}
+
+// proofOf says by what a manifest is compared.
+func proofOf(m *backup.Manifest, sample int) Proof {
+	switch {
+	case sample > 0:
+		return ProofSample
+	case slices.ContainsFunc(m.Streams, func(s backup.ManifestStream) bool { return s.SHA256 == "" }):
+		return ProofCRC64
+	default:
+		return ProofSHA256
+	}
 }

@@ -1,8 +1,18 @@
 package logship
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Look is what Run does now and then; Wait is for the shippers that it started.
 func (f *Fleet) Look(ctx context.Context) { f.look(ctx) }
 
 func (f *Fleet) Wait() { f.running.Wait() }
+
+// AskAgain lets the next look ask HANA whether it has written log backups.
+func (f *Fleet) AskAgain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.quietAsked = time.Time{}
+}

@@ -2,6 +2,7 @@ package logship
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,6 +20,10 @@ import (
 // lookout is how often a Fleet looks for directories of further databases.
 const lookout = 5 * time.Second
 
+// quietInterval is between two questions whether HANA has written log backups while
+// there is no directory of any.
+const quietInterval = 30 * time.Second
+
 // Fleet ships the log backups of every database that has a directory below one
 // directory: SYSTEMDB, and DB_<tenant> (seen in real listings of HANA 2.0).
 type Fleet struct {
@@ -33,6 +38,9 @@ type Fleet struct {
 	mu       sync.Mutex
 	shippers map[string]*Shipper // by database
 	trouble  string
+	note     string
+	// quietAsked is when HANA was asked whether there are log backups to be found.
+	quietAsked time.Time
 }
 
 // NewFleet returns a Fleet that works with the parts but for Volume and Remove,
@@ -60,12 +68,22 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// look finds databases, and notes what keeps it from that.
+// errNoDirectory means that no database has a directory.
+var errNoDirectory = errors.New("no directory of a database")
+
+// look finds databases, and notes what keeps it from that. HANA makes the directories
+// with the first log backup: before it, that there are none is no trouble.
 func (f *Fleet) look(ctx context.Context) {
-	trouble := f.launch(ctx)
+	trouble, note := "", ""
+	switch err := f.launch(ctx); {
+	case errors.Is(err, errNoDirectory) && f.quiet(ctx):
+		note = NoLogYet
+	case err != nil:
+		trouble = err.Error()
+	}
 	f.mu.Lock()
 	before := f.trouble
-	f.trouble = trouble
+	f.trouble, f.note = trouble, note
 	f.mu.Unlock()
 	f.metrics.lookout(trouble == "")
 	if trouble != "" && trouble != before {
@@ -81,12 +99,63 @@ func (f *Fleet) Trouble() string {
 	return f.trouble
 }
 
+// NoLogYet is the note of a Fleet that has nothing to find.
+const NoLogYet = "HANA has written no log backup yet"
+
+// Note says what there is to know where nothing is found and nothing is wrong.
+func (f *Fleet) Note() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.note
+}
+
+// catalog is a Historian that can tell whether there are log backups.
+type catalog interface {
+	Databases(ctx context.Context) ([]string, error)
+	NewestLog(ctx context.Context, database string) (backup.CatalogEntry, error)
+}
+
+// quiet says whether HANA's catalog knows of no log backup of any database. A HANA
+// that does not say is not quiet.
+func (f *Fleet) quiet(ctx context.Context) bool {
+	historian, can := f.parts.Historian.(catalog)
+	if !can {
+		return false
+	}
+	f.mu.Lock()
+	asked, before := f.quietAsked, f.note != ""
+	f.mu.Unlock()
+	if time.Since(asked) < quietInterval {
+		return before
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.config.withDefaults().AskTimeout)
+	defer cancel()
+	quiet := isQuiet(ctx, historian)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.quietAsked = time.Now()
+	return quiet
+}
+
+func isQuiet(ctx context.Context, historian catalog) bool {
+	databases, err := historian.Databases(ctx)
+	if err != nil {
+		return false
+	}
+	for _, database := range databases {
+		if _, err := historian.NewestLog(ctx, database); !errors.Is(err, backup.ErrNotFound) {
+			return false
+		}
+	}
+	return true
+}
+
 // launch starts a shipper for each directory that is new. It says what keeps it
 // from that.
-func (f *Fleet) launch(ctx context.Context) string {
+func (f *Fleet) launch(ctx context.Context) error {
 	entries, err := os.ReadDir(f.files.Directory)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	found := false
 	var problems []string
@@ -105,9 +174,12 @@ func (f *Fleet) launch(ctx context.Context) string {
 		}
 	}
 	if !found {
-		return fmt.Sprintf("%s has no directory of a database: expected %s or DB_<tenant>", f.files.Directory, backup.SystemDB)
+		return fmt.Errorf("%s has %w: expected %s or DB_<tenant>", f.files.Directory, errNoDirectory, backup.SystemDB)
 	}
-	return strings.Join(problems, "; ")
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	return nil
 }
 
 // notFollowed says what a directory should be, and that nothing is shipped from

@@ -104,6 +104,16 @@ func (t *Trigger) Logs(ctx context.Context, database string, first, last int64) 
 	return logs, nil
 }
 
+// NewestLog is the newest log backup of a database that the catalog has, whatever
+// became of it, or backup.ErrNotFound.
+func (t *Trigger) NewestLog(ctx context.Context, database string) (backup.CatalogEntry, error) {
+	entry, err := t.newest(ctx, selectLog, database)
+	if err != nil {
+		return backup.CatalogEntry{}, fmt.Errorf("newest log backup of %s: %w", database, err)
+	}
+	return entry, nil
+}
+
 // addLog adds a row of selectLogs to logs, whose last entry may be the row's.
 func addLog(logs []backup.CatalogEntry, row *entryRow, fileOf sql.Null[int64], file *fileRow) ([]backup.CatalogEntry, error) {
 	entry, err := row.entry()
