@@ -93,6 +93,29 @@ func TestStartsWithoutItsFiles(t *testing.T) {
 	}
 }
 
+// TestStoreRefusesItsSecret: a key that was rotated to something that is none.
+func TestStoreRefusesItsSecret(t *testing.T) {
+	m := newMachine(t)
+	m.write(t, "key", "key-canary: no base64")
+	m.environ = []string{
+		"PIPESTREAMER_STORE_TYPE=azureblob", "PIPESTREAMER_STORE_ROOT=container", "PIPESTREAMER_STORE_OPTIONS_ACCOUNT=account",
+		"PIPESTREAMER_STORE_SECRETS_KEY=" + filepath.Join(m.dir, "key"),
+	}
+	log := new(lockedBuffer)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, m.environ, io.Discard, log) }()
+	ops := "http://" + m.await(t, log, "metrics and probes").Address
+	m.await(t, log, "there are no jobs yet: store or HANA cannot be used; trying again")
+	if status, body := get(t, ops+"/readyz"); status != 503 || !strings.Contains(body, "store: open store azureblob") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	cancel()
+	if status := <-ended; status != 0 || strings.Contains(log.String(), "key-canary") {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
+	}
+}
+
 // TestDoctorTellsOfFiles: what the daemon starts without is an error for doctor.
 func TestDoctorTellsOfFiles(t *testing.T) {
 	m, keys := broken(t)
