@@ -80,6 +80,7 @@ func TestAttention(t *testing.T) {
 			r.ID, r.BackupID, r.Findings = "job-v", 17, []verify.Finding{{Code: "x", Severity: s, Message: "m"}}
 		}
 	}
+	warned := func(r *job.Record) { r.Warnings = []string{"make a complete backup now"} }
 	ptr := func(n int64) *int64 { return &n }
 	logs := func(change func(*logship.Status)) []logship.Status {
 		s := logship.Status{Database: "HXE", RecoveryPoint: now.Add(-time.Minute)}
@@ -223,6 +224,24 @@ func TestAttention(t *testing.T) {
 			want: []advice{
 				{"bad", "The daemon does not let you in", "Reload the page and log in: the password is the token, the user name is of no matter.", "", "ok"},
 				{"note", "The daemon is version 2 now", "Reload this page: it came from the version before.", "", "ok"},
+			},
+		},
+		{
+			name: "a restore that asks for a backup", knowledge: knowledge{Jobs: []job.Record{ended(job.ActionBackup, job.StateSucceeded), ended(job.ActionRestore, job.StateSucceeded, warned), ended(job.ActionBackup, job.StateSucceeded, delta)}},
+			want: []advice{{"note", "The last restore of HXE succeeded with 1 warning", "", "", "ok"}},
+		},
+		{
+			name:      "a restore that asked for a backup, which was made",
+			knowledge: knowledge{Jobs: []job.Record{ended(job.ActionRestore, job.StateSucceeded, warned), ended(job.ActionBackup, job.StateSucceeded)}},
+		},
+		{
+			name: "the daemon was drained", knowledge: knowledge{
+				Daemon: map[string]string{"version": "1", "draining_since": "2026-03-01T02:00:00Z"}, First: "1",
+				Jobs: []job.Record{ended(job.ActionBackup, job.StateLost)},
+			},
+			want: []advice{
+				{"bad", "The daemon takes no jobs", "If its pod is not about to end, restart the sidecar: nothing else lets it take jobs again.", "", "bad"},
+				{"bad", "A backup of HXE is lost", "Make a complete backup now; deltas are refused until it has succeeded.", again, "bad"},
 			},
 		},
 	}

@@ -30,7 +30,7 @@ func (w *world) refusesJobs(client *httpapi.Client) {
 	}
 	_, err := client.StartBackup(w.t.Context(), job.BackupRequest{Database: "SYSTEMDB"}, "")
 	expectProblem(w.t, err, http.StatusServiceUnavailable, "")
-	if result := w.run("backup", "--database", "SYSTEMDB").expect(w.t, 1); !strings.Contains(result.stderr, "draining") {
+	if result := w.run("backup", "--database", "SYSTEMDB").expect(w.t, 1); !strings.Contains(result.stderr, "was drained at ") {
 		w.t.Errorf("the command line does not say why: %s", result.stderr)
 	}
 }

@@ -63,7 +63,7 @@ func restoreFaults() []restoreRow {
 		},
 		{
 			fault: "half a list of objects", where: atStore, untouched: true,
-			outcome: outcome{state: job.StateFailed, code: job.CodeManifest, words: "list"},
+			outcome: outcome{state: job.StateFailed, code: job.CodeStoreUnusable, words: "list"},
 			inject:  answer(lists, faultys3.Truncate),
 		},
 		{

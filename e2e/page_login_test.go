@@ -30,10 +30,10 @@ func TestBrowserLogsIn(t *testing.T) {
 	if n := b.count("#main, .connection, script"); n != 0 {
 		t.Errorf("with a wrong password the page is shown:\n%s", b.text("body"))
 	}
-	b.must(map[string]any{"op": "report"}) // a browser logs what is refused
 
 	b.open(url, nil)
 	b.awaitText(".connection", "live")
+	b.must(map[string]any{"op": "report"}) // a browser logs what is refused, and tells it later
 	evaluate[bool](b, "globalThis.loadedOnce = true")
 	w.hana.set("delay-write", "50ms")
 	record, err := w.client().StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, "")

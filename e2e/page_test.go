@@ -342,6 +342,42 @@ func TestStatusPageExplainsRefusals(t *testing.T) {
 	w.stopDaemon()
 }
 
+// TestStatusPageWhileTheStoreIsAway: what is not known is not told as if there were
+// none, and what a store says fits into the window.
+func TestStatusPageWhileTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	long := "operation_error_S3:_PutObject_exceeded_maximum_number_of_attempts" + strings.Repeat("_https://s3.example.com/bucket?X-Amz-Signature=0123456789abcdef", 12)
+	b := startBrowser(t)
+	at := time.Now().UTC().Add(-time.Hour)
+	ended := job.Record{
+		ID: "00000000-0000-7000-8000-000000000001", Action: job.ActionBackup, State: job.StateFailed, Stage: job.StageStream, SID: "HXE", Database: "HXE",
+		Kind: backup.KindComplete, StartedAt: at, FinishedAt: at.Add(time.Minute), Error: &job.Error{Code: "upload_failed", Message: long, Hint: long, Stage: job.StageStream},
+		Consequences: []string{long}, Warnings: []string{long}, History: []job.Event{{At: at, Side: job.SideStore, Text: long}},
+	}
+	_, url := newPageWorld(t, func(w *world) { w.journal(ended) })
+	away := map[string]any{"op": "stand", "pattern": "**/v1/{backups,recovery}**", "status": 504, "body": `{"title":"The answer took too long","status":504,"detail":` + quote(long) + `,"hint":` + quote(long) + `}`}
+	for _, width := range []int{360, 1200} {
+		b.open("about:blank", map[string]any{"width": width})
+		b.must(away)
+		for _, route := range []string{"", "#/jobs", "#/jobs/" + ended.ID, "#/backups"} {
+			b.must(map[string]any{"op": "goto", "url": url + route})
+			b.awaitText(".connection", "live")
+			what := fmt.Sprintf("%d %q", width, route)
+			switch route {
+			case "":
+				b.awaitText(`[data-database="HXE"]`, "Newest data backup", "not known: the store does not answer")
+				b.awaitText(".todo", "v1/backups cannot be read", long)
+			case "#/backups":
+				b.awaitText("main", "Not known: the store does not answer.")
+			default:
+				b.awaitText("main", "upload_failed")
+			}
+			b.fits(what)
+		}
+	}
+	b.must(map[string]any{"op": "report"}) // a browser logs each answer that is an error
+}
+
 // restart breaks the event stream off.
 func (b *browser) restart(w *world) {
 	b.t.Helper()

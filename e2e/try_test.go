@@ -58,6 +58,10 @@ func TestTry(t *testing.T) {
 	order("compare", "DIFFERENT")
 	typed(t, preparing[0], restoring)
 	order("compare", "HXE holds what it held.")
+	for _, text := range []string{"restart", "store off", "store on"} {
+		order(text+"\nnothing", "expected destroy") // which is said when what came before is done
+	}
+	typed(t, preparing[0], "pipestreamer list --database HXE")
 	if _, err := io.WriteString(orders, "quit\n"); err != nil {
 		t.Fatal(err)
 	}

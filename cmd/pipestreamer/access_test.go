@@ -113,7 +113,7 @@ func TestServeOverTLS(t *testing.T) {
 		{"a service account sets no limit", limit, [][]string{ca, of("cron")}, 1, "serviceaccount:backup/cron has the role trigger"},
 		{"a service account with a token for something else", list, [][]string{ca, of("elsewhere")}, 1, "expected Authorization: Bearer with a token that is known here"},
 		{"nobody", list, [][]string{ca}, 1, "expected credentials"},
-		{"a daemon that cannot be trusted", list, [][]string{of("nightly")}, 1, "certificate signed by unknown authority"},
+		{"a daemon that cannot be trusted", list, [][]string{of("nightly")}, 1, "certificate signed by unknown authority\n  what to do: the daemon answers: name the file with the authority of its certificate in --ca-file; its certificate is for "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestServeOverTLS(t *testing.T) {
 			shown.WriteString(stdout + stderr)
 		})
 	}
-	if status, _, stderr := execute(t.Context(), append(list, "--url", "http://"+m.listen, "--token-file", filepath.Join(m.dir, "nightly"))...); status != 2 || !strings.Contains(stderr, "Client sent an HTTP request to an HTTPS server") {
+	if status, _, stderr := execute(t.Context(), append(list, "--url", "http://"+m.listen, "--token-file", filepath.Join(m.dir, "nightly"))...); status != 2 || !strings.Contains(stderr, "Client sent an HTTP request to an HTTPS server.\n  what to do: the daemon speaks https there: --url https://") {
 		t.Errorf("without TLS: status %d\n%s", status, stderr)
 	}
 	// What the environment says is what the flags say.

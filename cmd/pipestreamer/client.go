@@ -190,6 +190,9 @@ func (a *app) unreachable(ctx context.Context, err error) error {
 	if a.url != "" {
 		place = a.url
 	}
+	if hint := hintOfTLS(a.url, err); hint != "" {
+		return &failure{status: statusFailed, err: err, hint: hint}
+	}
 	return &failure{status: statusFailed, err: err, hint: "check that pipestreamer serve runs and listens on " + place + " (--socket, --url)"}
 }
 

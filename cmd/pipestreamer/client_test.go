@@ -4,9 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -340,5 +346,52 @@ func TestByteText(t *testing.T) {
 		if got := byteText(n); got != want {
 			t.Errorf("byteText(%d) = %q, expected %q", n, got, want)
 		}
+	}
+}
+
+// TestUnreachable: the advice fits what is wrong, and the error says it without the
+// address that the client makes up.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
+	secured.StartTLS()
+	defer secured.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secured.Certificate().Raw})
+	if err := os.WriteFile(authority, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := secured.Listener.Addr().(*net.TCPAddr).Port
+	tests := []struct {
+		name   string
+		flags  []string
+		stderr []string
+	}{
+		{"no daemon", []string{"--socket", "/does/not/exist.sock"}, []string{
+			"pipestreamer: reach the daemon: dial unix /does/not/exist.sock: connect: no such file or directory\n",
+			"check that pipestreamer serve runs and listens on socket /does/not/exist.sock",
+		}},
+		{"an authority that is not known", []string{"--url", secured.URL}, []string{
+			"signed by unknown authority", "the daemon answers", "--ca-file", "its certificate is for example.com, ", "127.0.0.1",
+		}},
+		{"another name", []string{"--url", fmt.Sprintf("https://localhost:%d", port), "--ca-file", authority}, []string{"name one of its names in --url; its certificate is for example.com, "}},
+		{"https to http", []string{"--url", strings.Replace(plain.URL, "http://", "https://", 1)}, []string{"speaks http: --url " + plain.URL}},
+		{"http to https", []string{"--url", strings.Replace(secured.URL, "https://", "http://", 1)}, []string{"speaks https there: --url https://host:port"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			status, _, stderr := execute(t.Context(), append([]string{"list", "--jobs"}, test.flags...)...)
+			for _, want := range test.stderr {
+				if status == 0 || !strings.Contains(stderr, want) {
+					t.Errorf("status %d, expected %q in\n%s", status, want, stderr)
+				}
+			}
+			if test.name != "no daemon" && strings.Contains(stderr, "serve runs") {
+				t.Errorf("the daemon runs: %s", stderr)
+			}
+		})
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -53,6 +56,39 @@ func (a *app) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, 
 		return nil, fmt.Errorf("--cert-file, --key-file: %w", err)
 	}
 	return &pair, nil
+}
+
+// hintOfTLS says what to do about a daemon that answers, and that the client does
+// not understand or trust; empty when err is something else.
+func hintOfTLS(url string, err error) string {
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "what listens there speaks http: --url http://" + strings.TrimPrefix(url, "https://") + ", or give the daemon a certificate (http.tls.certFile, http.tls.keyFile)"
+	}
+	refused, is := errors.AsType[*tls.CertificateVerificationError](err)
+	if !is {
+		return ""
+	}
+	names := ""
+	if len(refused.UnverifiedCertificates) > 0 {
+		names = "; its certificate " + certificateText(refused.UnverifiedCertificates[0])
+	}
+	if _, is := errors.AsType[x509.HostnameError](err); is {
+		return "the daemon answers: name one of its names in --url" + names
+	}
+	return "the daemon answers: name the file with the authority of its certificate in --ca-file" + names
+}
+
+// certificateText says whom a certificate is for, and from when to when.
+func certificateText(c *x509.Certificate) string {
+	names := slices.Clone(c.DNSNames)
+	for _, address := range c.IPAddresses {
+		names = append(names, address.String())
+	}
+	text := "is for " + strings.Join(names, ", ")
+	if len(names) == 0 {
+		text = "names no host"
+	}
+	return text + fmt.Sprintf(", issued by %q, valid from %s to %s", c.Issuer.String(), c.NotBefore.UTC().Format(time.DateOnly), c.NotAfter.UTC().Format(time.DateOnly))
 }
 
 // preferSocket lets --socket win over the environment, which may name another

@@ -34,6 +34,7 @@ func collect(ctx context.Context, cfg *config.Config, databases []string) *docto
 		Kernel: host.Limits("/"), Memory: host.MemoryLimit("/"), Now: time.Now(),
 	}
 	f.Doors, f.DoorsError = knownDoors(cfg.StateDirectory)
+	f.Stopped, _ = job.KnownStopped(cfg.StateDirectory) // without it the advice is the ordinary one
 	var asking sync.WaitGroup
 	asking.Go(func() { f.HANA, f.HANAError = inspect(ctx, cfg, databases) })
 	asking.Go(func() { f.Store = tryStore(ctx, cfg) })

@@ -23,8 +23,8 @@ type gate struct {
 	log *zap.Logger
 
 	mu     sync.Mutex
-	closed bool
-	jobs   refuser // nil before there are any
+	closed time.Time // zero while it is open
+	jobs   refuser   // nil before there are any
 }
 
 // refuser is a job.Conductor.
@@ -34,7 +34,7 @@ type refuser interface{ Refuse() []job.Record }
 func (g *gate) open(jobs refuser) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.jobs = jobs; g.closed {
+	if g.jobs = jobs; !g.closed.IsZero() {
 		jobs.Refuse()
 	}
 }
@@ -47,11 +47,18 @@ func (g *gate) drain() []job.Record {
 	if g.jobs != nil {
 		running = g.jobs.Refuse()
 	}
-	if !g.closed {
+	if g.closed.IsZero() {
+		g.closed = time.Now().UTC()
 		g.log.Info("draining: no new jobs until a restart", zap.Int("running", len(running)))
 	}
-	g.closed = true
 	return running
+}
+
+// since is when the gate was closed, zero while it is open.
+func (g *gate) since() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
 }
 
 // counter serves the interface for jobs with one server at a time: with one that
@@ -68,7 +75,7 @@ func current(handler *atomic.Pointer[http.Handler]) http.Handler {
 // options are those of every server of the interface for jobs.
 func (d *daemon) options() httpapi.Options {
 	o := httpapi.Options{
-		Drain: d.gate.drain, Page: statuspage.Handler(),
+		Drain: d.gate.drain, DrainingSince: d.gate.since, Page: statuspage.Handler(),
 		Daemon: httpapi.Daemon{SID: d.cfg.HANA.SID, Version: versionText(), StartedAt: d.startedAt},
 	}
 	hidden := func(option string) bool { return uploader.Sensitive(d.cfg.Store.Type, option) }

@@ -42,6 +42,9 @@ func TestGate(t *testing.T) {
 					t.Errorf("running: %+v, expected %d", running, test.running)
 				}
 			}
+			if closed := !g.since().IsZero(); closed != (test.refused > 0) {
+				t.Errorf("closed since %s", g.since())
+			}
 			if refused != test.refused {
 				t.Errorf("refused %d times, expected %d", refused, test.refused)
 			}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,16 +43,7 @@ func (a *app) listCommand() *cobra.Command {
 			if recovery {
 				return a.listRecovery(cmd.Context(), client, database)
 			}
-			backups, err := client.Backups(cmd.Context(), database)
-			if err != nil {
-				return a.unreachable(cmd.Context(), err)
-			}
-			return a.print(backups, func() error {
-				if err := a.tableOf("backups", database, backupRows(backups)); err != nil {
-					return err
-				}
-				return a.printLogs(cmd.Context(), client, database)
-			})
+			return a.listBackups(cmd.Context(), client, database)
 		}),
 	}
 	cmd.Flags().StringVar(&database, "database", "", "only of this database")
@@ -60,13 +53,55 @@ func (a *app) listCommand() *cobra.Command {
 	return cmd
 }
 
-// printLogs writes how far the log backups are, when any are shipped, and what
-// keeps them from being found.
-func (a *app) printLogs(ctx context.Context, client *httpapi.Client, database string) error {
+// listBackups writes the backups, and how far the log backups are. Of these the
+// daemon knows while the store is away, and nobody waits for the store to see them
+// when it is known to fail.
+func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database string) error {
+	if a.output == "json" {
+		backups, err := client.Backups(ctx, database)
+		if err != nil {
+			return a.storeAway(ctx, "backups", err)
+		}
+		return a.print(backups, nil)
+	}
 	logs, trouble, err := client.LogsTrouble(ctx)
 	if err != nil {
 		return a.unreachable(ctx, err)
 	}
+	first := slices.ContainsFunc(logs, func(s logship.Status) bool { return s.StoreTrouble != "" })
+	if first {
+		if err := a.printLogs(logs, trouble, database); err != nil {
+			return err
+		}
+	}
+	backups, err := client.Backups(ctx, database)
+	if err == nil {
+		err = a.tableOf("backups", database, backupRows(backups))
+	} else {
+		err = a.storeAway(ctx, "backups", err)
+	}
+	if first {
+		return err
+	}
+	return errors.Join(err, a.printLogs(logs, trouble, database))
+}
+
+// storeAway says of an answer to a question that only the store can answer whether
+// it was the store that did not.
+func (a *app) storeAway(ctx context.Context, what string, err error) error {
+	p, answered := errors.AsType[*httpapi.Problem](err)
+	if !answered || p.Status != http.StatusInternalServerError && p.Status != http.StatusGatewayTimeout {
+		return a.unreachable(ctx, err)
+	}
+	return &failure{
+		status: statusFailed, err: fmt.Errorf("%s: the store does not answer: %w", what, err),
+		hint: "see whether the store is up, and compare network and credentials with the message (pipestreamer doctor tries them); what HANA has written meanwhile waits on the volume",
+	}
+}
+
+// printLogs writes how far the log backups are, when any are shipped, and what
+// keeps them from being found.
+func (a *app) printLogs(logs []logship.Status, trouble, database string) error {
 	if trouble != "" {
 		if err := a.println("\nLog backups cannot be found: " + trouble); err != nil {
 			return err
@@ -134,7 +169,7 @@ func (a *app) listRecovery(ctx context.Context, client *httpapi.Client, database
 	}
 	r, err := client.Recovery(ctx, database)
 	if err != nil {
-		return a.unreachable(ctx, err)
+		return a.storeAway(ctx, "times", err)
 	}
 	return a.print(r, func() error {
 		rows := [][]string{{"FROM", "TO"}}

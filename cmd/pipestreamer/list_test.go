@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
+	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
 // TestListTellsThatNoLogsAreFound: without it, a list without log backups would
@@ -24,6 +27,45 @@ func TestListTellsThatNoLogsAreFound(t *testing.T) {
 			status, stdout, stderr := execute(t.Context(), "list", "--url", server.URL)
 			if status != 0 || strings.Contains(stdout, "Log backups cannot be found: "+trouble) != (told != "") {
 				t.Errorf("status %d, output %q, %q", status, stdout, stderr)
+			}
+		})
+	}
+}
+
+// While the store is away, what the daemon knows of the log is what an operator
+// wants to see: how much waits, and how long the volume lasts.
+func TestListWhileTheStoreIsAway(t *testing.T) {
+	lasts := int64(7200)
+	for name, test := range map[string]struct {
+		fault   error
+		trouble string
+		want    string
+	}{
+		"it refuses":                   {fault: errors.New("dial tcp: connection refused"), want: "dial tcp: connection refused"},
+		"the shipper knows it already": {fault: context.DeadlineExceeded, trouble: "no answer", want: "context deadline exceeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			jobs := new(apitest.Jobs)
+			jobs.SetBackups(test.fault)
+			options := httpapi.Options{Logs: func() []logship.Status {
+				return []logship.Status{{Database: "HXE", WaitingFiles: 7, Lasts: &lasts, StoreTrouble: test.trouble}}
+			}}
+			server := httptest.NewServer(httpapi.New(jobs, options, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator))
+			defer server.Close()
+			status, stdout, stderr := execute(t.Context(), "list", "--database", "HXE", "--url", server.URL)
+			if status != 1 || !strings.Contains(stdout, "7 files") || !strings.Contains(stdout, "2h0m0s") {
+				t.Errorf("status %d, output %q", status, stdout)
+			}
+			if want := "backups: the store does not answer: " + test.want; !strings.Contains(stderr, want) || !strings.Contains(stderr, "what to do: see whether the store is up") {
+				t.Errorf("stderr %q, expected %q", stderr, want)
+			}
+			status, stdout, stderr = execute(t.Context(), "list", "--recovery", "--database", "HXE", "--url", server.URL)
+			if status != 1 || stdout != "" || !strings.Contains(stderr, "times: the store does not answer: "+test.want) || !strings.Contains(stderr, "what to do: ") {
+				t.Errorf("times: status %d, output %q, %q", status, stdout, stderr)
+			}
+			status, _, stderr = execute(t.Context(), "list", "-o", "json", "--url", server.URL)
+			if status != 1 || !strings.Contains(stderr, `"hint":"see whether the store is up`) || !strings.Contains(stderr, `"problem":`) {
+				t.Errorf("as JSON: status %d, %q", status, stderr)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -138,6 +139,7 @@ func (d *daemon) warnOfOutages(store *uploader.Store) {
 
 // plug builds the other rooms around the store and what is left of earlier jobs.
 func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
+	var fleet atomic.Pointer[logship.Fleet] // it asks the conductor, so it comes after it
 	pipes, pipeMetrics := fifo.Config{Directory: d.cfg.BackupDirectory}, fifo.NewMetrics(d.registry)
 	files, fileMetrics := spoolConfig(d.cfg), spool.NewMetrics(d.registry)
 	p.conductor, err = job.NewConductor(jobConfig(d.cfg), job.Parts{
@@ -155,11 +157,17 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 			shape.Pipes = shared
 			return spool.NewSource(shape, d.log, fileMetrics)
 		},
-		Ended: d.messenger.ended,
+		Ended: func(e job.Ending) {
+			if f := fleet.Load(); f != nil && e.MovesLog() {
+				f.LookNow(e.Record.Database)
+			}
+			d.messenger.ended(e)
+		},
 	}, d.log, job.NewMetrics(d.registry))
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
 			logship.Parts{Store: p.streams, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)
+		fleet.Store(p.fleet)
 		d.messenger.watchLogs(p)
 	}
 	return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,7 +144,7 @@ func classify(ctx context.Context, err error) *failure {
 		f.status, f.err = statusUsage, field
 	}
 	if p, is := errors.AsType[*httpapi.Problem](err); is {
-		f.hint = problemHint(p)
+		f.hint = cmp.Or(problemHint(p), f.hint)
 		if p.Status == http.StatusBadRequest {
 			f.status = statusUsage
 		}
@@ -160,6 +161,9 @@ const problemType = "urn:pipestreamer:problem:"
 // problemHint says what to do in words of the command line; the daemon's own
 // hints name its HTTP routes.
 func problemHint(p *httpapi.Problem) string {
+	if p.Type == "" && strings.Contains(p.Detail, "HTTP request to an HTTPS server") { // net/http says so
+		return "the daemon speaks https there: --url https://host:port, with --ca-file unless this machine trusts its certificate"
+	}
 	switch strings.TrimPrefix(p.Type, problemType) {
 	case "busy":
 		if p.JobID != "" {

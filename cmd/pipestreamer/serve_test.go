@@ -269,8 +269,15 @@ func TestServeWithoutBackupDirectory(t *testing.T) {
 		if err := test.mend(); err != nil {
 			t.Fatal(err)
 		}
-		if status, body := get(t, "http://"+m.metrics+"/readyz"); status != 503 || !strings.Contains(body, test.reason) {
-			t.Errorf("%s: /readyz: %d %s, expected %q", test.name, status, body, test.reason)
+		// An answer holds for two seconds.
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			status, body := get(t, "http://"+m.metrics+"/readyz")
+			if status == 503 && strings.Contains(body, test.reason) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: /readyz: %d %s, expected %q", test.name, status, body, test.reason)
+			}
 		}
 	}
 	if status := stop(); status != 0 {

@@ -30,6 +30,12 @@ const (
 	token    = "demo-token-of-an-operator"
 )
 
+// The programs of a scene.
+const (
+	daemonProgram = "pipestreamer"
+	storeProgram  = "versitygw"
+)
+
 // scene is a temporary directory with everything that the demo runs in it.
 type scene struct {
 	bin, dir string
@@ -39,6 +45,7 @@ type scene struct {
 	system    *hanasim.System
 	hana      *hana
 	s3        string // endpoint
+	metrics   string // address
 	processes []*process
 }
 
@@ -90,13 +97,15 @@ func (s *scene) start(ctx context.Context, program string, env []string, args ..
 // startHANA starts a system that writes as a real HANA was seen to: under a
 // hidden name, which is renamed at the end.
 func (s *scene) startHANA(context.Context) error {
-	if err := os.Mkdir(s.path("backup"), 0o770); err != nil {
-		return err
-	}
 	logs := ""
+	directories := []string{s.path("backup")}
 	if s.page != "" {
 		logs = s.path("log")
-		if err := os.Mkdir(logs, 0o770); err != nil {
+		directories = append(directories, logs)
+	}
+	for _, directory := range directories {
+		// As doctor wants it, whatever the umask says.
+		if err := errors.Join(os.Mkdir(directory, 0o770), os.Chmod(directory, 0o770|os.ModeSetgid)); err != nil {
 			return err
 		}
 	}
@@ -133,8 +142,14 @@ func (s *scene) startS3(ctx context.Context) error {
 		return err
 	}
 	s.s3 = "http://" + address
+	return s.serveS3(ctx)
+}
+
+// serveS3 starts the S3 server, or starts it again.
+func (s *scene) serveS3(ctx context.Context) error {
+	address := strings.TrimPrefix(s.s3, "http://")
 	env := []string{"ROOT_ACCESS_KEY=" + access, "ROOT_SECRET_KEY=" + secret}
-	p, err := s.start(ctx, "versitygw", env, "--port", address, "--quiet", "posix", s.path("s3"))
+	p, err := s.start(ctx, storeProgram, env, "--port", address, "--quiet", "posix", s.path("s3"))
 	if err != nil {
 		return err
 	}
@@ -164,11 +179,43 @@ func (s *scene) startDaemon(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	p, err := s.start(ctx, "pipestreamer", nil, "serve", "--config", s.path("pipestreamer.yaml"))
+	s.metrics = metrics
+	return s.serve(ctx)
+}
+
+// serve starts the daemon, or starts it again.
+func (s *scene) serve(ctx context.Context) error {
+	p, err := s.start(ctx, daemonProgram, nil, "serve", "--config", s.path("pipestreamer.yaml"))
 	if err != nil {
 		return err
 	}
-	return p.await(ctx, func() bool { return isReady(ctx, metrics) })
+	return p.await(ctx, func() bool { return isReady(ctx, s.metrics) })
+}
+
+// end stops a program that runs, in order that it can be started again.
+func (s *scene) end(program string) error {
+	for i, p := range s.processes {
+		if p.name == program {
+			s.processes = slices.Delete(s.processes, i, i+1)
+			return p.stop()
+		}
+	}
+	return nil // it ended by itself, and that was told
+}
+
+// ended are the programs that have ended by themselves. They are forgotten.
+func (s *scene) ended() []*process {
+	var all []*process
+	s.processes = slices.DeleteFunc(s.processes, func(p *process) bool {
+		select {
+		case <-p.ended:
+			all = append(all, p)
+			return true
+		default:
+			return false
+		}
+	})
+	return all
 }
 
 const daemonConfig = `

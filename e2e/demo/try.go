@@ -60,10 +60,12 @@ In another shell:
 Status page: http://%[4]s/   (any user name; the password is %[5]s)
 
 Type here:
-  destroy   the tenant loses its data, and nothing is committed any more
-  compare   is the data there that was there when this began, and what was committed last?
-  work      commits go on
-  quit      end everything (or Ctrl-C)
+  destroy      the tenant loses its data, and nothing is committed any more: restore before the next backup, which would be of what is left
+  compare      is the data there that was there when this began, and what was committed last?
+  work         commits go on
+  store off    the S3 server ends; store on starts it again
+  restart      the daemon ends and starts again, as after a drain
+  quit         end everything (or Ctrl-C)
 `, tenant, s.dir, programs, s.page, token)
 	return nil
 }
@@ -73,6 +75,7 @@ Type here:
 func (s *story) obey(ctx context.Context, orders <-chan string) error {
 	commits := time.NewTicker(workPause)
 	defer commits.Stop()
+	known := s.orders(commits)
 	for {
 		select {
 		case <-ctx.Done():
@@ -80,6 +83,7 @@ func (s *story) obey(ctx context.Context, orders <-chan string) error {
 		case <-commits.C:
 			// Not while the tenant is stopped for a restore; it is no news, then.
 			_ = s.system.Work(tenant, 1)
+			s.tellEnded()
 		case order, open := <-orders:
 			if !open {
 				orders = nil
@@ -88,42 +92,60 @@ func (s *story) obey(ctx context.Context, orders <-chan string) error {
 			if order == "quit" {
 				return nil
 			}
-			if err := s.do(ctx, order, commits); err != nil {
+			s.tellEnded()
+			do, found := known[order]
+			if !found {
+				s.print("expected destroy, compare, work, store off, store on, restart or quit\n")
+			} else if err := do(ctx); err != nil {
 				s.print("%v\n", err)
 			}
 		}
 	}
 }
 
-func (s *story) do(ctx context.Context, order string, commits *time.Ticker) error {
-	switch order {
-	case "destroy":
-		commits.Stop()
-		if err := s.hana.destroy(ctx); err != nil {
-			return err
+// orders are what can be typed.
+func (s *story) orders(commits *time.Ticker) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"": func(context.Context) error { return nil },
+		"destroy": func(ctx context.Context) error {
+			commits.Stop()
+			if err := s.hana.destroy(ctx); err != nil {
+				return err
+			}
+			s.print("The data of %s is gone.\n", tenant)
+			return nil
+		},
+		"compare":   s.compareNow,
+		"work":      func(context.Context) error { commits.Reset(workPause); return nil },
+		"store off": func(context.Context) error { return s.end(storeProgram) },
+		"store on":  func(ctx context.Context) error { return errors.Join(s.end(storeProgram), s.serveS3(ctx)) },
+		"restart":   func(ctx context.Context) error { return errors.Join(s.end(daemonProgram), s.serve(ctx)) },
+	}
+}
+
+func (s *story) compareNow(ctx context.Context) error {
+	now, err := s.hana.content(ctx)
+	if err != nil {
+		return err
+	}
+	if s.compare(s.before, now) {
+		s.print("%s holds what it held.\n", tenant)
+	}
+	points := s.system.Points(tenant)
+	for _, id := range slices.Sorted(maps.Keys(points)) {
+		last := "none"
+		if commit := points[id].Commit; !commit.IsZero() {
+			last = commit.UTC().Format(time.DateTime) + " UTC"
 		}
-		s.print("The data of %s is gone.\n", tenant)
-		return nil
-	case "compare":
-		now, err := s.hana.content(ctx)
-		if err != nil {
-			return err
-		}
-		if s.compare(s.before, now) {
-			s.print("%s holds what it held.\n", tenant)
-		}
-		points := s.system.Points(tenant)
-		for _, id := range slices.Sorted(maps.Keys(points)) {
-			s.print("volume %d: last commit %s UTC\n", id, points[id].Commit.UTC().Format(time.DateTime))
-		}
-		return nil
-	case "work":
-		commits.Reset(workPause)
-		return nil
-	case "":
-		return nil
-	default:
-		return errors.New("expected destroy, compare, work or quit")
+		s.print("volume %d: last commit %s\n", id, last)
+	}
+	return nil
+}
+
+// tellEnded tells of programs that have ended by themselves.
+func (s *story) tellEnded() {
+	for _, p := range s.ended() {
+		s.print("%s has ended (%v); its log is %s\n", p.name, p.err, p.log)
 	}
 }
 

@@ -1,6 +1,7 @@
 // A headless Chromium for a test that speaks JSON, one line each way:
 //
 //   {"op":"open","url":"http://…","width":1280,"height":900,"scheme":"dark"}
+//   {"op":"goto","url":"http://…"}               on the same page
 //   {"op":"eval","script":"document.title"}      the value of an expression
 //   {"op":"press","key":"Tab"}
 //   {"op":"click","selector":"button"}
@@ -49,6 +50,7 @@ async function open({ url, width = 1280, height = 900, scheme = "light", user, p
 
 const operations = {
   open,
+  goto: ({ url }) => page.goto(url).then(() => null),
   eval: ({ script }) => page.evaluate(script),
   press: ({ key }) => page.keyboard.press(key),
   click: ({ selector }) => page.locator(selector).first().click({ timeout: 10_000 }),

@@ -43,7 +43,9 @@ type Guard struct {
 	tokens   *tokens
 	requests *limiter
 	failures *limiter
-	log      *zap.Logger
+	// unanswered bounds by address what Kubernetes is asked in vain.
+	unanswered *limiter
+	log        *zap.Logger
 }
 
 // NewGuard returns a guard. Nothing is read yet.
@@ -52,7 +54,7 @@ func NewGuard(cfg Config, log *zap.Logger) *Guard {
 	return &Guard{
 		cfg: cfg, log: log, tokens: newTokens(cfg.Tokens, log),
 		requests: newLimiter(rate.Limit(cfg.RateLimit), max(burstFactor*cfg.RateLimit, leastBurst)),
-		failures: newLimiter(failureRate, failureBurst),
+		failures: newLimiter(failureRate, failureBurst), unanswered: newLimiter(failureRate, failureBurst),
 	}
 }
 
@@ -123,6 +125,9 @@ func (g *Guard) ofToken(r *http.Request, token string) (string, error) {
 	if wait, empty := g.failures.empty(addressOf(r.RemoteAddr)); empty {
 		return "", &Refusal{Reason: TooManyFailures, RetryAfter: wait}
 	}
+	if wait, empty := g.unanswered.empty(addressOf(r.RemoteAddr)); empty && jwt.MatchString(token) {
+		return "", &Refusal{Reason: ReviewUnavailable, Cause: "Kubernetes did not answer for others from this address, and is not asked again yet", RetryAfter: max(wait, reviewRetry)}
+	}
 	return g.cfg.Reviewer.Identify(r.Context(), token)
 }
 
@@ -133,6 +138,10 @@ func (g *Guard) failed(r *http.Request, err error) error {
 	if !is {
 		g.log.Error("a caller could not be identified", zap.Error(err))
 		refusal = wrong(err.Error())
+	}
+	if refusal.Reason == ReviewUnavailable { // nothing is known of the credentials
+		g.unanswered.take(addressOf(r.RemoteAddr))
+		return refusal
 	}
 	if refusal.Reason == TooManyFailures || refusal.Reason == NoCredentials && Safe(r.Method) {
 		return refusal

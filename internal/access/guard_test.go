@@ -262,6 +262,37 @@ func TestFailuresSpareKubernetes(t *testing.T) {
 	}
 }
 
+// TestReviewsInVain: while Kubernetes is away that is what callers are told, however
+// often they try; it is asked a few times only, and nobody counts as a guesser.
+func TestReviewsInVain(t *testing.T) {
+	v, k, _ := reviewer(t)
+	k.Break(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	guard := access.NewGuard(access.Config{Reviewer: v, RateLimit: 100}, zap.NewNop())
+	good := request("POST", "Bearer "+accesstest.ServiceAccountToken("backup", "nightly", audience, time.Hour))
+	for i := range 30 {
+		_, err := guard.Network()(good)
+		refusal, is := errors.AsType[*access.Refusal](err)
+		if !is || refusal.Reason != access.ReviewUnavailable || refusal.RetryAfter <= 0 {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+	if got := k.Reviews(); got < 10 || got > 12 {
+		t.Errorf("%d reviews, expected about 10", got)
+	}
+	if _, err := guard.Network()(request("POST", "Bearer wrong")); reasonOf(err) != access.WrongCredentials {
+		t.Errorf("a wrong token meanwhile: %v", err)
+	}
+	k.Break(nil)
+	elsewhere := good.Clone(t.Context())
+	elsewhere.RemoteAddr = "198.51.100.7:1"
+	if got, err := guard.Network()(elsewhere); err != nil || got.Identity != "serviceaccount:backup/nightly" {
+		t.Errorf("when it is back, from elsewhere: %+v, %v", got, err)
+	}
+	if got, err := guard.Network()(good); err != nil || got.Identity != "serviceaccount:backup/nightly" {
+		t.Errorf("what was confirmed: %+v, %v", got, err)
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for remote, want := range map[string]string{
 		"192.0.2.1:5": "192.0.2.1", "[::ffff:192.0.2.1]:5": "192.0.2.1", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[fe80::1%eth0]:5": "fe80::/64",

@@ -16,7 +16,7 @@ func judgeDatabases(f *Facts) []Finding {
 	for n := range f.HANA {
 		i := &f.HANA[n]
 		r := &report{database: i.Database}
-		judgeOnline(r, i)
+		judgeOnline(r, i, f.Stopped[i.Database])
 		judgeRole(r, i)
 		judgeParameters(r, i, &f.Settings)
 		judgeCatalog(r, i, f.Now)
@@ -25,13 +25,17 @@ func judgeDatabases(f *Facts) []Finding {
 	return findings
 }
 
-func judgeOnline(r *report, i *hdbtrigger.Inspection) {
+// judgeOnline knows the restore that has left the database stopped, if one has.
+func judgeOnline(r *report, i *hdbtrigger.Inspection, restore string) {
 	err := i.Unreadable[hdbtrigger.AskStatus]
 	switch {
 	case errors.Is(err, backup.ErrNotFound):
 		r.add(CheckOnline, Error, "Check the name, and that the user has CATALOG READ.", "%v", err)
 	case err != nil:
 		unread(r, CheckOnline, err)
+	case i.Status != "YES" && restore != "":
+		r.add(CheckOnline, Error, "Restore it again: it is not usable until a restore succeeds (pipestreamer show "+restore+" tells how that one ended).",
+			"it is not online (its ACTIVE_STATUS is %q): a restore has stopped it and did not come to its end", i.Status)
 	case i.Status != "YES":
 		r.add(CheckOnline, Error, "Start the database: ALTER SYSTEM START DATABASE "+quoted(i.Database)+";", "it is not online: its ACTIVE_STATUS is %q", i.Status)
 	default:

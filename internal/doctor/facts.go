@@ -24,7 +24,10 @@ type Facts struct {
 	// Doors is what the daemon has learnt, by version of HANA.
 	Doors      map[string]Door
 	DoorsError error
-	Now        time.Time
+	// Stopped are the databases that a restore has left stopped, as far as the
+	// daemon's journal is readable here, each with its job.
+	Stopped map[string]string
+	Now     time.Time
 }
 
 // Settings are those of the configuration that matter here.

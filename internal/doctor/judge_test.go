@@ -116,6 +116,7 @@ func TestFindings(t *testing.T) {
 
 		{"unknown database", func(f *Facts) { f.HANA[1].Unreadable[hdbtrigger.AskStatus] = fmt.Errorf("HXE: %w", backup.ErrNotFound) }, map[string]string{"error database-online HXE": "Check the name"}},
 		{"status unreadable", unreadable(hdbtrigger.AskStatus), map[string]string{"warning database-online HXE": "it failed"}},
+		{"stopped by a restore", func(f *Facts) { f.HANA[1].Status, f.Stopped = "NO", map[string]string{"HXE": "j"} }, map[string]string{"error database-online HXE": "Restore it again"}},
 		{"stopped", func(f *Facts) { f.HANA[1].Status = "NO" }, map[string]string{"error database-online HXE": `START DATABASE "HXE";`}},
 		{"secondary", func(f *Facts) { f.HANA[1].Primary, f.HANA[1].Mode = false, "mode is sync" }, map[string]string{"error system-replication HXE": "mode is sync"}},
 		{"role unreadable", unreadable(hdbtrigger.AskRole), map[string]string{"warning system-replication HXE": "it failed"}},

@@ -406,6 +406,14 @@ func TestAudit(t *testing.T) {
 			want: fields{"identity": "token", "role": "operator", "method": "POST", "route": "", "status": int64(405), "problem": "method_not_allowed"},
 		},
 		{name: "only looks", method: "GET", path: "/v1/jobs", header: []string{"Authorization", "Bearer " + operatorToken}},
+		{
+			name: "an operator takes a profile", method: "GET", path: "/debug/pprof/goroutine", header: []string{"Authorization", "Bearer " + operatorToken},
+			want: fields{"identity": "token", "role": "operator", "method": "GET", "route": "/debug/pprof/{profile}", "status": int64(200)},
+		},
+		{
+			name: "an operator reads the settings", method: "GET", path: "/debug/config", header: []string{"Authorization", "Bearer " + operatorToken},
+			want: fields{"identity": "token", "role": "operator", "method": "GET", "route": "/debug/config", "status": int64(200)},
+		},
 		{name: "a stranger looks", method: "GET", path: "/v1/jobs"},
 		{
 			name: "a guess looks", method: "GET", path: "/v1/jobs", header: []string{"Authorization", "Bearer wrong"},

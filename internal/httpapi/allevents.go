@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -21,20 +21,21 @@ const allEventsPattern = "GET /v1/events"
 // every running job four times a second.
 const maxEventStreams = 32
 
+// maxStreamsOfOne is how many event streams of both kinds an identity may hold
+// open: each is a connection, and a listener has maxConnections for all.
+const maxStreamsOfOne = 32
+
 // busyPause is after how many seconds who was one too many may try again.
 const busyPause = 10
 
 // followJobs sends the records of all jobs as server-sent events until the client
 // or the server ends. Jobs never wait for it.
 func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
-	if !s.following.enter() {
-		w.Header().Set("Retry-After", strconv.Itoa(busyPause))
-		p := newProblem(http.StatusServiceUnavailable, "too_many_followers", "Too many follow the jobs",
-			strconv.Itoa(maxEventStreams)+" event streams are open, which is the limit")
-		p.Hint = "close status pages that nobody looks at, or ask GET /v1/jobs"
-		return p
+	leave, err := s.following.enter(w, entryOf(r.Context()).identity, true)
+	if err != nil {
+		return err
 	}
-	defer s.following.leave()
+	defer leave()
 	batches, unsubscribe := s.jobs.SubscribeAll()
 	defer unsubscribe()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -68,19 +69,49 @@ func (s *Server) followJobs(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// followers counts the streams of all events.
-type followers struct{ open atomic.Int64 }
-
-// enter says whether there is room for one more; whoever entered has to leave.
-func (f *followers) enter() bool {
-	if f.open.Add(1) <= maxEventStreams {
-		return true
-	}
-	f.leave()
-	return false
+// followers counts the event streams that are open.
+type followers struct {
+	mu  sync.Mutex
+	all int            // of all jobs
+	of  map[string]int // of all jobs and of one, by identity
 }
 
-func (f *followers) leave() { f.open.Add(-1) }
+// enter lets one more stream of an identity be opened, of all jobs or of one. Who
+// entered has to leave; the error says why there is no room.
+func (f *followers) enter(w http.ResponseWriter, identity string, ofAll bool) (leave func(), err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.of[identity] >= maxStreamsOfOne:
+		return nil, tooManyFollowers(w, strconv.Itoa(maxStreamsOfOne)+" event streams of "+identity+" are open, which is the limit for one caller")
+	case ofAll && f.all >= maxEventStreams:
+		return nil, tooManyFollowers(w, strconv.Itoa(maxEventStreams)+" event streams are open, which is the limit")
+	}
+	if f.of == nil {
+		f.of = make(map[string]int)
+	}
+	f.of[identity]++
+	if ofAll {
+		f.all++
+	}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.of[identity]--; f.of[identity] == 0 {
+			delete(f.of, identity)
+		}
+		if ofAll {
+			f.all--
+		}
+	}, nil
+}
+
+func tooManyFollowers(w http.ResponseWriter, detail string) *Problem {
+	w.Header().Set("Retry-After", strconv.Itoa(busyPause))
+	p := newProblem(http.StatusServiceUnavailable, "too_many_followers", "Too many follow the jobs", detail)
+	p.Hint = "close status pages that nobody looks at, or ask GET /v1/jobs"
+	return p
+}
 
 func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
 	for i := range batch {
@@ -102,20 +133,27 @@ type looks struct {
 // later.
 type shared[T any] struct{ group singleflight.Group }
 
-// do looks up what key stands for. The look is made with the context of the one
-// who came first; when that one leaves or runs out of time, another looks.
-func (s *shared[T]) do(ctx context.Context, key string, look func(context.Context) (T, error)) (T, error) {
+// do looks up what key stands for. The look is made with the context of one who
+// asks; when that one leaves or runs out of time, another looks. Nobody waits for
+// longer than their own context.
+func (s *shared[T]) do(ctx context.Context, key string, look func(context.Context) (T, error)) (found T, err error) {
 	for {
 		own := false
-		value, err, _ := s.group.Do(key, func() (any, error) {
+		looking := s.group.DoChan(key, func() (any, error) {
 			own = true
 			return look(ctx)
 		})
-		ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		var result singleflight.Result
+		select {
+		case result = <-looking:
+		case <-ctx.Done():
+			return found, ctx.Err()
+		}
+		ended := errors.Is(result.Err, context.Canceled) || errors.Is(result.Err, context.DeadlineExceeded)
 		if ended && !own && ctx.Err() == nil {
 			continue
 		}
-		found, _ := value.(T)
-		return found, err
+		found, _ = result.Val.(T)
+		return found, result.Err
 	}
 }

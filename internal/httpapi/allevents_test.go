@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,9 +105,69 @@ func TestAllEvents(t *testing.T) {
 	}
 }
 
+// TestTooManyStreamsOfOne: who holds many event streams of a job keeps nobody else
+// from anything, and a command that follows one asks for the record instead.
+func TestTooManyStreamsOfOne(t *testing.T) {
+	a := newAPI(t)
+	identify := func(r *http.Request) (access.Caller, error) {
+		return access.Caller{Identity: "token:" + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), Role: access.Reader}, nil
+	}
+	server := httptest.NewServer(a.server.Handler(identify))
+	t.Cleanup(server.Close)
+	if _, err := a.jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	follow := func(path, who string) *http.Response {
+		request := newRequest(t, "GET", path, "")
+		request.Header.Set("Authorization", "Bearer "+who)
+		request.URL.Scheme, request.URL.Host = "http", server.Listener.Addr().String()
+		response, err := server.Client().Transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return response
+	}
+	const one = "/v1/jobs/job-1/events"
+	open := make([]*http.Response, httpapi.MaxStreamsOfOne)
+	for i := range open {
+		path := one
+		if i == 0 {
+			path = "/v1/events"
+		}
+		if open[i] = follow(path, "greedy"); open[i].StatusCode != http.StatusOK {
+			t.Fatalf("stream %d: %s", i, open[i].Status)
+		}
+	}
+	for _, path := range []string{one, "/v1/events"} {
+		if got := follow(path, "greedy"); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+			t.Errorf("%s, one too many: %s", path, got.Status)
+		}
+		if got := follow(path, "modest"); got.StatusCode != http.StatusOK {
+			t.Errorf("%s of another: %s", path, got.Status)
+		}
+	}
+	client := newClient(t, httpapi.ClientOptions{
+		URL: server.URL, Token: func() (string, error) { return "greedy", nil }, Patience: time.Second, Pause: 10 * time.Millisecond,
+	})
+	looks := 0
+	last, err := client.Follow(t.Context(), "job-1", func(job.Record) {
+		if looks++; looks == 3 {
+			a.jobs.Finish("job-1", job.StateSucceeded)
+		}
+	})
+	if err != nil || last.State != job.StateSucceeded {
+		t.Errorf("a follower without a stream: %+v, %v", last, err)
+	}
+	eventually(t, "places", func() bool { return follow(one, "greedy").StatusCode == http.StatusOK }) // the job has ended
+}
+
 func TestTooManyFollowers(t *testing.T) {
 	a := newAPI(t)
-	server := httptest.NewServer(a.server.Handler(apitest.Operator))
+	var callers atomic.Int32
+	server := httptest.NewServer(a.server.Handler(func(*http.Request) (access.Caller, error) {
+		return access.Caller{Identity: fmt.Sprint("caller-", callers.Add(1)), Role: access.Reader}, nil
+	}))
 	defer server.Close()
 	var ends []func()
 	for range httpapi.MaxEventStreams {
@@ -161,7 +223,10 @@ func TestShutdownEndsAllEvents(t *testing.T) {
 func TestDaemon(t *testing.T) {
 	a := newAPI(t)
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	a.server = httpapi.New(a.jobs, httpapi.Options{Daemon: httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
+	var drained time.Time
+	a.server = httpapi.New(a.jobs, httpapi.Options{
+		Daemon: httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}, DrainingSince: func() time.Time { return drained },
+	}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
 	a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/daemon", "")) // is as documented
 	socket, _ := a.serve(t)
 	before := time.Now()
@@ -172,6 +237,11 @@ func TestDaemon(t *testing.T) {
 	got.Time = time.Time{}
 	if diff := cmp.Diff(httpapi.Daemon{SID: "HXE", Version: "v1", StartedAt: started}, got); diff != "" {
 		t.Errorf("Daemon (-want +got):\n%s", diff)
+	}
+	drained = started.Add(time.Hour)
+	answered := a.do(t, a.server.Handler(apitest.Operator), newRequest(t, "GET", "/v1/daemon", "")) // is as documented
+	if text := answered.Text; !strings.Contains(text, `"draining_since":"2026-01-02T04:04:05Z"`) {
+		t.Errorf("a daemon that was drained: %s", text)
 	}
 }
 
@@ -215,12 +285,14 @@ func TestShared(t *testing.T) {
 		name string
 		// patience of the ones who ask, in seconds; each comes a second after the other.
 		patience []int
-		looks    int64
-		want     []string
+		// looks is how many there may be: of those who are left, chance says who looks.
+		looks []int64
+		took  time.Duration
+		want  []string
 	}{
-		{"one look for all", []int{60, 60, 60}, 1, []string{"found", "found", "found"}},
-		{"the first leaves, the second looks", []int{5, 60, 60}, 2, []string{"gone", "found", "found"}},
-		{"each leaves before the end of a look", []int{5, 5, 5}, 3, []string{"gone", "gone", "gone"}},
+		{"one look for all", []int{60, 60, 60}, []int64{1}, 10 * time.Second, []string{"found", "found", "found"}},
+		{"the first leaves, another looks", []int{5, 60, 60}, []int64{2}, 15 * time.Second, []string{"gone", "found", "found"}},
+		{"each leaves before the end of a look", []int{5, 5, 5}, []int64{2, 3}, 7 * time.Second, []string{"gone", "gone", "gone"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -237,7 +309,7 @@ func TestShared(t *testing.T) {
 					}
 				}
 				got := make([]string, len(test.patience))
-				done := make(chan struct{})
+				done, start := make(chan struct{}), time.Now()
 				for i, patience := range test.patience {
 					go func() {
 						time.Sleep(time.Duration(i) * time.Second)
@@ -254,8 +326,11 @@ func TestShared(t *testing.T) {
 				for range test.patience {
 					<-done
 				}
-				if diff := cmp.Diff(test.want, got); diff != "" || looks.Load() != test.looks {
+				if diff := cmp.Diff(test.want, got); diff != "" || !slices.Contains(test.looks, looks.Load()) {
 					t.Errorf("%d looks, expected %d (-want +got):\n%s", looks.Load(), test.looks, diff)
+				}
+				if took := time.Since(start); took != test.took {
+					t.Errorf("it took %s, expected %s", took, test.took)
 				}
 			})
 		})

@@ -52,17 +52,19 @@ func (s *Server) writeNoted(w http.ResponseWriter, r *http.Request, p *Problem) 
 }
 
 // audit writes one line for each request that changes something or was refused
-// it, and for those that only look with credentials that do not suffice: whoever
+// it, for each that looks behind the interface (/debug/), and for those that only look with credentials that do not suffice: whoever
 // guesses or pries leaves a trace. Of those that look, and of those that come too
 // often, only some are told of, so that they do not fill the log.
 func (s *Server) audit(r *http.Request, e *auditEntry, status int) {
 	switch {
+	case e.refused == "" && strings.HasPrefix(r.Pattern, "GET /debug/"):
+		s.writeAudit(r, e, status) // a profile costs time, a trace and the settings tell much
 	case access.Safe(r.Method) || r.Method == http.MethodOptions:
 		// Browsers look without credentials first.
 		if e.refused != "" && e.refused != access.NoCredentials {
 			s.looked.Do(func() { s.writeAudit(r, e, status) })
 		}
-	case e.refused == access.TooManyFailures || e.refused == access.TooManyRequests:
+	case e.refused == access.TooManyFailures || e.refused == access.TooManyRequests || e.refused == access.ReviewUnavailable:
 		s.tooMany.Do(func() { s.writeAudit(r, e, status) })
 	default:
 		s.writeAudit(r, e, status)

@@ -213,6 +213,10 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
+		// Whoever asks knows the address, and that of a socket is made up.
+		if inner, is := errors.AsType[*url.Error](err); is {
+			err = inner.Err
+		}
 		return nil, fmt.Errorf("reach the daemon: %w", err)
 	}
 	if response.StatusCode < http.StatusMultipleChoices {

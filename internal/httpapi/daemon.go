@@ -12,13 +12,15 @@ type Daemon struct {
 	Version string `json:"version"`
 	// StartedAt is when this process began to serve.
 	StartedAt time.Time `json:"started_at"`
+	// DrainingSince is when the daemon was drained: it takes no jobs any more.
+	DrainingSince time.Time `json:"draining_since,omitzero"`
 	// Time is the daemon's clock, by which all times of the interface go.
 	Time time.Time `json:"time"`
 }
 
 func (s *Server) showDaemon(w http.ResponseWriter, _ *http.Request) error {
 	daemon := s.options.Daemon
-	daemon.Time = time.Now().UTC()
+	daemon.Time, daemon.DrainingSince = time.Now().UTC(), s.options.DrainingSince()
 	s.writeJSON(w, http.StatusOK, daemon)
 	return nil
 }

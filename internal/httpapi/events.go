@@ -17,6 +17,11 @@ func (s *Server) followJob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer unsubscribe()
+	leave, err := s.following.enter(w, entryOf(r.Context()).identity, false)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

@@ -67,6 +67,9 @@ func ServeWith(ctx context.Context, listener net.Listener, handler http.Handler,
 	return run(ctx, server, listener, log)
 }
 
+// MaxStreamsOfOne is how many event streams an identity may have.
+const MaxStreamsOfOne = maxStreamsOfOne
+
 // MaxEventStreams is how many may follow all jobs at once.
 const MaxEventStreams = maxEventStreams
 

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -13,6 +14,34 @@ import (
 
 // readyTimeout bounds one answer of /readyz.
 const readyTimeout = 5 * time.Second
+
+// readyKept is how long an answer of /readyz holds. Each costs a question to HANA
+// and one to the store, and who asks is not known.
+const readyKept = 2 * time.Second
+
+// readiness asks once for all who want to know at a time, and a little later.
+type readiness struct {
+	look   func(context.Context) error
+	shared shared[struct{}]
+	// What was found, and when. Only one looks at a time.
+	at  time.Time
+	err error
+}
+
+func (r *readiness) ask(ctx context.Context) error {
+	_, err := r.shared.do(ctx, "", func(ctx context.Context) (struct{}, error) {
+		if !r.at.IsZero() && time.Since(r.at) < readyKept {
+			return struct{}{}, r.err
+		}
+		err := r.look(ctx)
+		if errors.Is(ctx.Err(), context.Canceled) { // it says that somebody left, and nothing of us
+			return struct{}{}, err
+		}
+		r.at, r.err = time.Now(), err
+		return struct{}{}, err
+	})
+	return err
+}
 
 // Health is the answer of the probes.
 type Health struct {
@@ -43,6 +72,7 @@ func opsRoutes(gatherer prometheus.Gatherer, probes Probes, log *zap.Logger) map
 			log.Debug("a client went away", zap.Error(err))
 		}
 	}
+	ready := &readiness{look: probes.Ready}
 	return map[string]http.Handler{
 		"GET /metrics": promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{ErrorLog: zap.NewStdLog(log)}),
 		"GET /startupz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -58,7 +88,7 @@ func opsRoutes(gatherer prometheus.Gatherer, probes Probes, log *zap.Logger) map
 		"GET /readyz": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 			defer cancel()
-			if err := probes.Ready(ctx); err != nil {
+			if err := ready.ask(ctx); err != nil {
 				answer(w, http.StatusServiceUnavailable, Health{Status: "not ready", Reason: err.Error()})
 				return
 			}

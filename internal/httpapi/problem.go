@@ -91,6 +91,9 @@ func problemOfSentinel(err error) *Problem {
 	case errors.Is(err, job.ErrDraining):
 		p := newProblem(http.StatusServiceUnavailable, "draining", "The daemon takes no new jobs", err.Error())
 		p.Hint = "send the request again, with the same idempotency key, when it is back"
+		if _, drained := errors.AsType[*job.DrainedError](err); drained {
+			p.Hint = "restart the sidecar, then send the request again, with the same idempotency key"
+		}
 		return p
 	case errors.Is(err, backup.ErrNotFound):
 		p := newProblem(http.StatusNotFound, "unknown_backup", "No such backup", err.Error())

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,7 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -342,6 +346,8 @@ func TestOps(t *testing.T) {
 		t.Errorf("/readyz: %d", got)
 	}
 	a.jobs.SetReady(errors.New("HANA: connection refused"))
+	// Another, because an answer holds for a while: TestReadyIsShared.
+	ops = httpapi.Ops(a.registry, httpapi.Probes{Started: func() error { return notStarted }, Ready: a.jobs.Ready}, zaptest.NewLogger(t))
 	response := a.do(t, ops, newRequest(t, "GET", "/readyz", ""))
 	if health := decode[httpapi.Health](t, response); response.StatusCode != http.StatusServiceUnavailable || health.Reason != "HANA: connection refused" {
 		t.Errorf("/readyz: %d %+v", response.StatusCode, health)
@@ -380,6 +386,55 @@ func TestOps(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v %v", problems, err)
 	}
+}
+
+// TestReadyIsShared: whoever asks, and nobody is asked who it is, HANA and the
+// store are asked once in two seconds.
+func TestReadyIsShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int32
+		ops := httpapi.Ops(prometheus.NewRegistry(), httpapi.Probes{Ready: func(ctx context.Context) error {
+			n := looks.Add(1)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Second):
+				return fmt.Errorf("look %d", n)
+			}
+		}}, zap.NewNop())
+		ask := func(ctx context.Context) string {
+			recorder := httptest.NewRecorder()
+			ops.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody))
+			return recorder.Body.String()
+		}
+		askers := func(want string) {
+			var group sync.WaitGroup
+			for range 20 {
+				group.Go(func() {
+					if got := ask(t.Context()); !strings.Contains(got, want) {
+						t.Errorf("got %s, expected %s", got, want)
+					}
+				})
+			}
+			group.Wait()
+		}
+		askers("look 1")
+		time.Sleep(1900 * time.Millisecond)
+		askers("look 1")
+		time.Sleep(200 * time.Millisecond)
+		askers("look 2")
+		time.Sleep(2100 * time.Millisecond)
+
+		// Who looks for the others goes away: another one looks.
+		impatient, leave := context.WithCancel(t.Context())
+		var first sync.WaitGroup
+		first.Go(func() { ask(impatient) })
+		synctest.Wait()
+		time.AfterFunc(100*time.Millisecond, leave)
+		askers("look 4")
+		first.Wait()
+	})
 }
 
 func TestMetricsRegisterOnce(t *testing.T) {

@@ -26,7 +26,7 @@ const eventsPattern = "GET /v1/jobs/{id}/events"
 
 // Options shape a Server.
 type Options struct {
-	// Daemon is who answers; Time is filled in.
+	// Daemon is who answers; Time and DrainingSince are filled in.
 	Daemon Daemon
 	// Page serves the status page at / and its files below /page/. nil means that
 	// there is none.
@@ -47,6 +47,8 @@ type Options struct {
 	// Drain refuses new jobs from now on and returns those that run. nil means that
 	// there are none, ever.
 	Drain func() []job.Record
+	// DrainingSince tells when that was first done, zero before. nil means never.
+	DrainingSince func() time.Time
 	// Settings are what GET /debug/config shows. Nothing of it is secret.
 	Settings []Setting
 }
@@ -99,6 +101,9 @@ func newServer(jobs Jobs, options Options, log *zap.Logger, metrics *Metrics) *S
 	}
 	if options.Drain == nil {
 		options.Drain = func() []job.Record { return nil }
+	}
+	if options.DrainingSince == nil {
+		options.DrainingSince = func() time.Time { return time.Time{} }
 	}
 	return &Server{
 		jobs: jobs, options: options, log: log.Named("httpapi"), auditLog: log.Named("audit"), metrics: metrics,

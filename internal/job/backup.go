@@ -17,7 +17,7 @@ import (
 
 // StartBackup admits a backup. It returns the record of the running job, or
 // *FieldError, *BusyError, *ConflictError, *LostError or ErrDraining.
-func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) (Record, error) {
+func (c *Conductor) StartBackup(ctx context.Context, r BackupRequest, key string) (Record, error) {
 	database, err := backup.ParseDatabase(r.Database)
 	if err != nil {
 		return Record{}, &FieldError{Field: "database", Err: err}
@@ -35,6 +35,9 @@ func (c *Conductor) StartBackup(_ context.Context, r BackupRequest, key string) 
 	}
 	if err := backup.CheckPrefix(prefix); err != nil {
 		return Record{}, &FieldError{Field: "prefix", Err: err}
+	}
+	if err := c.checkDatabase(ctx, "database", database, key); err != nil {
+		return Record{}, err
 	}
 	record := Record{Action: ActionBackup, Database: database, Kind: kind, Prefix: prefix, IdempotencyKey: key, RequestedBy: r.RequestedBy}
 	request := fmt.Sprintf("backup %s %s %s", database, kind, r.Prefix)
@@ -152,7 +155,7 @@ func (r *backupRun) prepare(ctx context.Context, record Record) *Error {
 	}
 	plan, err := r.parts.Trigger.Plan(ctx, record.Database, record.Kind)
 	if err != nil {
-		return newError(StagePlan, CodePlan, causeOf(ctx, err))
+		return r.planRefused(ctx, record.Database, err)
 	}
 	if plan.SID != r.config.SID {
 		return newError(StagePlan, CodeWrongSystem, fmt.Errorf("HANA says that its SID is %q, the configuration says %q", plan.SID, r.config.SID))

@@ -68,7 +68,7 @@ func Codes() []CodeInfo {
 	return []CodeInfo{
 		{CodeCanceled, "The job was cancelled.", "Somebody asked for it, or the daemon was shut down.", "Start the job again when it is wanted."},
 		{CodeInterrupted, "The daemon ended while the job ran.", "The container was killed or restarted.", "Start a new backup; nothing of this one can be used."},
-		{CodePlan, "HANA did not allow the backup to be planned.", "The database is stopped or unknown, a privilege is missing, or HANA is not reachable.", "Read the message: it names what HANA lacks."},
+		{CodePlan, "HANA did not allow the backup to be planned.", "The database is stopped or unknown, a privilege is missing, or HANA is not reachable.", "Do what the message asks for: correct the name of the database, start it, or grant the privilege. pipestreamer doctor --database NAME tells what is missing."},
 		{CodeNotPrimary, "This system is the secondary site of a system replication.", "A takeover happened, or the job was sent to the wrong site.", "Send the request to the primary site."},
 		{CodeBackupRunning, "HANA already runs a data backup of this database.", "Another tool or an operator started one.", "Wait until it has ended; HANA allows one at a time. An entry that a crash of HANA left running in M_BACKUP_CATALOG has to be removed there (BACKUP CANCEL, BACKUP CATALOG DELETE)."},
 		{CodeWrongSystem, "The system that answers is not the one in the configuration.", "hana.host or hana.sid is wrong.", "Compare hana.sid with the system behind hana.host."},

@@ -90,11 +90,16 @@ type Conductor struct {
 
 	mu       sync.Mutex
 	draining bool
-	jobs     map[string]*live
-	order    []string          // job ids, oldest first
-	busy     map[string]string // database → job id
-	keys     map[string]string // idempotency key → job id
-	lost     map[string]string // database → job id of its newest complete backup, which is lost
+	// ending says that the daemon ends; one that was only drained at drainedAt does
+	// not.
+	ending    bool
+	drainedAt time.Time
+	jobs      map[string]*live
+	order     []string          // job ids, oldest first
+	busy      map[string]string // database → job id
+	keys      map[string]string // idempotency key → job id
+	lost      map[string]string // database → job id of its newest complete backup, which is lost
+	there     []string          // the databases that HANA had when it was looked
 }
 
 // NewConductor reads the journal, ends whatever an earlier process left behind
@@ -131,47 +136,6 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	return c, nil
 }
 
-// Refuse refuses new jobs from now on and returns the records of those that run,
-// newest first: no other will. Log backups are shipped on. It may be called again.
-func (c *Conductor) Refuse() []Record {
-	c.mu.Lock()
-	c.draining = true
-	c.mu.Unlock()
-	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() })
-}
-
-func (c *Conductor) drains() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.draining
-}
-
-// Drain is Refuse, and waits for the running jobs until ctx ends; then it cancels
-// them and waits for their clean-up.
-func (c *Conductor) Drain(ctx context.Context) {
-	c.Refuse()
-	ended := make(chan struct{})
-	go func() {
-		c.running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		c.end(ErrDraining)
-		<-ended
-	}
-}
-
-// Close is Drain without patience.
-func (c *Conductor) Close() {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	c.Drain(ctx)
-	c.end(ErrDraining)
-	c.tidying.Wait()
-}
-
 // work is what a job does until it ends with a verdict.
 type work func(ctx context.Context, j *live) verdict
 
@@ -198,8 +162,8 @@ func (c *Conductor) start(record Record, request string, do work) (Record, error
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining { // meanwhile
-		return Record{}, errors.Join(ErrDraining, c.journal.remove(record.ID))
+	if err := c.refusalLocked(); err != nil { // meanwhile
+		return Record{}, errors.Join(err, c.journal.remove(record.ID))
 	}
 	ctx, cancel := context.WithCancelCause(c.life)
 	j := newLive(record, request, cancel)
@@ -231,8 +195,8 @@ func (c *Conductor) refuse(record Record, request string) (*Record, error) {
 			return nil, &ConflictError{Key: key, JobID: id}
 		}
 	}
-	if c.draining {
-		return nil, ErrDraining
+	if err := c.refusalLocked(); err != nil {
+		return nil, err
 	}
 	if id, busy := c.busy[record.Database]; busy && record.Action.exclusive() {
 		return nil, &BusyError{Database: record.Database, JobID: id}
@@ -373,20 +337,6 @@ func (c *Conductor) find(id string) (*live, error) {
 		return nil, ErrUnknownJob
 	}
 	return j, nil
-}
-
-// Ready reports whether a job could be taken now: the daemon is not draining
-// and HANA answers.
-func (c *Conductor) Ready(ctx context.Context) error {
-	if c.drains() {
-		return fmt.Errorf("draining, no new jobs are taken: %w", ErrDraining)
-	}
-	if pinger, can := c.parts.Trigger.(interface{ Ping(context.Context) error }); can {
-		if err := pinger.Ping(ctx); err != nil {
-			return fmt.Errorf("HANA: %w", err)
-		}
-	}
-	return nil
 }
 
 // cleanContext outlives the cancellation of ctx by at most the given time.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
@@ -170,7 +171,7 @@ func TestDrain(t *testing.T) {
 			t.Fatal("never draining")
 		}
 	}
-	if _, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(release, verdict{})); !errors.Is(err, ErrDraining) {
+	if _, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(release, verdict{})); !errors.Is(err, ErrDraining) || !strings.Contains(err.Error(), "shutting down") {
 		t.Errorf("a job during the drain gave %v", err)
 	}
 	select {
@@ -190,6 +191,9 @@ func TestDrain(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	t.Parallel()
 	c := idle(t, t.TempDir())
+	if got := testutil.ToFloat64(c.metrics.draining); got != 0 {
+		t.Errorf("the metric of a daemon that takes jobs says %v", got)
+	}
 	release := make(chan struct{})
 	patient, err := c.start(request("HXE", "key"), "backup HXE", until(release, verdict{state: StateSucceeded}))
 	if err != nil {
@@ -208,8 +212,13 @@ func TestRefuse(t *testing.T) {
 			t.Fatalf("running: %+v, expected job %s", running, patient.ID)
 		}
 	}
-	if _, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(release, verdict{})); !errors.Is(err, ErrDraining) {
+	var drained *DrainedError
+	if _, err := c.start(request("SYSTEMDB", ""), "backup SYSTEMDB", until(release, verdict{})); !errors.Is(err, ErrDraining) ||
+		!errors.As(err, &drained) || time.Since(drained.At) > time.Minute || !strings.Contains(err.Error(), "was drained at ") {
 		t.Errorf("a new job gave %v", err)
+	}
+	if got := testutil.ToFloat64(c.metrics.draining); got != 1 {
+		t.Errorf("the metric says %v", got)
 	}
 	if err := c.Ready(t.Context()); !errors.Is(err, ErrDraining) {
 		t.Errorf("ready: %v", err)

@@ -2,7 +2,9 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,6 +17,9 @@ const (
 	// alerts on databases that are gone are held back only when that is known.
 	databasesRetry = 30 * time.Second
 )
+
+// existsTimeout bounds what a request waits for before its job is admitted.
+const existsTimeout = 5 * time.Second
 
 // databaseLister is a Trigger that can tell which databases there are.
 type databaseLister interface {
@@ -45,6 +50,9 @@ func (c *Conductor) WatchDatabases(ctx context.Context) {
 			pause.Reset(databasesRetry)
 			continue
 		}
+		c.mu.Lock()
+		c.there = names
+		c.mu.Unlock()
 		c.showDatabases(names)
 		pause.Reset(databasesInterval)
 	}
@@ -62,4 +70,38 @@ func (c *Conductor) showDatabases(names []string) {
 		}
 		c.metrics.present.WithLabelValues(name).Set(value)
 	}
+}
+
+// checkDatabase refuses a request for a database that HANA does not have, before it
+// becomes a job: the failure of that would stay in metrics and alerts, and no backup
+// of it would ever end it. A HANA that does not answer at once proves nothing, and
+// nor does a request that has started a job before.
+func (c *Conductor) checkDatabase(ctx context.Context, field, name, key string) error {
+	c.mu.Lock()
+	_, repeated := c.keys[key]
+	known := slices.Contains(c.there, name)
+	c.mu.Unlock()
+	if known || repeated && key != "" {
+		return nil
+	}
+	if err := c.absent(ctx, name); err != nil {
+		return &FieldError{Field: field, Err: err}
+	}
+	return nil
+}
+
+// absent says which databases HANA has when it does not have one, nil when it does
+// or when it does not say.
+func (c *Conductor) absent(ctx context.Context, name string) error {
+	lister, can := c.parts.Trigger.(databaseLister)
+	if !can {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
+	defer cancel()
+	names, err := lister.Databases(ctx)
+	if err != nil || slices.Contains(names, name) {
+		return nil //nolint:nilerr // the job asks again, and says what is wrong
+	}
+	return fmt.Errorf("HANA has no database %s: it has %s", name, strings.Join(names, ", "))
 }

@@ -15,6 +15,13 @@ type Ending struct {
 	Recovered bool
 }
 
+// MovesLog says whether the job may have changed from where on the log of its
+// database counts: a restore interrupts it, however it ends, and a data backup mends
+// that.
+func (e Ending) MovesLog() bool {
+	return e.Record.Action == ActionRestore || e.Record.Action.backsUp() && e.Record.State == StateSucceeded
+}
+
 // activity is what one job after the other does.
 type activity struct {
 	action   Action

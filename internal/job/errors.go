@@ -7,8 +7,7 @@ import (
 
 // Errors with which a request is refused.
 var (
-	// ErrDraining means that the daemon is shutting down, or drains because its pod
-	// does.
+	// ErrDraining means that the daemon is shutting down; *DrainedError is one, too.
 	ErrDraining = errors.New("the daemon is shutting down")
 	// ErrUnknownJob means that there is no job of that id.
 	ErrUnknownJob = errors.New("no such job")

@@ -193,14 +193,17 @@ func (j *journal) load() ([]entry, error) {
 		j.know(e)
 		entries = append(entries, *e)
 	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		// UUIDv7 are in order of time, as long as the clock is.
-		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), strings.Compare(a.Record.ID, b.Record.ID))
-	})
+	slices.SortFunc(entries, byAge)
 	if err := errors.Join(faults...); err != nil {
 		return entries, fmt.Errorf("read journal: %w", err)
 	}
 	return entries, nil
+}
+
+// byAge sorts the oldest first.
+func byAge(a, b entry) int {
+	// UUIDv7 are in order of time, as long as the clock is.
+	return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), strings.Compare(a.Record.ID, b.Record.ID))
 }
 
 func readEntry(path string) (*entry, error) {

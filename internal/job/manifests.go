@@ -121,3 +121,12 @@ func readManifest(ctx context.Context, store backup.Store, key string) (_ *backu
 	}
 	return m, nil
 }
+
+// manifestCode tells a manifest that cannot be used from a store that does not
+// answer.
+func manifestCode(err error) string {
+	if unusable(err) {
+		return CodeManifest
+	}
+	return CodeStoreUnusable
+}

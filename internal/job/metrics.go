@@ -29,6 +29,7 @@ type Metrics struct {
 	// interrupted counts the jobs that an earlier process has left.
 	interrupted prometheus.Gauge
 	recalled    prometheus.Gauge
+	draining    prometheus.Gauge
 
 	mu    sync.Mutex
 	times map[[4]string]float64 // of gauges that only grow
@@ -86,6 +87,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	})
 	m.recalled = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "pipestreamer", Subsystem: "job", Name: "store_recalled", Help: "1 once the last backups were looked up in the store, else 0.",
+	})
+	m.draining = factory.NewGauge(prometheus.GaugeOpts{
+		Namespace: "pipestreamer", Subsystem: "job", Name: "draining", Help: "1 once the daemon was drained: it takes no jobs until it is restarted; else 0.",
 	})
 	for _, action := range []Action{ActionBackup, ActionRestore, ActionVerification, ActionPlan, ActionProbe} {
 		m.running.WithLabelValues(string(action))

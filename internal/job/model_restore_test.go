@@ -93,7 +93,7 @@ var restoreFaults = []restoreFault{
 			return false
 		}
 	}},
-	{"the store cannot be read", []string{CodeObject, CodeManifest}, func(d draw, r *restoreSpec) {
+	{"the store cannot be read", []string{CodeObject, CodeStoreUnusable}, func(d draw, r *restoreSpec) {
 		r.store = &storeFault{op: []string{opOpen, opStat, opList}[d.IntN(3)], manifest: d.often(50)}
 	}},
 	{"somebody cancels", []string{CodeCanceled}, func(d draw, r *restoreSpec) { r.cancelAt = d.upTo(2 * time.Second) }},

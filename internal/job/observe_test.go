@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -116,6 +117,65 @@ func (s *lateStore) List(ctx context.Context, prefix string) ([]backup.Object, e
 	return s.Store.List(ctx, prefix)
 }
 
+// deafStore refuses to open some keys at first, and counts.
+type deafStore struct {
+	Store
+
+	mu     sync.Mutex
+	refuse map[string]int
+	opened map[string]int
+	lists  int
+}
+
+func (s *deafStore) List(ctx context.Context, prefix string) ([]backup.Object, error) {
+	objects, err := s.Store.List(ctx, prefix)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists++
+	return objects, err
+}
+
+func (s *deafStore) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	s.mu.Lock()
+	s.opened[key]++
+	refused := s.opened[key] <= s.refuse[key]
+	s.mu.Unlock()
+	if refused {
+		return nil, errors.New("reset by peer")
+	}
+	return s.Store.Open(ctx, key, offset, length)
+}
+
+// TestRecallRepeatsWhatFailed: one manifest that cannot be read at once costs
+// another look at that one, and not at the whole store.
+func TestRecallRepeatsWhatFailed(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+	store := &deafStore{Store: w.parts.Store, refuse: make(map[string]int), opened: make(map[string]int)}
+	want := make(map[string]int)
+	for database, opened := range map[string]int{"HXE": 2, "SYSTEMDB": 1} {
+		made := w.backupOf(t, database)
+		if made.State != StateSucceeded {
+			t.Fatal(made.Error)
+		}
+		key := backup.ManifestKey(w.config.SID, database, made.BackupID)
+		store.refuse[key], want[key] = opened-1, opened
+	}
+	config, parts := w.config, w.parts
+	config.StateDirectory, parts.Store = t.TempDir(), store
+	fresh, _ := beside(t, config, parts)
+	store.lists = 0
+	fresh.Recall(t.Context())
+	for _, database := range []string{"HXE", "SYSTEMDB"} {
+		if value(fresh.metrics.success, "backup", database, "complete") == 0 {
+			t.Errorf("the backup of %s is not known", database)
+		}
+	}
+	if diff := cmp.Diff(want, store.opened); diff != "" || store.lists != 1 {
+		t.Errorf("%d lists, and opened (-want +got):\n%s", store.lists, diff)
+	}
+}
+
 func TestRecallWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
@@ -123,7 +183,7 @@ func TestRecallWaitsForTheStore(t *testing.T) {
 		t.Fatal(made.Error)
 	}
 	config, parts := w.config, w.parts
-	config.StateDirectory, parts.Store = t.TempDir(), &lateStore{Store: w.parts.Store, failures: 2}
+	config.StateDirectory, parts.Store = t.TempDir(), &lateStore{Store: w.parts.Store, failures: 1}
 	fresh, logs := beside(t, config, parts)
 	fresh.Recall(t.Context())
 	if got := value(fresh.metrics.success, "backup", "HXE", "complete"); got == 0 {

@@ -77,14 +77,14 @@ func (a archive) plan(ctx context.Context, source string, point chain.Target) (c
 	if point.BackupID == newestBackup {
 		newest, err := ReadManifest(ctx, a.store, a.sid, source, Latest)
 		if err != nil {
-			return chain.Chain{}, newError(StagePlan, CodeManifest, causeOf(ctx, err))
+			return chain.Chain{}, newError(StagePlan, manifestCode(err), causeOf(ctx, err))
 		}
 		point.BackupID = newest.BackupID
 	}
 	if point.BackupID != 0 {
 		m, err := readManifest(ctx, a.store, backup.ManifestKey(a.sid, source, point.BackupID))
 		if err != nil {
-			return chain.Chain{}, newError(StagePlan, CodeManifest, causeOf(ctx, err))
+			return chain.Chain{}, newError(StagePlan, manifestCode(err), causeOf(ctx, err))
 		}
 		if m.Kind == backup.KindComplete { // needs nothing else
 			return chain.Chain{Complete: m, Reaches: m.Catalog.StartedAt}, presence(ctx, a.store, m)
@@ -150,7 +150,7 @@ func (a archive) readChosen(ctx context.Context, c *chain.Chain) *Error {
 	again := func(m *backup.Manifest) (*backup.Manifest, *Error) {
 		whole, err := readManifest(ctx, a.store, backup.ManifestKey(m.SID, m.Database, m.BackupID))
 		if err != nil {
-			return nil, newError(StagePlan, CodeManifest, causeOf(ctx, err))
+			return nil, newError(StagePlan, manifestCode(err), causeOf(ctx, err))
 		}
 		return whole, presence(ctx, a.store, whole)
 	}

@@ -97,7 +97,7 @@ type ProbeStream struct {
 
 // StartProbe admits a probe: one complete backup that is kept. Errors are those
 // of StartBackup.
-func (c *Conductor) StartProbe(_ context.Context, r ProbeRequest, key string) (Record, error) {
+func (c *Conductor) StartProbe(ctx context.Context, r ProbeRequest, key string) (Record, error) {
 	database, err := backup.ParseDatabase(r.Database)
 	if err != nil {
 		return Record{}, &FieldError{Field: "database", Err: err}
@@ -107,6 +107,9 @@ func (c *Conductor) StartProbe(_ context.Context, r ProbeRequest, key string) (R
 	}
 	if r.MaxSize == 0 {
 		r.MaxSize = DefaultProbeSize
+	}
+	if err := c.checkDatabase(ctx, "database", database, key); err != nil {
+		return Record{}, err
 	}
 	record := Record{
 		Action: ActionProbe, Database: database, Kind: backup.KindComplete, Prefix: defaultPrefix("probe", database, time.Now()),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
@@ -21,58 +22,85 @@ const recallLimit = 200
 // fails, and returns when it knows, or when ctx ends.
 func (c *Conductor) Recall(ctx context.Context) {
 	told := false
+	var left manifestsLeft
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.Multiplier, pauses.MaxInterval = 2*time.Second, 3, 5*time.Minute
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := c.recall(ctx)
+		err := c.recall(ctx, &left)
 		if err != nil && ctx.Err() == nil && !told {
 			c.log.Warn("the last backups in the store are not known yet; trying again", zap.Error(err))
 			told = true
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
 	if err == nil {
 		c.metrics.recalled.Set(1)
 	}
 }
 
-func (c *Conductor) recall(ctx context.Context) error {
-	objects, err := c.parts.Store.List(ctx, c.config.SID+"/")
-	if err != nil {
-		return fmt.Errorf("list manifests: %w", err)
+// manifestsLeft are the ids of the backups whose manifests are still to be read,
+// newest first, by database. nil means that the store was not listed yet: that
+// costs a request for each thousand objects, and is done once.
+type manifestsLeft map[string][]int64
+
+// recall reads what is left.
+func (c *Conductor) recall(ctx context.Context, left *manifestsLeft) error {
+	if *left == nil {
+		// Of everything, because who has lost the journal, or a tenant, knows of no
+		// database to ask for.
+		objects, err := c.parts.Store.List(ctx, c.config.SID+"/")
+		if err != nil {
+			return fmt.Errorf("list manifests: %w", err)
+		}
+		*left = manifestsIn(objects)
 	}
-	manifests := make(map[string][]int64)
+	var faults []error
+	for database, ids := range *left {
+		n, err := c.recallDatabase(ctx, database, ids)
+		if err == nil {
+			delete(*left, database)
+			continue
+		}
+		(*left)[database] = ids[n:]
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func manifestsIn(objects []backup.Object) manifestsLeft {
+	manifests := make(manifestsLeft)
 	for i := range objects {
 		if _, database, id, err := backup.ParseManifestKey(objects[i].Key); err == nil {
 			manifests[database] = append(manifests[database], id)
 		}
 	}
-	var faults []error
 	for database, ids := range manifests {
 		slices.Sort(ids)
 		slices.Reverse(ids)
-		faults = append(faults, c.recallDatabase(ctx, database, ids[:min(len(ids), recallLimit)]))
+		manifests[database] = slices.Clone(ids[:min(len(ids), recallLimit)])
 	}
-	return errors.Join(faults...)
+	return manifests
 }
 
 // recallDatabase reads manifests, newest first, down to a complete backup: what is
-// older no alert asks for.
-func (c *Conductor) recallDatabase(ctx context.Context, database string, ids []int64) error {
+// older no alert asks for. With an error it returns how many need not be read again.
+func (c *Conductor) recallDatabase(ctx context.Context, database string, ids []int64) (n int, err error) {
 	c.know(database)
-	for _, id := range ids {
+	for i, id := range ids {
 		m, err := readManifest(ctx, c.parts.Store, backup.ManifestKey(c.config.SID, database, id))
 		if unusable(err) {
 			c.log.Warn("a manifest that cannot be used does not count as a backup", zap.Int64("backup_id", id), zap.Error(err))
 			continue
 		}
 		if err != nil {
-			return err
+			return i, err
 		}
 		c.metrics.succeeded(ActionBackup, database, string(m.Kind), m.FinishedAt)
 		if m.Kind == backup.KindComplete {
-			return nil
+			return i + 1, nil
 		}
 	}
-	return nil
+	return len(ids), nil
 }
 
 // know makes the series of a database visible that alerts are made of.

@@ -20,7 +20,7 @@ import (
 // StartRestore admits a restore of one backup, or to a point in time, into its
 // own database or another tenant; a dry run only plans it. Errors are as for
 // StartBackup.
-func (c *Conductor) StartRestore(_ context.Context, r RestoreRequest, key string) (Record, error) {
+func (c *Conductor) StartRestore(ctx context.Context, r RestoreRequest, key string) (Record, error) {
 	source, target, point, err := r.parse()
 	if err != nil {
 		return Record{}, err
@@ -31,10 +31,28 @@ func (c *Conductor) StartRestore(_ context.Context, r RestoreRequest, key string
 	}
 	if r.DryRun {
 		record.Action = ActionPlan
+	} else if err := c.checkTarget(ctx, r, target, key); err != nil {
+		return Record{}, err
 	}
 	request := fmt.Sprintf("%s %s %s %s %s", record.Action, source, target, r.Backup, r.Until)
 	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.restore(ctx, j, source, point, r.DryRun) }) //nolint:contextcheck // a job outlives the request that asked for it
 }
+
+// checkTarget refuses to restore into a database that HANA does not have.
+func (c *Conductor) checkTarget(ctx context.Context, r RestoreRequest, target, key string) error {
+	field := "database"
+	if r.ToDatabase != "" {
+		field = "to_database"
+	}
+	err := c.checkDatabase(ctx, field, target, key)
+	if refused, is := errors.AsType[*FieldError](err); is {
+		refused.Err = fmt.Errorf("%w; %s", refused.Err, createFirst)
+	}
+	return err
+}
+
+// createFirst is what a restore into a database needs that is not there.
+const createFirst = "create it first (CREATE DATABASE), a restore replaces what is in it"
 
 // readRequest checks what asks for one backup.
 func readRequest(action Action, database, id, key string) (Record, string, error) {
@@ -100,7 +118,13 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 		Conductor: c, job: j, source: source, files: c.config.Door == DoorSpool || c.config.Door == DoorAuto && c.doors.refuses(),
 		log: c.log.With(zap.String("job_id", record.ID), zap.String("database", record.Database)),
 	}
-	if err := r.choose(ctx, record, point); err != nil || dryRun {
+	err := r.choose(ctx, record, point)
+	if err == nil && dryRun {
+		if absent := c.absent(ctx, record.Database); absent != nil {
+			r.job.warn(absent.Error() + "; " + createFirst)
+		}
+	}
+	if err != nil || dryRun {
 		return verdictOf(failureOf(err)...)
 	}
 	failures := r.attempt(ctx)
@@ -117,7 +141,12 @@ func (c *Conductor) restore(ctx context.Context, j *live, source string, point c
 	if len(failures) == 0 {
 		r.job.warn("make a complete backup now: until then HANA makes no delta and no log backup that goes on from here, and what is written from now on cannot be recovered")
 	}
-	return verdictOf(failures...)
+	v := verdictOf(failures...)
+	if v.cause != nil {
+		after := j.snapshot()
+		leftStopped(&after, v.cause)
+	}
+	return v
 }
 
 // attempt is one RECOVER and all that belongs to it.
@@ -211,7 +240,7 @@ func (r *restoreRun) prepare(ctx context.Context) *Error {
 	}
 	if r.plan.Database != backup.SystemDB {
 		if err := r.parts.Recoverer.CheckRecovery(ctx, r.plan); err != nil {
-			return newError(StagePlan, CodePlan, causeOf(ctx, err))
+			return r.planRefused(ctx, r.plan.Database, err)
 		}
 	}
 	if err := r.decodable(ctx); err != nil {
@@ -265,7 +294,11 @@ func presence(ctx context.Context, store backup.Store, m *backup.Manifest) *Erro
 			group.Go(func() error {
 				found, err := store.Stat(ctx, object.Key)
 				if err != nil {
-					return streamError(StagePlan, s.StreamID, CodeObject, causeOf(ctx, fmt.Errorf("object %s: %w", object.Key, err)))
+					code := CodeObject
+					if !errors.Is(err, backup.ErrNotFound) {
+						code = CodeStoreUnusable
+					}
+					return streamError(StagePlan, s.StreamID, code, causeOf(ctx, fmt.Errorf("object %s: %w", object.Key, err)))
 				}
 				if found.Size != object.Size {
 					return streamError(StagePlan, s.StreamID, CodeObject,

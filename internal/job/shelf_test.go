@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
@@ -73,6 +75,18 @@ func TestShelfOfCanceledRestore(t *testing.T) {
 			told := strings.Contains(strings.Join(record.Warnings, "\n"), path)
 			if record.State != StateCanceled || !record.TenantStopped || told != test.stays {
 				t.Errorf("%s, tenant stopped %v, warnings %q", record.State, record.TenantStopped, record.Warnings)
+			}
+			again := "Restore HXE again: it is stopped and not usable until a restore succeeds (pipestreamer restore --database HXE --until latest)."
+			if record.Error.Hint != again {
+				t.Errorf("hint %q", record.Error.Hint)
+			}
+			known, err := KnownStopped(w.state)
+			if diff := cmp.Diff(map[string]string{"HXE": record.ID}, known); diff != "" || err != nil {
+				t.Errorf("%v, stopped (-want +got):\n%s", err, diff)
+			}
+			refused := w.backupOf(t, "HXE")
+			if e := refused.Error; e == nil || e.Code != CodePlan || !strings.Contains(e.Hint, record.ID) || !strings.HasSuffix(e.Hint, again) {
+				t.Errorf("a backup afterwards: %+v", refused.Error)
 			}
 		})
 	}

@@ -36,6 +36,7 @@ func (c *Conductor) takeOver(earlier *Earlier) {
 			continue
 		}
 		v := verdictOf(interruption(e.Record.Stage))
+		leftStopped(&e.Record, v.cause)
 		v.consequences = slices.Concat(pipes.left, c.leaveShelf(e))
 		conclude(&e.Record, v)
 		e.Pipes = nil

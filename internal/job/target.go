@@ -41,6 +41,10 @@ func (r *RestoreRequest) parse() (source, target string, point chain.Target, err
 // newestBackup stands for the id of the newest data backup.
 const newestBackup = -1
 
+// clocksApart is how far HANA's clock may be ahead of ours: the times that it gives
+// are no future.
+const clocksApart = time.Minute
+
 // parseUntil reads a point in time, [Latest] or a backup id. A time without a zone
 // is UTC, as HANA's own backup catalog and RECOVER have it.
 func parseUntil(text string) (chain.Target, error) {
@@ -58,6 +62,10 @@ func parseUntil(text string) (chain.Target, error) {
 		}
 		if t.Nanosecond() != 0 || t.Year() < 1970 || t.Year() > 9999 {
 			break
+		}
+		if now := time.Now().UTC(); t.After(now.Add(clocksApart)) {
+			return chain.Target{}, &FieldError{Field: "until", Err: fmt.Errorf(
+				"%q is in the future, it is %s (UTC): %q is the newest point that can be reached", text, now.Format(time.DateTime), Latest)}
 		}
 		return chain.Target{Until: t.UTC()}, nil
 	}

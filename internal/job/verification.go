@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -11,7 +12,7 @@ import (
 
 // StartVerification admits a verification of one backup. Errors are as for
 // StartBackup.
-func (c *Conductor) StartVerification(_ context.Context, r VerificationRequest, key string) (Record, error) {
+func (c *Conductor) StartVerification(ctx context.Context, r VerificationRequest, key string) (Record, error) {
 	record, request, err := readRequest(ActionVerification, r.Database, r.Backup, key)
 	if err != nil {
 		return Record{}, err
@@ -19,16 +20,37 @@ func (c *Conductor) StartVerification(_ context.Context, r VerificationRequest, 
 	if r.Sample < 0 {
 		return Record{}, &FieldError{Field: "sample", Err: fmt.Errorf("%d: expected 0 for all bytes, or a number of parts", r.Sample)}
 	}
+	if err := c.checkBackup(ctx, record.Database, r.Backup, key); err != nil {
+		return Record{}, err
+	}
 	record.RequestedBy = r.RequestedBy
 	request = fmt.Sprintf("%s %d", request, r.Sample)
 	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) }) //nolint:contextcheck // a job outlives the request that asked for it
+}
+
+// checkBackup refuses a verification of a backup that the store does not have:
+// that is a mistake of whoever asks, and no backup has failed it. A store that does
+// not answer at once proves nothing.
+func (c *Conductor) checkBackup(ctx context.Context, database, id, key string) error {
+	c.mu.Lock()
+	_, repeated := c.keys[key]
+	c.mu.Unlock()
+	if repeated && key != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
+	defer cancel()
+	if _, err := ReadManifest(ctx, c.parts.Store, c.config.SID, database, id); errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("backup %s of %s: %w", id, database, err)
+	}
+	return nil
 }
 
 // verify reads a backup back and fails with the findings, if there are any.
 func (c *Conductor) verify(ctx context.Context, j *live, r VerificationRequest) verdict {
 	manifest, err := ReadManifest(ctx, c.parts.Store, c.config.SID, j.snapshot().Database, r.Backup)
 	if err != nil {
-		return verdictOf(newError(StagePlan, CodeManifest, causeOf(ctx, err)))
+		return verdictOf(newError(StagePlan, manifestCode(err), causeOf(ctx, err)))
 	}
 	plan := manifest.Plan(j.snapshot().ID, c.config.Directory)
 	for i := range manifest.Streams { // what is read is what is stored

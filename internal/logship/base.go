@@ -65,7 +65,8 @@ func (b *Base) position(volume int) int64 {
 // not ours.
 func (s *Shipper) findBase(ctx context.Context) {
 	s.mu.Lock()
-	due := s.rebase || !time.Now().Before(s.baseDue)
+	look := s.looks
+	due := s.rebase || s.baseLook < look || !time.Now().Before(s.baseDue)
 	s.mu.Unlock()
 	if !due {
 		return
@@ -83,7 +84,7 @@ func (s *Shipper) findBase(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.baseFault
-	s.baseFault, s.rebase = err, false
+	s.baseFault, s.rebase, s.baseLook = err, false, look
 	switch {
 	case none:
 		s.base, s.asked = nil, true

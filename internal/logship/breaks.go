@@ -89,7 +89,8 @@ func (s *Shipper) addBreak(b backup.Break) bool {
 func (s *Shipper) askBreaks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.AskTimeout)
 	defer cancel()
-	s.update(func() { s.breaksAsked, s.newFiles = time.Now(), false })
+	var look int
+	s.update(func() { s.breaksAsked, s.newFiles, look = time.Now(), false, s.looks })
 	breaks, err := s.parts.Historian.Breaks(ctx, s.config.Database)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,6 +99,7 @@ func (s *Shipper) askBreaks(ctx context.Context) {
 		s.log.Debug("HANA cannot be asked whether the log was interrupted", zap.Error(err))
 		return
 	}
+	s.breaksLook = max(s.breaksLook, look)
 	for i := range breaks {
 		if s.addBreak(breaks[i]) {
 			s.rebase = true
@@ -108,13 +110,15 @@ func (s *Shipper) askBreaks(ctx context.Context) {
 }
 
 // askBreaksFirst asks before files are indexed that came after the last question:
-// with them in a history, a break that it does not know would go unseen.
+// with them in a history, a break that it does not know would go unseen. It asks,
+// too, when somebody asked to look now.
 func (s *Shipper) askBreaksFirst(ctx context.Context) {
-	if len(s.list(func(it *item) bool { return it.stored && !it.indexed })) == 0 || s.hana.away {
+	if s.hana.away {
 		return
 	}
+	files := len(s.list(func(it *item) bool { return it.stored && !it.indexed })) > 0
 	s.mu.Lock()
-	due := s.newFiles
+	due := s.newFiles && files || s.breaksLook < s.looks
 	s.mu.Unlock()
 	if due {
 		s.askBreaks(ctx)

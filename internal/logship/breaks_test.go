@@ -173,3 +173,51 @@ func TestLogOfBothSides(t *testing.T) {
 		}
 	})
 }
+
+// Whoever knows that the log was interrupted, or that a complete backup has mended
+// it, need not wait for the next question.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.bases.set(map[int]int64{2: 1}, nil)
+		w.start()
+		w.log64(2, 0, 1)
+		w.after(time.Minute + time.Second)
+		w.breakLog("RECOVERY")
+		if status := w.after(5 * time.Second); status.Broken != nil {
+			t.Fatal("the break is known without a look, so that the test shows nothing")
+		}
+		w.shipper.LookNow()
+		if status := w.after(time.Second); status.Broken == nil {
+			t.Error("a look does not find the break")
+		}
+		w.mustGauge("history_broken", 1)
+		w.after(5 * time.Second)
+		w.bases.set(map[int]int64{2: 64}, nil)
+		if status := w.after(5 * time.Second); status.Broken == nil {
+			t.Fatal("the backup is known without a look, so that the test shows nothing")
+		}
+		w.shipper.LookNow()
+		if status := w.after(time.Second); status.Broken != nil {
+			t.Errorf("a look does not find the backup: %+v", status.Broken)
+		}
+		w.mustGauge("history_broken", 0)
+	})
+}
+
+// A HANA that does not answer when it is looked at is asked again before long.
+func TestLookAtSilentHANA(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		w.start()
+		w.after(time.Minute)
+		w.breakLog("RECOVERY")
+		w.hana.change(func(h *hana) { h.err = errors.New("away") })
+		w.shipper.LookNow()
+		w.after(time.Minute)
+		w.hana.change(func(h *hana) { h.err = nil })
+		if status := w.after(20 * time.Second); status.Broken == nil {
+			t.Error("HANA was not asked again")
+		}
+	})
+}

@@ -157,6 +157,17 @@ func (f *Fleet) start(ctx context.Context, database, directory string) error {
 	return nil
 }
 
+// LookNow has the shipper of a database look now, see [Shipper.LookNow]. A database
+// without one has nothing to look at.
+func (f *Fleet) LookNow(database string) {
+	f.mu.Lock()
+	shipper := f.shippers[database]
+	f.mu.Unlock()
+	if shipper != nil {
+		shipper.LookNow()
+	}
+}
+
 // Status tells how far each database is, sorted by name.
 func (f *Fleet) Status() []Status {
 	f.mu.Lock()

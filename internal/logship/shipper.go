@@ -76,6 +76,9 @@ type Shipper struct {
 	newFiles    bool // have come since
 	brokenTold  time.Time
 	rebase      bool
+	// looks is how often somebody asked to look now, breaksLook and baseLook are
+	// which of these HANA and the store have answered.
+	looks, breaksLook, baseLook int
 }
 
 // New checks config and parts. metrics may be shared by the Shippers of all
@@ -143,6 +146,14 @@ func (s *Shipper) rouse() {
 	case s.arrived <- struct{}{}:
 	default:
 	}
+}
+
+// LookNow asks HANA soon whether the log was interrupted, and the store from which
+// data backup on the log counts, which else is done at intervals only: somebody
+// knows that either is another now. It does not block.
+func (s *Shipper) LookNow() {
+	s.update(func() { s.looks++ })
+	s.rouse()
 }
 
 // unseen notes why new files cannot be seen, and that they can again.

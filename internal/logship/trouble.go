@@ -30,7 +30,7 @@ func (s *Shipper) watch(ctx context.Context) {
 		s.measure()
 		s.remind(now)
 		s.mu.Lock()
-		due := now.Sub(s.breaksAsked) >= breakInterval
+		due := now.Sub(s.breaksAsked) >= breakInterval || s.breaksLook < s.looks
 		s.mu.Unlock()
 		if due {
 			s.askBreaks(ctx)

@@ -101,13 +101,16 @@ func (t *Trigger) status(ctx context.Context, database string) (string, error) {
 	return status.V, nil
 }
 
+// ErrOffline means that a database has to be started before it can be backed up.
+var ErrOffline = errors.New("is not online")
+
 func (t *Trigger) checkOnline(ctx context.Context, database string) error {
 	status, err := t.status(ctx, database)
 	if err != nil {
 		return err
 	}
 	if status != active {
-		return fmt.Errorf("database %s is not online: its ACTIVE_STATUS is %q", database, status)
+		return fmt.Errorf("database %s %w: its ACTIVE_STATUS is %q", database, ErrOffline, status)
 	}
 	return nil
 }

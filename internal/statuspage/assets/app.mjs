@@ -57,7 +57,7 @@ function render() {
   samples.forget(new Set(list.filter((record) => record.state === "running").map((record) => record.job_id)));
   const state = {
     now, list, samples, choose, ...chosen, route: route(), items: attention(source, now), verifications: verifications(list), databases: source.databases(),
-    jobs: source.jobs, backups: source.backups, logs: source.logs, recovery: source.recovery, connection: source.connection,
+    jobs: source.jobs, backups: source.backups, away: source.away, logs: source.logs, recovery: source.recovery, connection: source.connection,
     loaded: source.daemon !== null && source.connection.state !== "connecting" && source.logs !== null,
   };
   document.title = title(state);
@@ -106,10 +106,10 @@ function view(state) {
 }
 
 // banner says what is wrong, or that nothing is.
-function banner({ items, list, backups: known }) {
+function banner({ items, list, backups: known, away }) {
   const urgent = items.filter((entry) => entry.level !== "note");
   const notes = items.filter((entry) => entry.level === "note");
-  const calm = known === null ? "Looking at the store …" : list.length === 0 && known.length === 0 ? "No backup was made yet." : "Nothing to do.";
+  const calm = away ? "Nothing else is known: the store does not answer." : known === null ? "Looking at the store …" : list.length === 0 && known.length === 0 ? "No backup was made yet." : "Nothing to do.";
   return h("section", { "aria-labelledby": "todo", class: "todo" },
     h("h2", { id: "todo" }, urgent.length > 0 ? `${count(urgent.length, "thing")} to look at` : "What to do"),
     urgent.length > 0 ? h("ul", { class: "items" }, urgent.map((entry) => item(entry)))

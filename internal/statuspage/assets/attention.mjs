@@ -52,6 +52,12 @@ function ofConnection({ connection, daemon, firstVersion }, add) {
       todo: problem?.hint ?? "Look at its log (kubectl logs), and whether the port is still forwarded. What is shown here is of before; the page tries again by itself.",
     });
   }
+  if (daemon?.draining_since) {
+    add({
+      level: "bad", title: "The daemon takes no jobs", text: `It was drained at ${timeText(when(daemon.draining_since))}, and refuses every backup since.`,
+      todo: "If its pod is not about to end, restart the sidecar: nothing else lets it take jobs again.",
+    });
+  }
   if (daemon && firstVersion && daemon.version !== firstVersion) {
     add({ level: "note", title: `The daemon is version ${daemon.version} now`, todo: "Reload this page: it came from the version before." });
   }
@@ -81,7 +87,8 @@ function ofDatabase(database, jobs, add) {
     const last = jobs.find((record) => is(record) && record.state !== "running");
     if (!last || told.has(last.job_id)) continue;
     if (last.state === "failed" || last.state === "lost") tell(last, ofFailed(last, since));
-    else if (last.state === "succeeded" && last.warnings?.length) {
+    else if (last.state === "succeeded" && last.warnings?.length && !(last.action === "restore" && since > when(last.started_at))) {
+      // After a restore they ask for a complete backup.
       tell(last, { level: "note", title: `The last ${last.action} of ${database} succeeded with ${count(last.warnings.length, "warning")}`, text: last.warnings.join("; ") });
     }
   }

@@ -13,7 +13,7 @@ export function databases(state) {
     h("div", { class: "heading" }, h("h2", { id: "databases" }, "To which point can it be restored?"),
       h("div", { class: "ranges", role: "group", "aria-label": "Length of the time line" }, ranges.map(([days, text]) =>
         h("button", { type: "button", "aria-pressed": String(state.days === days), onclick: () => state.choose({ days }) }, text)))),
-    names.length === 0 && h("p", { class: "quiet" }, state.backups ? "No database is known yet: neither a backup nor a job names one." : "Looking at the store …"),
+    names.length === 0 && h("p", { class: "quiet" }, state.backups ? "No database is known yet: neither a backup nor a job names one." : state.away ? "Not known: the store does not answer." : "Looking at the store …"),
     names.map((database) => card(database, state)),
     names.length > 0 && legend());
 }
@@ -31,11 +31,11 @@ function card(database, state) {
   const windows = recovery?.data?.windows ?? [];
   const failed = jobs.filter((record) => ["backup", "probe", "restore"].includes(record.action) && (record.state === "failed" || record.state === "lost"));
   return h("article", { class: `card database ${level}`, key: database, "data-database": database },
-    h("header", null, h("h3", null, database), badge(level, words[level]), state.backups === null && h("span", { class: "quiet" }, "looking at the store …")),
-    h("div", { class: "answer" }, answer(point, backups, state.backups !== null, now)),
+    h("header", null, h("h3", null, database), badge(level, words[level]), state.backups === null && h("span", { class: "quiet" }, state.away ? "the store does not answer" : "looking at the store …")),
+    h("div", { class: "answer" }, answer(point, backups, state, now)),
     timeline({ database, windows, gaps, broken, point, backups, failed, verifications: state.verifications, now, days: state.days }),
     facts([
-      ["Newest data backup", newest(backups[0], state)],
+      ["Newest data backup", state.backups === null ? unknown(state) : newest(backups[0], state)],
       ["Log backups", logsText(status, now)],
       ["Volume of the logs lasts", status?.space_seconds_left !== undefined && about(status.space_seconds_left)],
     ]),
@@ -47,7 +47,10 @@ function card(database, state) {
         : command("pipestreamer", "restore", "--database", database, "--backup", "latest", "--dry-run"))));
 }
 
-function answer(point, backups, looked, now) {
+// unknown says why the backups are not known.
+const unknown = ({ away }) => (away ? "not known: the store does not answer" : "not known yet");
+
+function answer(point, backups, state, now) {
   if (!Number.isNaN(point)) {
     return [h("span", { class: "quiet" }, "Can be restored to "), h("strong", null, time(point)), h("span", null, ` – ${duration((now - point) / 1000)} ago`)];
   }
@@ -55,7 +58,7 @@ function answer(point, backups, looked, now) {
     return [h("span", { class: "quiet" }, "Only to single backups, the newest of "), h("strong", null, time(backups[0].started_at)),
       ` – ${duration((now - when(backups[0].started_at)) / 1000)} ago`];
   }
-  return h("strong", null, looked ? "Cannot be restored: the store has no backup of it." : "Not known yet.");
+  return h("strong", null, state.backups ? "Cannot be restored: the store has no backup of it." : state.away ? "Not known: the store does not answer." : "Not known yet.");
 }
 
 function newest(backup, state) {

@@ -163,7 +163,7 @@ export function backups(state) {
         state.jobs.has(backup.job_id) ? h("a", { href: jobLink(backup.job_id) }, backup.backup_id) : String(backup.backup_id),
         backup.database, backup.kind, time(backup.finished_at), bytes(backup.bytes), String(backup.streams), verified(backup, state),
       ],
-    })), state.backups ? "The store has no backup." : "Looking at the store …"),
+    })), state.backups ? "The store has no backup." : state.away ? "Not known: the store does not answer." : "Looking at the store …"),
     matching.length > shown.length && h("p", null, h("button", { type: "button", onclick: () => state.choose({ shown: shown.length + PAGE }) }, `Show ${Math.min(PAGE, matching.length - shown.length)} more`)),
     shown.length > 0 && [h("h2", null, "Read the newest one back"), commandLine(command("pipestreamer", "verify", "--database", wanted || shown[0].database, "--backup", "latest"))]);
 }

@@ -2,7 +2,7 @@
 // the store is asked for when a job has ended, and every few minutes.
 
 const SILENCE = 50_000; // three heartbeats and a little
-const LOGS_EVERY = 20_000;
+const LOGS_EVERY = 20_000; // and the daemon itself, which may have been drained
 const STORE_EVERY = 300_000;
 const POLL_EVERY = 5_000;
 const HIDDEN = 60_000;
@@ -26,6 +26,11 @@ export class Source {
     this.onRecord = () => {};
   }
 
+  // away says that the backups are not known because the store could not be asked.
+  get away() {
+    return this.backups === null && this.problems["v1/backups"] !== undefined;
+  }
+
   now() {
     return Date.now() + this.offset;
   }
@@ -34,7 +39,10 @@ export class Source {
   start() {
     this.connect();
     setInterval(() => this.watch(), 1000);
-    setInterval(() => this.readLogs(), LOGS_EVERY);
+    setInterval(() => {
+      if (this.connection.state === "live" && !document.hidden) this.readDaemon();
+      this.readLogs();
+    }, LOGS_EVERY);
     setInterval(() => this.lookAtStore(), STORE_EVERY);
     document.addEventListener("visibilitychange", () => this.visible());
   }
