@@ -196,7 +196,7 @@ func TestProblemsAreTold(t *testing.T) {
 	step("", 59*time.Minute)
 	step("", time.Minute)
 	step("short", time.Minute)
-	if got := testutil.ToFloat64(p.gauge); got != 1 {
+	if got := testutil.ToFloat64(p.gauge.WithLabelValues("http.tokenFile")); got != 1 {
 		t.Errorf("metric %v, expected 1", got)
 	}
 	step(tokenCanary, time.Minute)
@@ -204,7 +204,12 @@ func TestProblemsAreTold(t *testing.T) {
 	if diff := cmp.Diff([]int{0, 1, 1, 2, 3, 4, 4}, told); diff != "" {
 		t.Errorf("lines of the log after each look (-want +got):\n%s", diff)
 	}
-	if n := testutil.CollectAndCount(p.gauge); n != 0 {
-		t.Errorf("%d series, expected none", n)
+	const want = `# HELP pipestreamer_config_problem 1 for a setting whose file cannot be used, 0 for the others that name one; the log says why.
+# TYPE pipestreamer_config_problem gauge
+pipestreamer_config_problem{key="hana.passwordFile"} 0
+pipestreamer_config_problem{key="http.tokenFile"} 0
+`
+	if err := testutil.CollectAndCompare(p.gauge, strings.NewReader(want)); err != nil {
+		t.Error(err)
 	}
 }
