@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/access/accesstest"
+	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
@@ -96,7 +97,7 @@ func described(t *testing.T) []description {
 	t.Helper()
 	d := &descriptions{Registerer: prometheus.NewRegistry()}
 	registerProcess(d)
-	newProblems(nil, nil, d)
+	newProblems(new(config.Config), zap.NewNop(), d)
 	httpapi.NewMetrics(d)
 	job.NewMetrics(d)
 	logship.NewMetrics(d)

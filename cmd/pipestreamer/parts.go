@@ -78,8 +78,8 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 		if refused, is := errors.AsType[*failure](err); is {
 			return nil, refused
 		}
-		d.log.Error("there are no jobs yet: store or HANA cannot be used; trying again", zap.Duration("pause", openPause), zap.Error(err))
 		d.setReady(func(context.Context) error { return err })
+		d.log.Error("there are no jobs yet: store or HANA cannot be used; trying again", zap.Duration("pause", openPause), zap.Error(err))
 		pause := time.NewTimer(openPause)
 		select {
 		case <-ctx.Done():
@@ -98,6 +98,9 @@ func (d *daemon) connect(ctx context.Context, encoding codec.Config, metrics *up
 		return nil, err
 	}
 	store, err := uploader.New(ctx, shape, d.log, metrics)
+	if errors.Is(err, uploader.ErrBackend) && len(d.cfg.Store.Secrets) > 0 {
+		return nil, fmt.Errorf("store: %w", err) // one of the files may be the cause
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", storeRefused(d.cfg, err))
 	}

@@ -92,9 +92,12 @@ type toldProblem struct {
 
 func newProblems(cfg *config.Config, log *zap.Logger, registry prometheus.Registerer) *problems {
 	p := &problems{cfg: cfg, log: log, told: make(map[string]toldProblem), gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: "pipestreamer", Name: "config_problem", Help: "1 for each setting whose file cannot be used; the log says why.",
+		Namespace: "pipestreamer", Name: "config_problem", Help: "1 for a setting whose file cannot be used, 0 for the others that name one; the log says why.",
 	}, []string{"key"})}
 	registry.MustRegister(p.gauge)
+	for _, key := range cfg.NamedFiles() {
+		p.gauge.WithLabelValues(key).Set(0)
+	}
 	return p
 }
 
@@ -128,7 +131,7 @@ func (p *problems) look(now time.Time) {
 	for key := range p.told {
 		if !there[key] {
 			delete(p.told, key)
-			p.gauge.DeleteLabelValues(key)
+			p.gauge.WithLabelValues(key).Set(0)
 			p.log.Info("the file of the setting can be used again", zap.String("setting", key))
 		}
 	}

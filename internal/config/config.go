@@ -77,7 +77,7 @@ type HTTP struct {
 // ServerTLS says how http.listen is protected. The files are read again when
 // they change.
 type ServerTLS struct {
-	CertFile     string `key:"certFile" doc:"PEM file with the certificate of http.listen, followed by those between it and its authority. With it the listener speaks TLS 1.2 or later only. A changed pair of files is noticed without a restart; one that cannot be used is logged, and the earlier one stays in use."`
+	CertFile     string `key:"certFile" doc:"PEM file with the certificate of http.listen, followed by those between it and its authority. With it the listener speaks TLS 1.2 or later only. A changed pair of files is noticed without a restart; one that cannot be used is logged, and the earlier one stays in use; without one since the start nobody is let in over TCP."`
 	KeyFile      string `key:"keyFile" doc:"PEM file with the key of http.tls.certFile."`
 	ClientCAFile string `key:"clientCAFile" doc:"PEM file with the authorities of client certificates. Who shows a certificate of theirs and sends no token is certificate:<common name>. A certificate is not required."`
 }
@@ -153,7 +153,7 @@ type Notify struct {
 	URLFile    string   `key:"urlFile" doc:"File with the URL of a webhook that is told how jobs end (docs/monitoring.md). The URL is a secret: it is shown nowhere. By default nobody is told."`
 	SecretFile string   `key:"secretFile" doc:"File with the secret that notifications are signed with, as in Standard Webhooks: whsec_ and the base64 of 24 to 64 random bytes. By default they are not signed."`
 	CAFile     string   `key:"caFile" doc:"PEM file with the authorities that are trusted for the webhook; by default those of the image."`
-	Template   string   `key:"template" doc:"File with a Go template (text/template) that makes the JSON of a notification. By default it is the event itself."`
+	Template   string   `key:"template" doc:"File with a Go template (text/template) that makes the JSON of a notification, read for each. By default it is the event itself."`
 	On         []string `key:"on" default:"job.failed,job.lost,job.recovered,logs.trouble,logs.recovered" doc:"The events that are told: job.succeeded, job.recovered (a success after a failure), job.failed, job.canceled, job.lost, logs.trouble, logs.recovered."`
 }
 

@@ -42,6 +42,10 @@
 // that does. One line end after the secret is dropped. The secret is kept in a
 // [Secret], which no log, error or JSON document shows.
 //
+// A mistake in the settings ends the start of the daemon; it comes with a change
+// that somebody makes. A file that cannot be used does not, because HANA waits for
+// the daemon: it goes on without what needs the file, tells of it, and looks again.
+//
 // # Units
 //
 // Durations are Go's ("90s", "5m", "1h30m"). Sizes are bytes with an optional

@@ -51,6 +51,18 @@ func (c *Config) FileProblems() []Problem {
 	return f.problems
 }
 
+// NamedFiles are the keys of the settings that name files.
+func (c *Config) NamedFiles() []string {
+	var keys []string
+	for key, file := range filesOf(c) {
+		if file != "" && (c.HTTP.TokenReview.Audience != "" || !strings.HasPrefix(key, "http.tokenReview.")) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // files collects what is wrong with files.
 type files struct {
 	config   *Config

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -54,4 +55,12 @@ func certificateText(t *testing.T) string {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+}
+
+// TestStatusIsBounded: what a webhook answers goes to the log.
+func TestStatusIsBounded(t *testing.T) {
+	err := judge(&http.Response{StatusCode: http.StatusTeapot, Status: "418 " + strings.Repeat("x", 1<<16)})
+	if err == nil || len(err.Error()) > 200 {
+		t.Errorf("an error of %d bytes", len(err.Error()))
+	}
 }

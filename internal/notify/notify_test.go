@@ -312,6 +312,9 @@ func TestSurvivesARestart(t *testing.T) {
 	if !strings.Contains(s.logged(), "broken.json") {
 		t.Errorf("a file that cannot be read is not told:\n%s", s.logged())
 	}
+	if _, err := os.Stat(filepath.Join(s.config.Directory, "broken.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it stays, to be told at each start: %v", err)
+	}
 }
 
 // TestDirectoryThatCannotBeUsed: the notifications of jobs are no reason to keep

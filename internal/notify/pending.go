@@ -13,7 +13,8 @@ import (
 )
 
 // load reads the notifications that have not arrived, oldest first. One that cannot
-// be read is told and left out: it is no reason not to start.
+// be read is told and left out: it is no reason not to start. A file that is read and
+// holds none will never hold one, so it is removed.
 func load(directory string, log *zap.Logger) ([]notification, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, fmt.Errorf("notifications: %w", err)
@@ -32,6 +33,11 @@ func load(directory string, log *zap.Logger) ([]notification, error) {
 			continue
 		}
 		note, err := read(path)
+		if errors.Is(err, errNoNotification) {
+			err = errors.Join(err, os.Remove(path))
+			log.Error("what is no notification was removed from the state directory", zap.Error(err))
+			continue
+		}
 		if err != nil {
 			log.Error("a notification of an earlier process cannot be read", zap.Error(err))
 			continue
@@ -42,16 +48,18 @@ func load(directory string, log *zap.Logger) ([]notification, error) {
 	return queue, nil
 }
 
+var errNoNotification = errors.New("it is no notification")
+
 func read(path string) (note notification, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return note, err
 	}
 	if err := json.Unmarshal(text, &note); err != nil {
-		return note, fmt.Errorf("%s: %w", path, err)
+		return note, fmt.Errorf("%s: %w: %w", path, errNoNotification, err)
 	}
 	if note.ID+".json" != filepath.Base(path) {
-		return note, fmt.Errorf("%s: it holds notification %q", path, note.ID)
+		return note, fmt.Errorf("%s: %w of this name: its id is %.100q", path, errNoNotification, note.ID)
 	}
 	return note, nil
 }

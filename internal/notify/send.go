@@ -96,7 +96,7 @@ func (n *Notifier) attempt(ctx context.Context, note notification) error {
 // judge says what the status of an answer means. Only an answer that is about this
 // body is final: an address, a secret or a proxy may be mended meanwhile.
 func judge(answer *http.Response) error {
-	err := fmt.Errorf("the webhook answered %s", answer.Status)
+	err := fmt.Errorf("the webhook answered %.100s", answer.Status)
 	switch status := answer.StatusCode; status {
 	case http.StatusBadRequest, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return backoff.Permanent(err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -43,6 +44,11 @@ type Event struct {
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   api.Tracer
+	log      *zap.Logger
+	// made are the spans that were given to the SDK, settled those that were sent, or
+	// of which was told that they were not.
+	made    atomic.Int64
+	settled *atomic.Int64
 }
 
 // New prepares to send to the collector at endpoint, a URL: to the path /v1/traces of
@@ -59,15 +65,19 @@ func New(ctx context.Context, endpoint string, about map[string]any, log *zap.Lo
 	if err != nil {
 		return nil, fmt.Errorf("tracing.endpoint: %w", err)
 	}
+	log = log.Named("trace")
+	settled := new(atomic.Int64)
 	provider := sdk.NewTracerProvider(
-		sdk.WithBatcher(telling{exporter, log.Named("trace")}), sdk.WithIDGenerator(ids{}), sdk.WithSampler(sdk.AlwaysSample()),
+		sdk.WithBatcher(telling{exporter, log, settled}), sdk.WithIDGenerator(ids{}), sdk.WithSampler(sdk.AlwaysSample()),
 		sdk.WithResource(resource.NewSchemaless(attributes(about)...)),
 	)
-	return &Tracer{provider: provider, tracer: provider.Tracer("github.com/pipestreamer/pipestreamer/internal/trace")}, nil
+	return &Tracer{
+		provider: provider, tracer: provider.Tracer("github.com/pipestreamer/pipestreamer/internal/trace"), log: log, settled: settled,
+	}, nil
 }
 
 // Send has a trace sent under an id, and does not wait. When too many wait already
-// they are dropped.
+// they are dropped, which Close tells of.
 func (t *Tracer) Send(id [16]byte, root Span) {
 	t.send(context.WithValue(context.Background(), traceID{}, id), root)
 }
@@ -83,11 +93,18 @@ func (t *Tracer) send(ctx context.Context, s Span) {
 	for _, part := range s.Parts { //nolint:gocritic // once for each job
 		t.send(ctx, part)
 	}
+	t.made.Add(1)
 	span.End(api.WithTimestamp(s.End))
 }
 
-// Close sends what waits, until ctx ends.
-func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+// Close sends what waits, until ctx ends. What was lost without a word is logged.
+func (t *Tracer) Close(ctx context.Context) error {
+	err := t.provider.Shutdown(ctx)
+	if lost := t.made.Load() - t.settled.Load(); lost > 0 {
+		t.log.Warn("spans are lost: too many waited, or the collector did not take them before the end", zap.Int64("spans", lost))
+	}
+	return err
+}
 
 func attributes(values map[string]any) []attribute.KeyValue {
 	list := make([]attribute.KeyValue, 0, len(values))
@@ -129,11 +146,13 @@ func (ids) NewSpanID(context.Context, api.TraceID) (id api.SpanID) {
 type telling struct {
 	sdk.SpanExporter
 
-	log *zap.Logger
+	log     *zap.Logger
+	settled *atomic.Int64
 }
 
 // ExportSpans implements sdk.SpanExporter.
 func (t telling) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	defer t.settled.Add(int64(len(spans)))
 	if err := t.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		t.log.Warn("spans were not sent to the collector", zap.Int("spans", len(spans)), zap.Error(err))
 	}

@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -113,5 +114,48 @@ func TestCollectorIsAway(t *testing.T) {
 	}
 	if lines := logs.All(); len(lines) == 0 || !strings.Contains(lines[0].Message, "not sent") {
 		t.Errorf("the log has %v", lines)
+	}
+}
+
+// TestLostAtTheEnd: a collector that does not answer takes nothing before the end,
+// and the log says how much that was.
+func TestLostAtTheEnd(t *testing.T) {
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer server.Close()
+	core, logs := observer.New(zap.WarnLevel)
+	tracer, err := New(t.Context(), server.URL, nil, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer.Send([16]byte{1}, Span{Name: "a", Parts: []Span{{Name: "b"}, {Name: "c"}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := tracer.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
+	}
+	if lines := logs.FilterMessageSnippet("spans are lost").All(); len(lines) != 1 || lines[0].ContextMap()["spans"] != int64(3) {
+		t.Errorf("the log has %v", logs.All())
+	}
+	close(hang)
+}
+
+// TestHeadersOfTheEnvironment are what docs/monitoring.md says of them.
+func TestHeadersOfTheEnvironment(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-scope-orgid=hana")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+	headers := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { headers <- r.Header.Get("X-Scope-Orgid") }))
+	defer server.Close()
+	tracer, err := New(t.Context(), server.URL, nil, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer.Send([16]byte{1}, Span{Name: "a"})
+	if err := tracer.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-headers; got != "hana" {
+		t.Errorf("header %q", got)
 	}
 }

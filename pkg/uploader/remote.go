@@ -105,6 +105,10 @@ func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	return ctx
 }
 
+// ErrBackend is that a backend refuses what it is opened with, whose names and types
+// are right: an option, or a secret, which may be mended.
+var ErrBackend = errors.New("open store")
+
 func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (fs.Fs, error) {
 	if info.Name == "crypt" {
 		return nil, errors.New("store type crypt: set the type of what lies below it, and its options under crypt")
@@ -134,7 +138,7 @@ func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (f
 		return nil, fmt.Errorf("open store %s root %q: it is an object, expected a place for objects", cfg.Type, root)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s root %q: %w", cfg.Type, root, err)
+		return nil, fmt.Errorf("%w %s root %q: %w", ErrBackend, cfg.Type, root, err)
 	}
 	return f, nil
 }
