@@ -36,6 +36,7 @@ func emptyPanels() map[string]string {
 		"pipestreamer_logs_space_seconds_left":                      "there only when HANA has written log backups for a while",
 		"pipestreamer_store_limit_bytes_per_second":                 "no limit is set, and 0 is not shown",
 		"pipestreamer_http_certificate_not_after_timestamp_seconds": "there only with TLS",
+		"pipestreamer_build_info{pod=\"\"}":                         "there only without pods",
 		"pipestreamer_store_retries_total":                          "the store never failed",
 		"pipestreamer_spool_read_bytes_total{content=\"data\"}":     "no data came through files",
 	}
