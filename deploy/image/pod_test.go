@@ -227,8 +227,8 @@ func (p *pod) startHANA(t *testing.T) {
 		}
 	}
 	command := p.run(t, p.root, 12000, 79, nil, "serve", "--port=39013", "--profile=dotname", "--user=PIPESTREAMER",
-		"--password-file=/run/secrets/pipestreamer/hana-password", "--log-dir=/backup/log", "--set=log-backups=1s", "--set=delay-answer=3s",
-		"--database=SYSTEMDB=1:16MiB", "--database=HXE=2:64MiB")
+		"--password-file=/run/secrets/pipestreamer/hana-password", "--log-dir=/backup/log", "--set=log-backups=1s", "--set=delay-write=150ms",
+		"--database=SYSTEMDB=1:16MiB", "--database=HXE=2:24MiB")
 	command.Path = "/hanasim"
 	background(t, command)
 	await(t, func() error { return dial(t, "127.0.0.1:39013") })
