@@ -55,7 +55,7 @@ func TestStatusPage(t *testing.T) {
 	w, url := newPageWorld(t, func(*world) {})
 	b.open(url, map[string]any{"width": 1180, "height": 1310})
 	b.awaitText(".connection", "live")
-	b.awaitText(".todo", "Log backups cannot be found") // HANA has not written any yet
+	b.awaitText(".todo", "No backup was made yet")
 	b.awaitText("[aria-labelledby=databases]", "No database is known yet")
 	evaluate[bool](b, "globalThis.loadedOnce = true")
 
