@@ -31,7 +31,8 @@ const (
 )
 
 // machine is a directory with a configuration: a local store, and a HANA that
-// does not answer.
+// does not answer. Tests that serve on one do not run in parallel: a daemon has
+// rclone's logger and metrics of this process to itself (uploader.Quiet).
 type machine struct {
 	dir, config, socket, metrics, listen string
 	environ                              []string
@@ -287,7 +288,6 @@ func TestServeWithoutBackupDirectory(t *testing.T) {
 // TestStoreIsAway has an sftp store whose server does not answer: the daemon
 // waits for it, and says so. A pipe of an earlier daemon does not wait with it.
 func TestStoreIsAway(t *testing.T) {
-	t.Parallel() // rclone takes its time
 	m := newMachine(t)
 	text, err := os.ReadFile(m.config)
 	if err != nil {
@@ -350,7 +350,6 @@ func TestStoreIsAway(t *testing.T) {
 // TestStoreIsSilent has an azureblob store that is away, which rclone tries to open
 // for as long as it takes: what is in the way is told all the same.
 func TestStoreIsSilent(t *testing.T) {
-	t.Parallel()
 	m := newMachine(t)
 	text, err := os.ReadFile(m.config)
 	if err != nil {
