@@ -57,7 +57,7 @@ function render() {
   samples.forget(new Set(list.filter((record) => record.state === "running").map((record) => record.job_id)));
   const state = {
     now, list, samples, choose, ...chosen, route: route(), items: attention(source, now), verifications: verifications(list), databases: source.databases(),
-    jobs: source.jobs, backups: source.backups, away: source.away, logs: source.logs, recovery: source.recovery, connection: source.connection,
+    jobs: source.jobs, backups: source.backups, away: source.away, logs: source.logs, logsNote: source.logsNote, recovery: source.recovery, connection: source.connection,
     loaded: source.daemon !== null && source.connection.state !== "connecting" && source.logs !== null,
   };
   document.title = title(state);

@@ -36,7 +36,7 @@ function card(database, state) {
     timeline({ database, windows, gaps, broken, point, backups, failed, verifications: state.verifications, now, days: state.days }),
     facts([
       ["Newest data backup", state.backups === null ? unknown(state) : newest(backups[0], state)],
-      ["Log backups", logsText(status, now)],
+      ["Log backups", logsText(status, state)],
       ["Volume of the logs lasts", status?.space_seconds_left !== undefined && about(status.space_seconds_left)],
     ]),
     h("details", null, h("summary", null, "Windows and gaps as a table"),
@@ -68,8 +68,8 @@ function newest(backup, state) {
     !verification ? "not verified" : verification.state === "succeeded" ? "verified" : "its verification has findings"];
 }
 
-function logsText(status, now) {
-  if (!status) return "none are shipped: only the state of each data backup can be restored";
+function logsText(status, { logs, logsNote, now }) {
+  if (!status) return logs === null ? "not known yet" : logsNote || "none are shipped: only the state of each data backup can be restored";
   if (status.waiting_files === 0) return "all are in the store";
   return `${count(status.waiting_files, "file")} wait for the store, ${bytes(status.waiting_bytes)}` +
     (status.oldest_waiting ? `, the oldest for ${about((now - when(status.oldest_waiting)) / 1000)}` : "");

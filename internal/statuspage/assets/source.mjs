@@ -18,6 +18,7 @@ export class Source {
     this.backups = null;
     this.logs = null;
     this.logsTrouble = "";
+    this.logsNote = "";
     this.recovery = new Map(); // by database: {data} or {problem}
     this.problems = {}; // by path: why it could not be read
     this.connection = { state: "connecting", since: Date.now() };
@@ -157,9 +158,10 @@ export class Source {
 
   async readLogs() {
     if (this.connection.state === "lost" || document.hidden) return null;
-    return this.read("v1/logs", ({ logs, trouble }) => {
+    return this.read("v1/logs", ({ logs, trouble, note }) => {
       this.logs = logs;
       this.logsTrouble = trouble ?? "";
+      this.logsNote = note ?? "";
     });
   }
 
