@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -138,10 +139,16 @@ func TestIdempotency(t *testing.T) {
 	_, err := w.client().StartBackup(t.Context(), job.BackupRequest{Database: "SYSTEMDB"}, "nightly 1")
 	expectProblem(t, err, http.StatusConflict, first.ID)
 
-	// It is remembered beyond the daemon's life.
+	// It is remembered beyond the daemon's life, and the daemon is waited for.
 	w.stopDaemon()
+	early := w.beginProcess("backup", args...)
+	select {
+	case <-early.ended:
+		t.Errorf("without a daemon it ends at once: %s", early.finish().stderr)
+	case <-time.After(time.Second):
+	}
 	w.startDaemon()
-	if third := w.run("backup", args...).expect(t, 0).record(t); third.ID != first.ID {
+	if third := early.finish().expect(t, 0).record(t); third.ID != first.ID {
 		t.Errorf("after a restart the key started job %s, expected %s", third.ID, first.ID)
 	}
 	if rows := w.hana.catalog("HXE"); len(rows) != 1 {

@@ -55,7 +55,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.detach, "detach", false, "return at once with the job id")
 	cmd.Flags().BoolVar(&f.keep, "keep-running", false, "interrupted (Ctrl-C, SIGTERM), leave the job running instead of cancelling it")
 	cmd.MarkFlagsMutuallyExclusive("detach", "keep-running")
-	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "a repeated request with the same key starts nothing new")
+	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "a repeated request with the same key starts nothing new, so it is sent again while the daemon is away or takes none")
 }
 
 // start is one way of starting a job.
@@ -68,6 +68,9 @@ func (a *app) runJob(ctx context.Context, flags jobFlags, begin start) error {
 		return err
 	}
 	defer client.Close()
+	client.OnLost(func(err error, until time.Time) {
+		a.warn(fmt.Sprintf("the daemon has not taken the request (%v), trying again until %s", err, until.Format(time.TimeOnly)))
+	})
 	record, err := begin(ctx, client, flags.key)
 	if err != nil {
 		return a.unsure(ctx, err)

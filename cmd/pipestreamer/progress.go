@@ -167,8 +167,8 @@ func (p *progress) line(r job.Record) {
 // lost tells that the daemon does not answer.
 func (p *progress) lost(err error, until time.Time) {
 	text := fmt.Sprintf("lost contact with the daemon (%v), trying again until %s", err, until.Format(time.TimeOnly))
-	if p.app.output == "json" {
-		_ = json.NewEncoder(p.app.stderr).Encode(map[string]string{"warning": text})
+	if p.bars == nil {
+		p.app.warn(text)
 		return
 	}
 	p.say(text)

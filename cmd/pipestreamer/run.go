@@ -203,6 +203,15 @@ func (a *app) printError(f *failure) {
 	_, _ = io.WriteString(a.stderr, text)
 }
 
+// warn tells on standard error what does not end the command.
+func (a *app) warn(text string) {
+	if a.output == "json" {
+		_ = json.NewEncoder(a.stderr).Encode(map[string]string{"warning": text})
+		return
+	}
+	_, _ = fmt.Fprintln(a.stderr, text)
+}
+
 func (a *app) printErrorJSON(f *failure) {
 	document := struct {
 		Error    string           `json:"error"`

@@ -36,7 +36,12 @@ type ClientOptions struct {
 	// Patience is how long Follow bears a daemon that does not answer. Default
 	// 5 min.
 	Patience time.Duration
-	// Pause is the time between its attempts. Default 1 s.
+	// StartPatience is how long a request for a job that has an idempotency key is
+	// sent again. Default 20 min: a pod that is moved first waits for its jobs and
+	// for HANA's end, 18 min in deploy/k8s.
+	StartPatience time.Duration
+	// Pause is the time between Follow's attempts, and the first one between
+	// those to start a job. Default 1 s.
 	Pause time.Duration
 }
 
@@ -52,6 +57,9 @@ type Client struct {
 func NewClient(options ClientOptions) (*Client, error) {
 	if options.Patience <= 0 {
 		options.Patience = 5 * time.Minute
+	}
+	if options.StartPatience <= 0 {
+		options.StartPatience = 20 * time.Minute
 	}
 	if options.Pause <= 0 {
 		options.Pause = time.Second
@@ -78,46 +86,13 @@ func NewClient(options ClientOptions) (*Client, error) {
 	return c, nil
 }
 
-// OnLost sets what Follow calls, before its first use, each time that the
-// daemon begins not to answer: with the error, and the time until which Follow
-// tries again.
+// OnLost sets what is called each time that the daemon begins not to answer, or
+// not to take a request for a job: with the error, and the time until which the
+// client tries again. Nothing may be under way.
 func (c *Client) OnLost(tell func(err error, until time.Time)) { c.lost = tell }
 
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// StartBackup asks for a backup. A repeated request with the same key starts
-// nothing new.
-func (c *Client) StartBackup(ctx context.Context, r job.BackupRequest, idempotencyKey string) (job.Record, error) {
-	return c.start(ctx, "/v1/backups", r, idempotencyKey)
-}
-
-// StartRestore asks for a restore.
-func (c *Client) StartRestore(ctx context.Context, r job.RestoreRequest, idempotencyKey string) (job.Record, error) {
-	return c.start(ctx, "/v1/restores", r, idempotencyKey)
-}
-
-// StartVerification asks for a verification.
-func (c *Client) StartVerification(ctx context.Context, r job.VerificationRequest, idempotencyKey string) (job.Record, error) {
-	return c.start(ctx, "/v1/verifications", r, idempotencyKey)
-}
-
-// StartProbe asks for a probe.
-func (c *Client) StartProbe(ctx context.Context, r job.ProbeRequest, idempotencyKey string) (job.Record, error) {
-	return c.start(ctx, "/v1/probes", r, idempotencyKey)
-}
-
-func (c *Client) start(ctx context.Context, path string, body any, key string) (job.Record, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return job.Record{}, fmt.Errorf("encode the request: %w", err)
-	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	if key != "" {
-		header.Set("Idempotency-Key", key)
-	}
-	return call[job.Record](ctx, c, http.MethodPost, path, header, text)
-}
 
 // Jobs returns the jobs that the daemon knows, newest first.
 func (c *Client) Jobs(ctx context.Context) ([]job.Record, error) {

@@ -49,12 +49,8 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 				return last, fmt.Errorf("follow job %s: %w", id, err)
 			}
 		}
-		pause := time.NewTimer(c.options.Pause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return last, context.Cause(ctx)
-		case <-pause.C:
+		if err := sleep(ctx, c.options.Pause); err != nil {
+			return last, err
 		}
 	}
 }
