@@ -71,8 +71,7 @@ type drainage struct {
 	seen time.Time
 }
 
-// wait waits until no job runs or the time is over, which is no error. The daemon
-// is asked to drain each time: one that was started anew knows nothing of it.
+// wait waits until no job runs or the time is over, which is no error.
 func (d *drainage) wait(ctx context.Context, timeout time.Duration) error {
 	for end := time.Now().Add(timeout); ; {
 		err := d.ask(ctx)
@@ -100,9 +99,22 @@ func (d *drainage) wait(ctx context.Context, timeout time.Duration) error {
 	}
 }
 
-// ask asks the daemon to drain, and what became of the jobs.
+// tell asks the daemon to drain unless it does already, and returns what runs then.
+// One that was started anew knows nothing of it; one that knows is not asked again,
+// because each time leaves a line in the audit log.
+func (d *drainage) tell(ctx context.Context) ([]job.Record, error) {
+	if !d.seen.IsZero() {
+		daemon, err := d.client.Daemon(ctx)
+		if err != nil || !daemon.DrainingSince.IsZero() {
+			return nil, err
+		}
+	}
+	return d.client.Drain(ctx)
+}
+
+// ask sees to it that the daemon drains, and asks what became of the jobs.
 func (d *drainage) ask(ctx context.Context) error {
-	running, err := d.client.Drain(ctx)
+	running, err := d.tell(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/pipestreamer/pipestreamer/internal/httpapi"
+	"github.com/pipestreamer/pipestreamer/internal/httpapi/apitest"
+	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
 // TestDrainOutlivesARestart: a daemon that was started anew while drain waits is
@@ -18,6 +27,8 @@ func TestDrainOutlivesARestart(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		status, body := http.StatusOK, `{"job_id":"j","action":"backup","database":"HXE","state":"failed"}`
 		switch {
+		case r.URL.Path == "/v1/daemon":
+			body = `{}`
 		case r.Method == http.MethodPost:
 			status, body = http.StatusAccepted, `{"jobs":[]}`
 			if drains.Add(1) == 1 {
@@ -37,5 +48,43 @@ func TestDrainOutlivesARestart(t *testing.T) {
 	}
 	if looks.Load() != 3 {
 		t.Errorf("%d looks at the job, expected 3", looks.Load())
+	}
+}
+
+// TestDrainLeavesOneLine: the audit log tells of the drain, not of each look while it
+// waits, and once more of a daemon that was started anew.
+func TestDrainLeavesOneLine(t *testing.T) {
+	jobs, logs := new(apitest.Jobs), new(lockedBuffer)
+	startJob(t, jobs)
+	var looks atomic.Int32
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(logs), zap.InfoLevel))
+	var since atomic.Pointer[time.Time]
+	since.Store(new(time.Time))
+	server := httpapi.New(jobs, httpapi.Options{
+		Drain: func() []job.Record {
+			now := time.Now()
+			since.Store(&now)
+			return jobs.Jobs()
+		},
+		DrainingSince: func() time.Time { return *since.Load() },
+	}, log, httpapi.NewMetrics(prometheus.NewRegistry())).Handler(apitest.Operator)
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server.ServeHTTP(w, r)
+		if strings.HasPrefix(r.URL.Path, "/v1/jobs/") {
+			switch looks.Add(1) {
+			case 2:
+				since.Store(new(time.Time)) // as a daemon that was started anew
+			case 5:
+				jobs.Finish("job-1", job.StateSucceeded)
+			}
+		}
+	}))
+	defer daemon.Close()
+	status, stdout, stderr := execute(t.Context(), "drain", "--url", daemon.URL, "--timeout", "1m")
+	if status != 0 || !strings.Contains(stdout, "the backup of HXE (job job-1): succeeded") {
+		t.Errorf("status %d, expected 0\n%s%s", status, stdout, stderr)
+	}
+	if n := strings.Count(logs.String(), `"route":"/v1/drain"`); n != 2 || since.Load().IsZero() {
+		t.Errorf("%d lines, expected 2: one for each daemon\n%s", n, logs.String())
 	}
 }
