@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -166,15 +165,4 @@ func problemOfRefusal(header http.Header, r *http.Request, refusal *access.Refus
 	}
 	p.Hint = "docs/access.md lists the ways to authenticate; metrics and the daemon's log have the cause"
 	return p
-}
-
-// limitBody bounds the time in which a body may arrive, also one that nobody
-// reads: net/http waits for its end before the connection is used again.
-func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
-	}
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout)); err != nil {
-		s.log.Warn("a body has no deadline", zap.Error(err))
-	}
 }

@@ -53,12 +53,3 @@ func (c *Client) Drain(ctx context.Context) ([]job.Record, error) {
 	list, err := call[jobList](ctx, c, http.MethodPost, "/v1/drain", nil, nil)
 	return list.Jobs, err
 }
-
-// Probes answer for the daemon's state. Both have to be quick.
-type Probes struct {
-	// Started returns why HANA must not be started yet, nil once it may. It depends
-	// neither on HANA nor on the store.
-	Started func() error
-	// Ready returns why no job could be taken now, or nil.
-	Ready func(ctx context.Context) error
-}
