@@ -42,7 +42,7 @@ process at once.`,
 			return serve(cmd.Context(), cfg, a.stderr)
 		}),
 	}
-	cmd.Flags().StringVar(&configFile, "config", a.variable("PIPESTREAMER_CONFIG"), "configuration file; every key can also be set as PIPESTREAMER_…")
+	cmd.Flags().StringVar(&configFile, "config", a.variable(config.ConfigVariable), "configuration file; every key can also be set as PIPESTREAMER_…")
 	return cmd
 }
 

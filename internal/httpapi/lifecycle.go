@@ -10,16 +10,13 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
-// ProblemStarting is the type of the problem with which [NewStarting] answers.
-const ProblemStarting = problemType + "starting"
-
 // NewStarting returns a Server for the time in which there are no jobs yet, for
 // example because the store cannot be opened. What needs them is answered with 503
 // and the reason, which is asked for with each request; the rest is as with [New].
 func NewStarting(reason func() error, options Options, log *zap.Logger, metrics *Metrics) *Server {
 	s := newServer(nil, options, log, metrics)
 	notYet := func(http.ResponseWriter, *http.Request) error {
-		p := newProblem(http.StatusServiceUnavailable, strings.TrimPrefix(ProblemStarting, problemType), "The daemon is starting", reason().Error())
+		p := newProblem(http.StatusServiceUnavailable, "starting", "The daemon is starting", reason().Error())
 		p.Hint = "mend what it names, or send the request again later, with the same idempotency key"
 		return p
 	}
