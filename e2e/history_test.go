@@ -94,12 +94,12 @@ func (w *world) awaitShipped() logship.Status {
 	client := w.client()
 	var status logship.Status
 	eventually(w.t, "the log is shipped", func() bool {
-		logs, err := client.Logs(w.t.Context())
-		i := slices.IndexFunc(logs, func(s logship.Status) bool { return s.Database == "HXE" })
+		list, err := client.Logs(w.t.Context())
+		i := slices.IndexFunc(list.Logs, func(s logship.Status) bool { return s.Database == "HXE" })
 		if err != nil || i < 0 {
 			return false
 		}
-		status = logs[i]
+		status = list.Logs[i]
 		left, err := os.ReadDir(filepath.Join(w.hana.logs, "DB_HXE"))
 		return err == nil && len(left) == 0 && status.WaitingFiles == 0
 	})

@@ -64,7 +64,7 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 		}
 		return a.print(backups, nil)
 	}
-	list, err := client.AllLogs(ctx)
+	list, err := client.Logs(ctx)
 	if err != nil {
 		return a.unreachable(ctx, err)
 	}

@@ -1,10 +1,10 @@
 // Command pipestreamer backs up SAP HANA from a pod straight to object storage
 // and restores it. "pipestreamer serve" is the daemon beside HANA; the other
-// verbs talk to it, and "restore --to-dir" works without it.
+// verbs talk to it, but for "doctor" and "restore --to-path", which work without.
 //
-// Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings of a
-// verification, 4 lost (HANA believes in a backup that the store does not
-// have), 130 cancelled.
+// Exit status: 0 success, 1 failed, 2 usage or configuration, 3 findings, 4 lost
+// (HANA believes in a backup that the store does not have), 130 cancelled, or
+// interrupted while the job goes on.
 package main
 
 import (

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
@@ -66,7 +67,7 @@ use. Existing files are never overwritten.`,
 	cmd.Flags().StringVar(&dir, "to-path", "", "write plain files into this directory instead")
 	cmd.Flags().StringVar(&dir, "to-dir", "", "as --to-path")
 	cmd.Flags().Lookup("to-dir").Hidden = true
-	cmd.Flags().StringVar(&configFile, "config", a.variable("PIPESTREAMER_CONFIG"), "configuration file with the store, for --to-path")
+	cmd.Flags().StringVar(&configFile, "config", a.variable(config.ConfigVariable), "configuration file with the store, for --to-path")
 	flags.add(cmd)
 	require(cmd, "database")
 	cmd.MarkFlagsMutuallyExclusive("until", "backup")

@@ -161,23 +161,20 @@ func classify(ctx context.Context, err error) *failure {
 	return f
 }
 
-// problemType begins every type of a problem; docs/openapi.yaml lists them.
-const problemType = "urn:pipestreamer:problem:"
-
 // problemHint says what to do in words of the command line; the daemon's own
 // hints name its HTTP routes.
 func problemHint(p *httpapi.Problem) string {
 	if p.Type == "" && strings.Contains(p.Detail, "HTTP request to an HTTPS server") { // net/http says so
 		return "the daemon speaks https there: --url https://host:port, with --ca-file unless this machine trusts its certificate"
 	}
-	switch strings.TrimPrefix(p.Type, problemType) {
-	case "busy":
+	switch p.Type {
+	case httpapi.ProblemBusy:
 		if p.JobID != "" {
 			return fmt.Sprintf("wait for that job (pipestreamer show %[1]s --follow), or cancel it (pipestreamer cancel %[1]s)", p.JobID)
 		}
-	case "unknown_job":
+	case httpapi.ProblemUnknownJob:
 		return "pipestreamer list --jobs shows those that are known"
-	case "unknown_backup":
+	case httpapi.ProblemUnknownBackup:
 		return "pipestreamer list shows those that exist"
 	}
 	return p.Hint

@@ -42,23 +42,8 @@ process at once.`,
 			return serve(cmd.Context(), cfg, a.stderr)
 		}),
 	}
-	cmd.Flags().StringVar(&configFile, "config", a.variable("PIPESTREAMER_CONFIG"), "configuration file; every key can also be set as PIPESTREAMER_…")
+	cmd.Flags().StringVar(&configFile, "config", a.variable(config.ConfigVariable), "configuration file; every key can also be set as PIPESTREAMER_…")
 	return cmd
-}
-
-// heapBase is what Go's heap may take beside buffers before the collector works
-// harder: less than the container's limit has to leave beside memoryBudget.
-const heapBase = 160 << 20
-
-// heapLimit is GOMEMLIMIT where the environment sets none. Part buffers are not in
-// Go's heap (pkg/uploader). Those of the codec are, and so are those that rclone
-// makes where it collects the parts of a stream by itself.
-func heapLimit(c *config.Config) int64 {
-	limit := heapBase + codecConfig(c).Memory()
-	if c.Store.Crypt.PasswordFile != "" || c.Store.Type != "s3" && c.Store.Type != "azureblob" {
-		limit += int64(c.MemoryBudget)
-	}
-	return limit
 }
 
 // daemon is what serve has built so far.
@@ -257,39 +242,6 @@ func checkDirectory(dir string) error {
 
 // doors are the listeners of the interface for jobs; tcp may be nil.
 type doors struct{ socket, tcp net.Listener }
-
-// lockState makes sure that no other daemon uses the state directory, until the
-// file is closed or the process ends (flock(2)).
-func lockState(directory string) (*os.File, error) {
-	if err := os.MkdirAll(directory, 0o750); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(directory, "lock")
-	// For reading: one that is open for writing keeps its volume from being
-	// mounted read-only. NFS locks for writers only, and says EBADF (flock(2)).
-	file, err := lockFile(path, os.O_RDONLY)
-	if errors.Is(err, syscall.EBADF) {
-		file, err = lockFile(path, os.O_RDWR)
-	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errors.New("another pipestreamer already uses this state directory")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return file, nil
-}
-
-func lockFile(path string, flag int) (*os.File, error) {
-	file, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
-}
 
 func (d *daemon) listen(ctx context.Context, secured *tls.Config) (doors, error) {
 	socket, err := httpapi.ListenUnix(ctx, d.cfg.HTTP.Socket)

@@ -8,31 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/SAP/go-hdb/driver"
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/pipestreamer/pipestreamer/e2e/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withoutDriver{m}) }
-
-// withoutDriver ends the goroutine in which go-hdb collects its statistics, one
-// per process from the first connection on, before goleak looks.
-type withoutDriver struct{ *testing.M }
-
-func (w withoutDriver) Run() int {
-	code := w.M.Run()
-	if err := driver.Unregister(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 const password = "Manager1'$"
 

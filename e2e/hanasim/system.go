@@ -228,12 +228,6 @@ func (s *System) Restart() error {
 // Stalled counts the stalls that last until they are resumed or cancelled.
 func (s *System) Stalled() int { return s.land.Stalled() }
 
-// RecoverTenant recovers a stopped tenant from the complete backup at a path
-// prefix and starts it; see Recover.
-func (s *System) RecoverTenant(ctx context.Context, name, pathPrefix string) error {
-	return s.Recover(ctx, name, Recovery{Path: pathPrefix, ClearLog: true})
-}
-
 // Recover recovers a stopped database and starts it, as RECOVER does. It returns
 // an *wire.Error when the backups cannot be used.
 func (s *System) Recover(ctx context.Context, name string, r Recovery) error {

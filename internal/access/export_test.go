@@ -2,7 +2,6 @@ package access
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -10,11 +9,6 @@ import (
 
 // AddressOf is addressOf.
 func AddressOf(remote string) string { return addressOf(remote) }
-
-// IdentityOfCertificate is identityOfCertificate.
-func IdentityOfCertificate(chain []*x509.Certificate, authorities *x509.CertPool) (string, error) {
-	return identityOfCertificate(chain, authorities)
-}
 
 // Take makes a limiter and returns its take and empty.
 func Take(perSecond float64, burst int) (take, empty func(caller string) (time.Duration, bool)) {

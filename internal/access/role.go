@@ -9,9 +9,9 @@ type Role int
 const (
 	// NoRole may do nothing.
 	NoRole Role = iota
-	// Reader may look at jobs, backups and settings.
+	// Reader may look at jobs, backups and logs.
 	Reader
-	// Trigger may also start backups and verifications.
+	// Trigger may also start backups and verifications, and cancel its own.
 	Trigger
 	// Operator may do everything.
 	Operator

@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// MinToken is the length of the shortest token in a file that is accepted.
-const MinToken = 16
+// minToken is the length of the shortest token in a file that is accepted.
+const minToken = 16
 
 // maxToken bounds what is accepted as a bearer token. Those of service accounts
 // have about 1 KiB.
@@ -44,8 +44,8 @@ func (t *tokens) identify(given string) string {
 	owner, owners := "", 0
 	for _, identity := range slices.Sorted(maps.Keys(t.byName)) {
 		want, err := t.byName[identity]()
-		if err == nil && len(want) < MinToken {
-			err = fmt.Errorf("expected at least %d characters", MinToken)
+		if err == nil && len(want) < minToken {
+			err = fmt.Errorf("expected at least %d characters", minToken)
 		}
 		t.note(identity, err)
 		if equal(given, want) && err == nil {

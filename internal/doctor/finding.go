@@ -71,16 +71,6 @@ const (
 	CheckDoor       = "door"
 )
 
-// Worst is the worst severity among findings.
-func Worst(findings []Finding) Severity {
-	for _, severity := range []Severity{Error, Warning} {
-		if Count(findings, severity) > 0 {
-			return severity
-		}
-	}
-	return OK
-}
-
 // Count gives how many findings have a severity.
 func Count(findings []Finding, severity Severity) int {
 	return len(slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool { return f.Severity != severity }))

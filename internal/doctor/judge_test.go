@@ -62,8 +62,8 @@ func TestNothingIsWrong(t *testing.T) {
 			t.Errorf("%+v", findings[i])
 		}
 	}
-	if len(findings) < 35 || Worst(findings) != OK {
-		t.Errorf("%d findings, the worst is %s", len(findings), Worst(findings))
+	if len(findings) < 35 {
+		t.Errorf("%d findings", len(findings))
 	}
 }
 
@@ -240,7 +240,7 @@ func expect(t *testing.T, findings []Finding, want map[string]string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("findings that are not as usual (-want +got):\n%s", diff)
 	}
-	if len(findings) == 0 || gone && Worst(findings) == OK {
+	if len(findings) == 0 || gone && Count(findings, OK) == len(findings) {
 		t.Errorf("%d findings", len(findings))
 	}
 }

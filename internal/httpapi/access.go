@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -19,45 +18,6 @@ const (
 	refusedRole        access.Reason = "role"
 	refusedCrossOrigin access.Reason = "cross_origin"
 )
-
-// routeRoles is the role that each route needs. One that is not named here
-// needs an operator.
-func routeRoles() map[string]access.Role {
-	return map[string]access.Role{
-		"POST /v1/backups":         access.Trigger,
-		"POST /v1/verifications":   access.Trigger,
-		"POST /v1/restores":        access.Operator,
-		"POST /v1/probes":          access.Operator,
-		"GET /v1/jobs":             access.Reader,
-		"GET /v1/jobs/{id}":        access.Reader,
-		"DELETE /v1/jobs/{id}":     access.Trigger, // only what it has asked for: cancelJob
-		"GET /v1/jobs/{id}/events": access.Reader,
-		"GET /v1/backups":          access.Reader,
-		"GET /v1/backups/{id}":     access.Reader,
-		"GET /v1/logs":             access.Reader,
-		"GET /v1/recovery":         access.Reader,
-		"GET /v1/bandwidth":        access.Reader,
-		"PUT /v1/bandwidth":        access.Operator,
-		"POST /v1/drain":           access.Operator,
-		"GET /v1/events":           access.Reader,
-		"GET /v1/daemon":           access.Reader,
-
-		"GET /{$}":            access.Reader,
-		"GET /page/{file...}": access.Reader,
-
-		"GET /debug/config":          access.Operator,
-		"GET /debug/pprof/{$}":       access.Operator,
-		"GET /debug/pprof/{profile}": access.Operator,
-	}
-}
-
-// roleOf is the role that a route needs.
-func roleOf(pattern string) access.Role {
-	if role, named := routeRoles()[pattern]; named {
-		return role
-	}
-	return access.Operator
-}
 
 // admit lets a request pass when its caller is known, may ask now, and has a
 // role. It stands in front of the routes, so none can be forgotten, and a path
@@ -166,15 +126,4 @@ func problemOfRefusal(header http.Header, r *http.Request, refusal *access.Refus
 	}
 	p.Hint = "docs/access.md lists the ways to authenticate; metrics and the daemon's log have the cause"
 	return p
-}
-
-// limitBody bounds the time in which a body may arrive, also one that nobody
-// reads: net/http waits for its end before the connection is used again.
-func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
-	}
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout)); err != nil {
-		s.log.Warn("a body has no deadline", zap.Error(err))
-	}
 }

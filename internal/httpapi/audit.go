@@ -52,9 +52,10 @@ func (s *Server) writeNoted(w http.ResponseWriter, r *http.Request, p *Problem) 
 }
 
 // audit writes one line for each request that changes something or was refused
-// it, for each that looks behind the interface (/debug/), and for those that only look with credentials that do not suffice: whoever
-// guesses or pries leaves a trace. Of those that look, and of those that come too
-// often, only some are told of, so that they do not fill the log.
+// it, for each that looks behind the interface (/debug/), and for those that only
+// look with credentials that do not suffice: whoever guesses or pries leaves a
+// trace. Of those that look, and of those that come too often, only some are told
+// of, so that they do not fill the log.
 func (s *Server) audit(r *http.Request, e *auditEntry, status int) {
 	switch {
 	case e.refused == "" && strings.HasPrefix(r.Pattern, "GET /debug/"):

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
-	"github.com/pipestreamer/pipestreamer/internal/logship"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -123,14 +122,9 @@ func (c *Client) Backup(ctx context.Context, database, id string) (*backup.Manif
 	return call[*backup.Manifest](ctx, c, http.MethodGet, path, nil, nil)
 }
 
-// Logs tells how far the shipping of log backups is, by database.
-func (c *Client) Logs(ctx context.Context) ([]logship.Status, error) {
-	list, err := c.AllLogs(ctx)
-	return list.Logs, err
-}
-
-// AllLogs tells, besides, what keeps log backups from being found, if anything does.
-func (c *Client) AllLogs(ctx context.Context) (LogList, error) {
+// Logs tells how far the shipping of log backups is, by database, and what keeps
+// them from being found, if anything does.
+func (c *Client) Logs(ctx context.Context) (LogList, error) {
 	return call[LogList](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
 }
 

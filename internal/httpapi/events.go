@@ -8,6 +8,9 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
+// eventsPattern is the route that stays open for the length of a job.
+const eventsPattern = "GET /v1/jobs/{id}/events"
+
 // followJob sends the records of a job as server-sent events until it has
 // ended. Each subscriber has its own connection and deadline; the job never
 // waits for one.

@@ -51,39 +51,6 @@ type backupList struct {
 	Backups []Summary `json:"backups"`
 }
 
-// handler answers a request or returns why it did not.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
-// routes are all routes of the interface, by pattern of http.ServeMux.
-func (s *Server) routes() map[string]handler {
-	return map[string]handler{
-		"POST /v1/backups":         s.startBackup,
-		"POST /v1/restores":        s.startRestore,
-		"POST /v1/verifications":   s.startVerification,
-		"POST /v1/probes":          s.startProbe,
-		"GET /v1/jobs":             s.listJobs,
-		"GET /v1/jobs/{id}":        s.showJob,
-		"DELETE /v1/jobs/{id}":     s.cancelJob,
-		"GET /v1/jobs/{id}/events": s.followJob,
-		"GET /v1/events":           s.followJobs,
-		"GET /v1/daemon":           s.showDaemon,
-		"GET /v1/backups":          s.listBackups,
-		"GET /v1/backups/{id}":     s.showBackup,
-		"GET /v1/logs":             s.listLogs,
-		"GET /v1/recovery":         s.showRecovery,
-		"GET /v1/bandwidth":        s.showBandwidth,
-		"PUT /v1/bandwidth":        s.setBandwidth,
-		"POST /v1/drain":           s.drain,
-
-		"GET /{$}":            s.showPage,
-		"GET /page/{file...}": s.showPage,
-
-		"GET /debug/config":          s.showConfig,
-		"GET /debug/pprof/{$}":       s.listProfiles,
-		"GET /debug/pprof/{profile}": s.showProfile,
-	}
-}
-
 func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
 	var request job.BackupRequest
 	key, err := s.readRequest(w, r, map[string]any{"database": &request.Database, "kind": &request.Kind, "prefix": &request.Prefix})

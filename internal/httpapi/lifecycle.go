@@ -10,16 +10,13 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/job"
 )
 
-// ProblemStarting is the type of the problem with which [NewStarting] answers.
-const ProblemStarting = problemType + "starting"
-
 // NewStarting returns a Server for the time in which there are no jobs yet, for
 // example because the store cannot be opened. What needs them is answered with 503
 // and the reason, which is asked for with each request; the rest is as with [New].
 func NewStarting(reason func() error, options Options, log *zap.Logger, metrics *Metrics) *Server {
 	s := newServer(nil, options, log, metrics)
 	notYet := func(http.ResponseWriter, *http.Request) error {
-		p := newProblem(http.StatusServiceUnavailable, strings.TrimPrefix(ProblemStarting, problemType), "The daemon is starting", reason().Error())
+		p := newProblem(http.StatusServiceUnavailable, "starting", "The daemon is starting", reason().Error())
 		p.Hint = "mend what it names, or send the request again later, with the same idempotency key"
 		return p
 	}
@@ -52,13 +49,4 @@ func (s *Server) drain(w http.ResponseWriter, _ *http.Request) error {
 func (c *Client) Drain(ctx context.Context) ([]job.Record, error) {
 	list, err := call[jobList](ctx, c, http.MethodPost, "/v1/drain", nil, nil)
 	return list.Jobs, err
-}
-
-// Probes answer for the daemon's state. Both have to be quick.
-type Probes struct {
-	// Started returns why HANA must not be started yet, nil once it may. It depends
-	// neither on HANA nor on the store.
-	Started func() error
-	// Ready returns why no job could be taken now, or nil.
-	Ready func(ctx context.Context) error
 }

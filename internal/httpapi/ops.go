@@ -49,6 +49,15 @@ func (r *readiness) ask(ctx context.Context) error {
 	return err
 }
 
+// Probes answer for the daemon's state. Both have to be quick.
+type Probes struct {
+	// Started returns why HANA must not be started yet, nil once it may. It depends
+	// neither on HANA nor on the store.
+	Started func() error
+	// Ready returns why no job could be taken now, or nil.
+	Ready func(ctx context.Context) error
+}
+
 // Health is the answer of the probes.
 type Health struct {
 	Status string `json:"status"`

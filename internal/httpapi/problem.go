@@ -29,8 +29,14 @@ type Problem struct { //nolint:errname // RFC 9457 calls it a problem, and so do
 
 const problemType = "urn:pipestreamer:problem:"
 
-// ProblemFinished is the type of a problem that a client may want to tell apart.
-const ProblemFinished = problemType + "finished"
+// The types of problems that a client may want to tell apart.
+const (
+	ProblemBusy          = problemType + "busy"
+	ProblemFinished      = problemType + "finished"
+	ProblemStarting      = problemType + "starting"
+	ProblemUnknownBackup = problemType + "unknown_backup"
+	ProblemUnknownJob    = problemType + "unknown_job"
+)
 
 // Error gives field and detail; the hint is for whoever shows the error.
 func (p *Problem) Error() string {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
@@ -49,6 +51,17 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, targets map[st
 		return invalid("", "expected nothing after the JSON object")
 	}
 	return nil
+}
+
+// limitBody bounds the time in which a body may arrive, also one that nobody
+// reads: net/http waits for its end before the connection is used again.
+func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.BodyTimeout)); err != nil {
+		s.log.Warn("a body has no deadline", zap.Error(err))
+	}
 }
 
 func (s *Server) readText(w http.ResponseWriter, r *http.Request) ([]byte, error) {

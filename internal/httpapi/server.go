@@ -21,9 +21,6 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/logship"
 )
 
-// eventsPattern is the route that stays open for the length of a job.
-const eventsPattern = "GET /v1/jobs/{id}/events"
-
 // Options shape a Server.
 type Options struct {
 	// Daemon is who answers; Time and DrainingSince are filled in.

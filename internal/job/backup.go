@@ -388,23 +388,3 @@ func (r *backupRun) clean(ctx context.Context, keep bool) []string {
 	}
 	return left
 }
-
-// sweep removes what the uploads of an ended backup left without anybody's
-// knowledge: a store may have begun one whose answer got lost, or that of a
-// process that is gone. What stays is invisible, and swept again when it is old.
-func (c *Conductor) sweep(ctx context.Context, plan backup.Plan) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
-	defer cancel()
-	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
-	if err := c.parts.Store.Sweep(ctx, prefix, 0); err != nil {
-		c.log.Warn("unfinished uploads may stay in the store", zap.String("job_id", plan.JobID), zap.String("prefix", prefix), zap.Error(err))
-	}
-}
-
-// causeOf prefers the reason for which ctx ended over what it made fail.
-func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
-}

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -47,4 +48,12 @@ type ConflictError struct {
 // Error names the job that holds the key.
 func (e *ConflictError) Error() string {
 	return "idempotency key was already used for a different request by job " + e.JobID
+}
+
+// causeOf prefers the reason for which ctx ended over what it made fail.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }

@@ -184,3 +184,15 @@ func (c *Conductor) tidyOnce(ctx context.Context, now time.Time) {
 		}
 	}
 }
+
+// sweep removes what the uploads of an ended backup left without anybody's
+// knowledge: a store may have begun one whose answer got lost, or that of a
+// process that is gone. What stays is invisible, and swept again when it is old.
+func (c *Conductor) sweep(ctx context.Context, plan backup.Plan) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.CleanTimeout)
+	defer cancel()
+	prefix := backup.DataPrefix(plan.SID, plan.Database) + plan.Prefix + "/"
+	if err := c.parts.Store.Sweep(ctx, prefix, 0); err != nil {
+		c.log.Warn("unfinished uploads may stay in the store", zap.String("job_id", plan.JobID), zap.String("prefix", prefix), zap.Error(err))
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -129,4 +130,45 @@ func manifestCode(err error) string {
 		return CodeManifest
 	}
 	return CodeStoreUnusable
+}
+
+// presence fails when an object of a backup is missing or of another size.
+func presence(ctx context.Context, store backup.Store, m *backup.Manifest) *Error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i := range m.Streams {
+		s := &m.Streams[i]
+		for k := range s.Objects {
+			object := &s.Objects[k]
+			group.Go(func() error {
+				found, err := store.Stat(ctx, object.Key)
+				if err != nil {
+					code := CodeObject
+					if !errors.Is(err, backup.ErrNotFound) {
+						code = CodeStoreUnusable
+					}
+					return streamError(StagePlan, s.StreamID, code, causeOf(ctx, fmt.Errorf("object %s: %w", object.Key, err)))
+				}
+				if found.Size != object.Size {
+					return streamError(StagePlan, s.StreamID, CodeObject,
+						fmt.Errorf("object %s has %d bytes, its manifest says %d", object.Key, found.Size, object.Size))
+				}
+				return nil
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return newError(StagePlan, CodeObject, err)
+	}
+	return nil
+}
+
+// objectsIn counts the objects that manifests name.
+func objectsIn(manifests ...*backup.Manifest) (n int) {
+	for _, m := range manifests {
+		for i := range m.Streams {
+			n += len(m.Streams[i].Objects)
+		}
+	}
+	return n
 }

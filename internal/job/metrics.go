@@ -209,3 +209,6 @@ func (m *Metrics) grow(gauge *prometheus.GaugeVec, name string, at time.Time, la
 		gauge.WithLabelValues(labels...).Set(value)
 	}
 }
+
+// seconds is a time as metrics have it.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -175,3 +175,10 @@ func (r *restoreRun) watchReading(ctx context.Context, quit func()) {
 	}
 	quit()
 }
+
+// recoverCommand is what an operator runs as <sid>adm in HANA's container to
+// recover SYSTEMDB with a statement (SAP HANA administration guide: SQL clients
+// cannot recover SYSTEMDB).
+func recoverCommand(statement string) string {
+	return `HDBSettings.sh recoverSys.py --command="` + statement + `" --wait`
+}

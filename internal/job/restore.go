@@ -54,18 +54,6 @@ func (c *Conductor) checkTarget(ctx context.Context, r RestoreRequest, target, k
 // createFirst is what a restore into a database needs that is not there.
 const createFirst = "create it first (CREATE DATABASE), a restore replaces what is in it"
 
-// readRequest checks what asks for one backup.
-func readRequest(action Action, database, id, key string) (Record, string, error) {
-	database, err := backup.ParseDatabase(database)
-	if err != nil {
-		return Record{}, "", &FieldError{Field: "database", Err: err}
-	}
-	if _, err := parseBackupID(id); err != nil {
-		return Record{}, "", err
-	}
-	return Record{Action: action, Database: database, IdempotencyKey: key}, fmt.Sprintf("%s %s %s", action, database, id), nil
-}
-
 // restoreRun is one restore on its way.
 type restoreRun struct {
 	*Conductor
@@ -285,38 +273,6 @@ func (r *restoreRun) decodable(ctx context.Context) *Error {
 	return nil
 }
 
-// presence fails before HANA is touched when an object is missing or of
-// another size.
-func presence(ctx context.Context, store backup.Store, m *backup.Manifest) *Error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
-	for i := range m.Streams {
-		s := &m.Streams[i]
-		for k := range s.Objects {
-			object := &s.Objects[k]
-			group.Go(func() error {
-				found, err := store.Stat(ctx, object.Key)
-				if err != nil {
-					code := CodeObject
-					if !errors.Is(err, backup.ErrNotFound) {
-						code = CodeStoreUnusable
-					}
-					return streamError(StagePlan, s.StreamID, code, causeOf(ctx, fmt.Errorf("object %s: %w", object.Key, err)))
-				}
-				if found.Size != object.Size {
-					return streamError(StagePlan, s.StreamID, CodeObject,
-						fmt.Errorf("object %s has %d bytes, its manifest says %d", object.Key, found.Size, object.Size))
-				}
-				return nil
-			})
-		}
-	}
-	if err := group.Wait(); err != nil {
-		return newError(StagePlan, CodeObject, err)
-	}
-	return nil
-}
-
 // serve answers HANA's readers until the recovery has ended. A stream that
 // cannot be served ends short, so that HANA fails too; what HANA then says is a
 // consequence.
@@ -369,7 +325,7 @@ func (r *restoreRun) tellOperator() error {
 	if err != nil {
 		return err
 	}
-	r.job.update(func(record *Record) { record.Command = RecoverCommand(text) })
+	r.job.update(func(record *Record) { record.Command = recoverCommand(text) })
 	return nil
 }
 
@@ -393,85 +349,4 @@ func (r *restoreRun) open(ctx context.Context, s *served) (io.ReadCloser, error)
 			r.fail(s, CodeObject, err)
 		}
 	}}, nil
-}
-
-// countedReader counts what is read; it starts anew with each opening.
-type countedReader struct {
-	io.ReadCloser
-
-	counter *counter
-	fail    func(error)
-}
-
-func (r *countedReader) Read(p []byte) (int, error) {
-	r.counter.clock.turn(SideStore)
-	n, err := r.ReadCloser.Read(p)
-	r.counter.clock.turn(SideHANA)
-	r.count(n)
-	switch {
-	case err == nil:
-	case errors.Is(err, io.EOF):
-		r.counter.done.Store(true)
-	default:
-		r.fail(err)
-	}
-	return n, err
-}
-
-func (r *countedReader) count(n int) {
-	r.counter.bytes.Add(int64(n))
-	r.counter.read.Add(int64(n))
-	r.counter.stored.Store(max(r.counter.stored.Load(), r.counter.bytes.Load()))
-}
-
-// copyBuffer is for readers that have no bytes of their own to write.
-const copyBuffer = 256 << 10
-
-// WriteTo implements io.WriterTo for a reader that has its bytes in memory.
-func (r *countedReader) WriteTo(w io.Writer) (int64, error) {
-	memory, has := r.ReadCloser.(io.WriterTo)
-	if !has {
-		return io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, copyBuffer))
-	}
-	counted := &countedWriter{Writer: w, reader: r}
-	r.counter.clock.turn(SideStore)
-	n, err := memory.WriteTo(counted)
-	r.counter.clock.turn(SideHANA)
-	switch {
-	case err == nil:
-		r.counter.done.Store(true)
-	case counted.err == nil:
-		r.fail(err)
-	}
-	return n, err
-}
-
-// countedWriter counts what a reader writes. While it writes, HANA is waited for.
-type countedWriter struct {
-	io.Writer
-
-	reader *countedReader
-	err    error
-}
-
-func (w *countedWriter) Write(p []byte) (int, error) {
-	w.reader.counter.clock.turn(SideHANA)
-	n, err := w.Writer.Write(p)
-	w.reader.counter.clock.turn(SideStore)
-	w.reader.count(n)
-	w.err = err
-	return n, err
-}
-
-// Close implements io.Closer.
-func (r *countedReader) Close() error {
-	r.counter.clock.turn("")
-	return r.ReadCloser.Close()
-}
-
-// RecoverCommand is what an operator runs as <sid>adm in HANA's container to
-// recover SYSTEMDB with a statement (SAP HANA administration guide: SQL clients
-// cannot recover SYSTEMDB).
-func RecoverCommand(statement string) string {
-	return `HDBSettings.sh recoverSys.py --command="` + statement + `" --wait`
 }

@@ -14,18 +14,21 @@ import (
 // StartVerification admits a verification of one backup. Errors are as for
 // StartBackup.
 func (c *Conductor) StartVerification(ctx context.Context, r VerificationRequest, key string) (Record, error) {
-	record, request, err := readRequest(ActionVerification, r.Database, r.Backup, key)
+	database, err := backup.ParseDatabase(r.Database)
 	if err != nil {
+		return Record{}, &FieldError{Field: "database", Err: err}
+	}
+	if _, err := parseBackupID(r.Backup); err != nil {
 		return Record{}, err
 	}
 	if r.Sample < 0 {
 		return Record{}, &FieldError{Field: "sample", Err: fmt.Errorf("%d: expected 0 for all bytes, or a number of parts", r.Sample)}
 	}
-	if err := c.checkBackup(ctx, record.Database, r.Backup, key); err != nil {
+	if err := c.checkBackup(ctx, database, r.Backup, key); err != nil {
 		return Record{}, err
 	}
-	record.RequestedBy = r.RequestedBy
-	request = fmt.Sprintf("%s %d", request, r.Sample)
+	record := Record{Action: ActionVerification, Database: database, IdempotencyKey: key, RequestedBy: r.RequestedBy}
+	request := fmt.Sprintf("%s %s %s %d", record.Action, database, r.Backup, r.Sample)
 	return c.start(record, request, func(ctx context.Context, j *live) verdict { return c.verify(ctx, j, r) }) //nolint:contextcheck // a job outlives the request that asked for it
 }
 

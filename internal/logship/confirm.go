@@ -52,8 +52,9 @@ func (h *hanaPause) soon(now time.Time) {
 }
 
 // confirm asks HANA's catalog about the files in the store that it has not
-// confirmed, and about those of which the store may hold less: at once about new ones, now and then about the others, but not
-// about backups that it calls failed. Without an answer they stay as they are.
+// confirmed, and about those of which the store may hold less: at once about new
+// ones, now and then about the others, but not about backups that it calls failed.
+// Without an answer they stay as they are.
 func (s *Shipper) confirm(ctx context.Context) {
 	due := !time.Now().Before(s.hana.next)
 	if s.hana.away && !due {

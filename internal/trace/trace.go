@@ -52,7 +52,8 @@ type Tracer struct {
 }
 
 // New prepares to send to the collector at endpoint, a URL: to the path /v1/traces of
-// it (OTLP specification, "OTLP/HTTP Request") unless it has one. about describes the sender. It does not connect; Close ends it.
+// it (OTLP specification, "OTLP/HTTP Request") unless it has one. about describes the
+// sender. It does not connect; Close ends it.
 func New(ctx context.Context, endpoint string, about map[string]any, log *zap.Logger) (*Tracer, error) {
 	target, err := url.Parse(endpoint)
 	if err != nil {

@@ -207,7 +207,6 @@ func (s *System) setLogBackups(value string) error {
 	if s.endKeeper != nil {
 		s.endKeeper(nil)
 	}
-	s.settings.LogBackups = every
 	if every == 0 || s.closed {
 		return nil
 	}

@@ -48,9 +48,6 @@ type Settings struct {
 	CrashLeaves string
 	// Clock is by how much HANA's clock is ahead of the machine's.
 	Clock time.Duration
-	// LogBackups is how often log backups are made by themselves, 0 for never.
-	// Set it by Set only.
-	LogBackups time.Duration
 	// CatalogEach makes a burst write a backup of the catalog after each of its
 	// log backups, and not only one at its end.
 	CatalogEach bool

@@ -1,5 +1,5 @@
 // Package accesstest has what tests of callers need: an authority that issues
-// certificates, and a server that reviews tokens as Kubernetes does.
+// certificates, a server that reviews tokens as Kubernetes does, and a real one.
 package accesstest
 
 import (

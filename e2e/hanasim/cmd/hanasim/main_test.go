@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -14,26 +13,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/SAP/go-hdb/driver"
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
+	"github.com/pipestreamer/pipestreamer/e2e/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withoutDriver{m}) }
-
-// withoutDriver ends go-hdb's goroutine for statistics before goleak looks.
-type withoutDriver struct{ *testing.M }
-
-func (w withoutDriver) Run() int {
-	code := w.M.Run()
-	if err := driver.Unregister(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 func TestServeAndRecoverSystemDB(t *testing.T) {
 	dir := t.TempDir()
