@@ -31,8 +31,6 @@ func (c *Conductor) Refuse() []Record {
 	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() })
 }
 
-func (c *Conductor) drains() bool { return c.refusal() != nil }
-
 // refusal is why no job is taken, or nil.
 func (c *Conductor) refusal() error {
 	c.mu.Lock()
