@@ -247,8 +247,9 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	publisher.Wait()
 	if v.state == StateRunning {
 		// The journal keeps it as it is.
-		c.log.Warn("an interrupted job is left to the next process", zap.String("job_id", j.snapshot().ID))
-		j.finish(func(*Record) {})
+		r := j.finish(func(r *Record) { r.Suspended = true })
+		c.metrics.running.WithLabelValues(string(r.Action)).Dec()
+		c.log.Warn("an interrupted job is left to the next process", zap.String("job_id", r.ID))
 		return
 	}
 

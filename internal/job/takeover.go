@@ -124,8 +124,8 @@ func (c *Conductor) resume(e *entry, pipes *earlierPipes) {
 // afterwards finds out what became of an interrupted backup: HANA is asked to
 // cancel it and then how it ended. It succeeded if its manifest was written,
 // which is the last step; otherwise its objects are removed, and it has failed,
-// or is lost if HANA believes in it. Told to stop before it knows, it leaves the
-// job as it is to the next process.
+// or is lost if HANA believes in it. Told to stop before it knows, or drained while
+// HANA cannot be asked, it leaves the job as it is to the next process.
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
@@ -138,9 +138,13 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		return verdictOf(e.failures...)
 	}
 	entry, err := c.endInterrupted(ctx, plan)
-	if err != nil {
+	switch {
+	case err != nil && !errors.Is(err, backup.ErrNotFound) && c.refusal() != nil:
+		j.note(SideHANA, "cannot be asked how it ended, the next daemon does: %v", err)
+		return verdict{state: StateRunning}
+	case err != nil:
 		e.entryErr = err
-	} else {
+	default:
 		e.entry = &entry
 		j.note(SideHANA, "its catalog calls backup %d %s", entry.BackupID, entry.State)
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })

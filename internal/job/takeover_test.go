@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
@@ -289,4 +291,76 @@ func blockInOpen(t *testing.T, path string) <-chan error {
 		ended <- errors.Join(err, pipe.Close())
 	}()
 	return ended
+}
+
+// TestDrainLeavesWhatIsNotKnown drains a daemon that has taken over a backup while
+// HANA is down: it waits no longer for that HANA, and how the backup ended is for
+// the next daemon to find out.
+func TestDrainLeavesWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(_ *hanasim.Config, _ *Parts, c *Config) { c.AnswerTimeout = time.Minute })
+	record := w.backupOf(t, "HXE")
+	if record.State != StateSucceeded {
+		t.Fatal(record.Error)
+	}
+	w.Close()
+	if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
+		t.Fatal(err)
+	}
+	before := names(t, w.bucket)
+	undone := record
+	undone.State, undone.Stage, undone.FinishedAt, undone.Manifest, undone.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+	if err := w.journal.save(entry{Record: undone}); err != nil {
+		t.Fatal(err)
+	}
+	parts := w.parts
+	parts.Trigger = &faultyTrigger{Trigger: w.parts.Trigger, entry: func(e backup.CatalogEntry, err error) (backup.CatalogEntry, error) {
+		e.State = backup.CatalogCanceled
+		return e, err
+	}}
+	next := func() *Conductor {
+		t.Helper()
+		c, err := NewConductor(w.config, parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+
+	if err := w.system.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	drained := next()
+	begin := time.Now()
+	for running := drained.Refuse(); len(running) > 0; running = drained.Refuse() {
+		if time.Since(begin) > goneAfter+20*time.Second {
+			t.Fatalf("it still runs: %+v", running)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if got, err := drained.Job(record.ID); err != nil || got.State != StateRunning || !got.Suspended || got.OutcomeUnknown {
+		t.Errorf("left as %+v, %v", got, err)
+	}
+	if n := testutil.ToFloat64(drained.metrics.running.WithLabelValues(string(ActionBackup))); n != 0 {
+		t.Errorf("the metric says that %v run", n)
+	}
+	if left := names(t, w.bucket); !slices.Equal(left, before) {
+		t.Errorf("in the store: %v", left)
+	}
+	drained.Close()
+
+	if err := w.system.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	after := next()
+	if got := await(t, after, record.ID); got.State != StateFailed || got.OutcomeUnknown || got.Suspended || got.Error.Code != CodeInterrupted {
+		t.Errorf("got %+v because of %v", got, got.Error)
+	}
+	if err := after.checkBase("HXE"); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, w.bucket); len(left) > 0 {
+		t.Errorf("in the store: %v", left)
+	}
 }
