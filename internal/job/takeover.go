@@ -156,6 +156,7 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	case manifest != nil:
 		j.update(func(record *Record) {
 			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
+			record.FinishedAt = manifest.FinishedAt // not now: how old the last backup is counts from it
 			record.Spooled, record.Objects = c.spooledOf(manifest), objectsIn(manifest)
 		})
 		return verdict{state: StateSucceeded}

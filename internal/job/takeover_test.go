@@ -101,6 +101,9 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 			if got.State != test.state || (test.state == StateSucceeded) != (got.Error == nil) {
 				t.Fatalf("got %s because of %v", got.State, got.Error)
 			}
+			if test.state == StateSucceeded {
+				expectFinished(t, c, got, record.Manifest)
+			}
 			if got.Error != nil && got.Error.Code != CodeInterrupted {
 				t.Errorf("got cause %+v", got.Error)
 			}
@@ -119,6 +122,23 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 				t.Errorf("the next backup %s because of %v", again.State, again.Error)
 			}
 		})
+	}
+}
+
+// expectFinished looks whether a backup of HXE has ended, for its record and the
+// metrics, when its manifest says so, however late that was found out.
+func expectFinished(t *testing.T, c *Conductor, got Record, key string) {
+	t.Helper()
+	m, err := readManifest(t.Context(), c.parts.Store, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.FinishedAt.Equal(m.FinishedAt) {
+		t.Errorf("it ended at %s, its manifest says %s", got.FinishedAt, m.FinishedAt)
+	}
+	gauge := c.metrics.success.WithLabelValues(string(ActionBackup), "HXE", string(backup.KindComplete))
+	if at := testutil.ToFloat64(gauge); at != seconds(m.FinishedAt) {
+		t.Errorf("the last success was at %f, expected %f", at, seconds(m.FinishedAt))
 	}
 }
 
