@@ -98,7 +98,8 @@ type Conductor struct {
 	order     []string          // job ids, oldest first
 	busy      map[string]string // database → job id
 	keys      map[string]string // idempotency key → job id
-	lost      map[string]string // database → job id of its newest complete backup, which is lost
+	bases     map[string]place  // database → its newest complete backup that HANA has, or may have
+	lost      map[string]string // database → job id of that backup, which is lost
 	there     []string          // the databases that HANA had when it was looked
 }
 
@@ -121,8 +122,8 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), life: life, end: end,
-		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
-		reserving: make(chan struct{}, 1),
+		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
+		bases: make(map[string]place), lost: make(map[string]string), reserving: make(chan struct{}, 1),
 	}
 	if parts.Volume != nil {
 		if err := parts.Volume.PutBack(); err != nil {

@@ -187,7 +187,7 @@ func (m *Metrics) showFailing(of activity, e *ends) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	value := 0.0
-	if e.failed(of) {
+	if e.failing(of) {
 		value = 1
 	}
 	m.failing.WithLabelValues(string(of.action), of.database).Set(value)

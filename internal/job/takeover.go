@@ -89,7 +89,7 @@ func (c *Conductor) remember(e *entry) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	close(j.done)
 	c.noteLost(e.Record)
-	c.ends.note(e.Record)
+	c.ends.note(e.Record, c.journal.place(e.Record.ID))
 	c.metrics.begin(e.Record.Action, e.Record.Database)
 	c.metrics.remember(e.Record, c.ends)
 	if e.Record.Action.backsUp() {

@@ -384,3 +384,60 @@ func TestDrainLeavesWhatIsNotKnown(t *testing.T) {
 		t.Errorf("in the store: %v", left)
 	}
 }
+
+// TestResumedJobKeepsItsPlace resumes a backup whose end could not be journaled,
+// though a later one has ended since: what the later one says still holds.
+func TestResumedJobKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		lost   bool // the one that is resumed; otherwise it has succeeded
+		later  State
+		base   bool // is lost
+		failed float64
+	}{
+		{"good then lost", false, StateLost, true, 1},
+		{"good then failed", false, StateFailed, false, 1},
+		{"good then canceled", false, StateCanceled, false, 0},
+		{"lost then good", true, StateSucceeded, false, 0},
+		{"lost then failed", true, StateFailed, true, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+			record := w.backupOf(t, "HXE")
+			if record.State != StateSucceeded {
+				t.Fatal(record.Error)
+			}
+			w.Close()
+			if test.lost {
+				if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
+					t.Fatal(err)
+				}
+			}
+			later := record
+			later.ID, later.State, later.BackupID = "00000000-0000-7000-8000-000000000000", test.later, record.BackupID+1 // the clock was set back
+			record.State, record.Stage, record.FinishedAt, record.Manifest, record.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+			if err := errors.Join(w.journal.save(entry{Record: record}), w.journal.save(entry{Record: later})); err != nil {
+				t.Fatal(err)
+			}
+			c, err := NewConductor(w.config, w.parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got := await(t, c, record.ID); (got.State == StateLost) != test.lost {
+				t.Fatalf("got %s because of %v", got.State, got.Error)
+			}
+			if err := c.checkBase("HXE"); (err != nil) != test.base {
+				t.Errorf("a delta: %v", err)
+			}
+			if got := testutil.ToFloat64(c.metrics.lost.WithLabelValues("HXE")); (got == 1) != test.base {
+				t.Errorf("base_lost is %v", got)
+			}
+			if got := value(c.metrics.failing, string(ActionBackup), "HXE"); got != test.failed {
+				t.Errorf("last_failed is %v", got)
+			}
+		})
+	}
+}
