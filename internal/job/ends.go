@@ -10,8 +10,8 @@ import (
 // Ending is a job that has ended, as Parts.Ended is told.
 type Ending struct {
 	Record Record
-	// Recovered says that this success follows a failure of the same action on
-	// the same database.
+	// Recovered says that this success ends the failures of the same action on the
+	// same database.
 	Recovered bool
 }
 
@@ -33,6 +33,12 @@ type series struct {
 	activity
 
 	kind backup.Kind
+}
+
+// ends says whether a success ends a failure: a delta that succeeds proves nothing of
+// complete backups.
+func (s series) ends(failure series) bool {
+	return s.activity == failure.activity && (!s.action.backsUp() || s.kind == backup.KindComplete || s.kind == failure.kind || isDelta(failure.kind))
 }
 
 func seriesOf(r Record) series { return series{activity{r.Action, r.Database}, r.Kind} }
@@ -89,7 +95,7 @@ func (e *ends) failingLocked(of activity) bool {
 
 func (e *ends) endedLocked(failed series, at place) bool {
 	for succeeded, newest := range e.succeeded {
-		if succeeded.activity == failed.activity && newest.compare(at) > 0 {
+		if succeeded.ends(failed) && newest.compare(at) > 0 {
 			return true
 		}
 	}
