@@ -231,7 +231,7 @@ func (c *Conductor) admit(j *live) {
 // forgettable says whether nothing depends any more on the record of a job.
 func (c *Conductor) forgettable(id string) bool {
 	r := c.jobs[id].snapshot()
-	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0 && !c.ends.newest(r)
+	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0 && !c.ends.counts(r)
 }
 
 // run does the work and closes the books, whatever happened.

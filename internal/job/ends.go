@@ -102,12 +102,14 @@ func (e *ends) endedLocked(failed series, at place) bool {
 	return false
 }
 
-// newest says whether r is the last success of what it did. The journal keeps it:
-// after a restart nothing else knows when a restore was tried.
-func (e *ends) newest(r Record) bool {
+// counts says whether r is the last success of what it did, or a failure that has not
+// ended. The journal keeps it: after a restart nothing else knows.
+func (e *ends) counts(r Record) bool {
+	of := seriesOf(r)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.succeeded[seriesOf(r)].id == r.ID
+	failed := e.failed[of]
+	return e.succeeded[of].id == r.ID || failed.id == r.ID && !e.endedLocked(of, failed)
 }
 
 // bookEnd counts a terminal record, once.

@@ -2,7 +2,7 @@ package job
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -85,7 +85,7 @@ func TestFailureEnds(t *testing.T) {
 				if step.state != StateSucceeded {
 					v.cause = newError(StageStream, CodeUpload, errors.New("away"))
 				}
-				record, err := c.start(Record{Action: step.action, Database: "HXE", Kind: step.kind}, fmt.Sprint(n), until(done, v))
+				record, err := c.start(Record{Action: step.action, Database: "HXE", Kind: step.kind}, strconv.Itoa(n), until(done, v))
 				if err != nil {
 					t.Fatal(err)
 				}
