@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
@@ -256,8 +257,9 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 
 	terminal := j.snapshot()
 	conclude(&terminal, v)
-	if err := c.journal.save(entry{Record: terminal, Request: j.request}); err != nil {
-		c.log.Error("the end of a job could not be journaled", zap.String("job_id", terminal.ID), zap.Error(err))
+	unsaved := c.journal.save(entry{Record: terminal, Request: j.request})
+	if unsaved != nil {
+		c.log.Error("the end of a job could not be journaled; trying again", zap.String("job_id", terminal.ID), zap.Error(unsaved))
 	}
 	c.mu.Lock()
 	if c.busy[terminal.Database] == terminal.ID {
@@ -273,6 +275,28 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 		conclude(r, v)
 	})
 	c.tellEnd(ending)
+	if unsaved != nil {
+		c.tidying.Go(func() { c.journalLater(j) })
+	}
+}
+
+// journalLater brings the end of a job into the journal, as long as the daemon lives:
+// to the next one a job without an end is interrupted.
+func (c *Conductor) journalLater(j *live) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = time.Second, time.Minute
+	id := j.snapshot().ID
+	_, err := backoff.Retry(c.life, func() (struct{}, error) {
+		c.admission.Lock() // a job that makes room for another leaves the journal
+		defer c.admission.Unlock()
+		if _, err := c.find(id); err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, c.journal.save(entry{Record: j.snapshot(), Request: j.request})
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		c.log.Info("the end of a job is in the journal", zap.String("job_id", id))
+	}
 }
 
 func conclude(r *Record, v verdict) {
