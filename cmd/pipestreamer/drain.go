@@ -26,8 +26,9 @@ func (a *app) drainCommand() *cobra.Command {
 what the preStop hook of the sidecar calls. Log backups are shipped on. With
 --cancel, jobs that still run after --timeout are cancelled and waited for.
 
-Exit status 0 when no job runs any more, however the last ones ended, and 1 when
-some still do or the daemon cannot be reached.`,
+Exit status 0 when no job runs any more, however the last ones ended or whether
+the next daemon has to find that out, and 1 when some still do or the daemon
+cannot be reached.`,
 		Args: cobra.NoArgs,
 		RunE: verb(func(cmd *cobra.Command, _ []string) error {
 			if timeout < 0 {
@@ -139,7 +140,7 @@ func (d *drainage) ask(ctx context.Context) error {
 // cancel cancels the jobs that still run and waits for their clean-up.
 func (d *drainage) cancel(ctx context.Context) error {
 	for i := range d.jobs {
-		if d.jobs[i].State.Terminal() {
+		if idle(&d.jobs[i]) {
 			continue
 		}
 		err := d.client.Cancel(ctx, d.jobs[i].ID)
@@ -154,7 +155,7 @@ func (d *drainage) cancel(ctx context.Context) error {
 func (d *drainage) running() int {
 	n := 0
 	for i := range d.jobs {
-		if !d.jobs[i].State.Terminal() {
+		if !idle(&d.jobs[i]) {
 			n++
 		}
 	}
@@ -165,12 +166,15 @@ func (d *drainage) running() int {
 func (d *drainage) left() string {
 	var names []string
 	for i := range d.jobs {
-		if !d.jobs[i].State.Terminal() {
+		if !idle(&d.jobs[i]) {
 			names = append(names, describe(&d.jobs[i]))
 		}
 	}
 	return strings.Join(names, ", ")
 }
+
+// idle says whether the daemon does no more for a job.
+func idle(r *job.Record) bool { return r.State.Terminal() || r.Suspended }
 
 func describe(r *job.Record) string {
 	return fmt.Sprintf("the %s of %s (job %s)", r.Action, r.Database, r.ID)
@@ -187,7 +191,11 @@ func (a *app) printDrainage(d *drainage, timeout time.Duration) error {
 	result := drainResult{Drained: d.running() == 0, Jobs: slices.Concat([]job.Record{}, d.jobs)}
 	err := a.print(result, func() error {
 		for i := range d.jobs {
-			if err := a.println(describe(&d.jobs[i]) + ": " + string(d.jobs[i].State)); err != nil {
+			state := string(d.jobs[i].State)
+			if d.jobs[i].Suspended {
+				state = "left to the next daemon"
+			}
+			if err := a.println(describe(&d.jobs[i]) + ": " + state); err != nil {
 				return err
 			}
 		}

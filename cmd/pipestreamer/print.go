@@ -265,6 +265,8 @@ func attentionText(r *job.Record) string {
 			"Look at M_BACKUP_CATALOG; deltas are refused until a complete backup succeeds."
 	case r.TenantStopped:
 		return stoppedText(r)
+	case r.Suspended:
+		return "This daemon was drained, or ends, before HANA could be asked how the backup had ended: the next daemon finds out."
 	default:
 		return ""
 	}

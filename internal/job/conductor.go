@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
@@ -98,7 +99,8 @@ type Conductor struct {
 	order     []string          // job ids, oldest first
 	busy      map[string]string // database → job id
 	keys      map[string]string // idempotency key → job id
-	lost      map[string]string // database → job id of its newest complete backup, which is lost
+	bases     map[string]place  // database → its newest complete backup that HANA has, or may have
+	lost      map[string]string // database → job id of that backup, which is lost
 	there     []string          // the databases that HANA had when it was looked
 }
 
@@ -121,8 +123,8 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), life: life, end: end,
-		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string), lost: make(map[string]string),
-		reserving: make(chan struct{}, 1),
+		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
+		bases: make(map[string]place), lost: make(map[string]string), reserving: make(chan struct{}, 1),
 	}
 	if parts.Volume != nil {
 		if err := parts.Volume.PutBack(); err != nil {
@@ -230,7 +232,7 @@ func (c *Conductor) admit(j *live) {
 // forgettable says whether nothing depends any more on the record of a job.
 func (c *Conductor) forgettable(id string) bool {
 	r := c.jobs[id].snapshot()
-	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0 && !c.ends.newest(r)
+	return r.State.Terminal() && c.lost[r.Database] != id && len(r.Spooled) == 0 && !c.ends.counts(r)
 }
 
 // run does the work and closes the books, whatever happened.
@@ -247,15 +249,17 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 	publisher.Wait()
 	if v.state == StateRunning {
 		// The journal keeps it as it is.
-		c.log.Warn("an interrupted job is left to the next process", zap.String("job_id", j.snapshot().ID))
-		j.finish(func(*Record) {})
+		r := j.finish(func(r *Record) { r.Suspended = true })
+		c.metrics.running.WithLabelValues(string(r.Action)).Dec()
+		c.log.Warn("an interrupted job is left to the next process", zap.String("job_id", r.ID))
 		return
 	}
 
 	terminal := j.snapshot()
 	conclude(&terminal, v)
-	if err := c.journal.save(entry{Record: terminal, Request: j.request}); err != nil {
-		c.log.Error("the end of a job could not be journaled", zap.String("job_id", terminal.ID), zap.Error(err))
+	unsaved := c.journal.save(entry{Record: terminal, Request: j.request})
+	if unsaved != nil {
+		c.log.Error("the end of a job could not be journaled; trying again", zap.String("job_id", terminal.ID), zap.Error(unsaved))
 	}
 	c.mu.Lock()
 	if c.busy[terminal.Database] == terminal.ID {
@@ -271,6 +275,28 @@ func (c *Conductor) run(ctx context.Context, j *live, do work) {
 		conclude(r, v)
 	})
 	c.tellEnd(ending)
+	if unsaved != nil {
+		c.tidying.Go(func() { c.journalLater(j) })
+	}
+}
+
+// journalLater brings the end of a job into the journal, as long as the daemon lives:
+// to the next one a job without an end is interrupted.
+func (c *Conductor) journalLater(j *live) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = time.Second, time.Minute
+	id := j.snapshot().ID
+	_, err := backoff.Retry(c.life, func() (struct{}, error) {
+		c.admission.Lock() // a job that makes room for another leaves the journal
+		defer c.admission.Unlock()
+		if _, err := c.find(id); err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, c.journal.save(entry{Record: j.snapshot(), Request: j.request})
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		c.log.Info("the end of a job is in the journal", zap.String("job_id", id))
+	}
 }
 
 func conclude(r *Record, v verdict) {

@@ -379,3 +379,38 @@ func TestRequestsNameTheirField(t *testing.T) {
 		})
 	}
 }
+
+// TestEndIsJournaledLater ends a job while the state directory cannot be written:
+// the end comes into the journal when that can be done.
+func TestEndIsJournaledLater(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	c := idle(t, state)
+	release := make(chan struct{})
+	record, err := c.start(request("HXE", ""), "backup HXE", until(release, verdict{state: StateSucceeded}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := filepath.Join(state, "jobs")
+	if err := os.Rename(jobs, jobs+".away"); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	await(t, c, record.ID)
+	c.running.Wait()
+	if err := os.Rename(jobs+".away", jobs); err != nil {
+		t.Fatal(err)
+	}
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		e, err := readEntry(c.journal.path(record.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Record.State == StateSucceeded && e.Request == "backup HXE" {
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatalf("the journal still says %s", e.Record.State)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -54,7 +55,11 @@ func TestHANAStartsLater(t *testing.T) {
 // a job has just made known.
 func TestLooksAndEndsAgree(t *testing.T) {
 	t.Parallel()
-	c := &Conductor{log: zap.NewNop(), metrics: NewMetrics(prometheus.NewRegistry()), ends: newEnds()}
+	journal, err := openJournal(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Conductor{log: zap.NewNop(), metrics: NewMetrics(prometheus.NewRegistry()), journal: journal, ends: newEnds()}
 	for n := range 20_000 {
 		state, want := StateSucceeded, 0.0
 		if n%2 == 0 {
@@ -63,7 +68,7 @@ func TestLooksAndEndsAgree(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { c.know("HXE") })
 		all.Go(func() {
-			c.bookEnd(Record{Action: ActionBackup, Database: "HXE", Kind: backup.KindComplete, State: state})
+			c.bookEnd(Record{ID: strconv.Itoa(n), Action: ActionBackup, Database: "HXE", Kind: backup.KindComplete, State: state})
 		})
 		all.Wait()
 		if got := value(c.metrics.failing, "backup", "HXE"); got != want {

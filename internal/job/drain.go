@@ -20,7 +20,8 @@ func (e *DrainedError) Error() string {
 func (e *DrainedError) Is(target error) bool { return target == ErrDraining }
 
 // Refuse refuses new jobs from now on and returns the records of those that run,
-// newest first: no other will. Log backups are shipped on. It may be called again.
+// newest first: no other will. Those that are left to the next process are not
+// among them. Log backups are shipped on. It may be called again.
 func (c *Conductor) Refuse() []Record {
 	c.mu.Lock()
 	if !c.draining {
@@ -28,10 +29,8 @@ func (c *Conductor) Refuse() []Record {
 		c.metrics.draining.Set(1)
 	}
 	c.mu.Unlock()
-	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() })
+	return slices.DeleteFunc(c.Jobs(), func(r Record) bool { return r.State.Terminal() || r.Suspended })
 }
-
-func (c *Conductor) drains() bool { return c.refusal() != nil }
 
 // refusal is why no job is taken, or nil.
 func (c *Conductor) refusal() error {

@@ -11,8 +11,8 @@ import (
 // Ending is a job that has ended, as Parts.Ended is told.
 type Ending struct {
 	Record Record
-	// Recovered says that this success follows a failure of the same action on
-	// the same database.
+	// Recovered says that this success ends the failures of the same action on the
+	// same database.
 	Recovered bool
 }
 
@@ -29,60 +29,93 @@ type activity struct {
 	database string
 }
 
-// success is what an operator wants to know the last time of.
-type success struct {
+// series are the jobs that do the same.
+type series struct {
 	activity
 
 	kind backup.Kind
 }
 
+// ends says whether a success ends a failure: a delta that succeeds proves nothing of
+// complete backups.
+func (s series) ends(failure series) bool {
+	return s.activity == failure.activity && (!s.action.backsUp() || s.kind == backup.KindComplete || s.kind == failure.kind || isDelta(failure.kind))
+}
+
+func seriesOf(r Record) series { return series{activity{r.Action, r.Database}, r.Kind} }
+
 // ends remembers how the newest jobs have ended. It is safe for concurrent use.
 type ends struct {
-	mu      sync.Mutex
-	failing map[activity]bool
-	last    map[success]string // job id
+	mu        sync.Mutex
+	failed    map[series]place // the newest that has failed
+	succeeded map[series]place // the newest that has succeeded
 }
 
 func newEnds() *ends {
-	return &ends{failing: make(map[activity]bool), last: make(map[success]string)}
+	return &ends{failed: make(map[series]place), succeeded: make(map[series]place)}
 }
 
-// note takes in a terminal record that is newer than those before, and says
-// whether it ends a series of failures.
-func (e *ends) note(r Record) (recovered bool) {
-	of := activity{r.Action, r.Database}
+// note takes in the terminal record of a job at its place, and says whether it ends the
+// failures of what the job does. A job that was interrupted may end after newer ones.
+func (e *ends) note(r Record, at place) (recovered bool) {
+	of := seriesOf(r)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	before := e.failingLocked(of.activity)
 	switch r.State {
 	case StateSucceeded:
-		recovered = e.failing[of]
-		delete(e.failing, of)
-		e.last[success{of, r.Kind}] = r.ID
+		advance(e.succeeded, of, at)
 	case StateFailed, StateLost:
-		e.failing[of] = true
+		advance(e.failed, of, at)
 	case StateRunning, StateCanceled: // says nothing of the next one
 	}
-	return recovered
+	return before && !e.failingLocked(of.activity)
 }
 
-// failed says whether the newest job of its kind did not succeed.
-func (e *ends) failed(of activity) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.failing[of]
+func advance(newest map[series]place, of series, to place) {
+	if newest[of].compare(to) < 0 {
+		newest[of] = to
+	}
 }
 
-// newest says whether r is the last success of what it did. The journal keeps it:
-// after a restart nothing else knows when a restore was tried.
-func (e *ends) newest(r Record) bool {
+// failing says whether a failure is newer than the successes that would end it.
+func (e *ends) failing(of activity) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.last[success{activity{r.Action, r.Database}, r.Kind}] == r.ID
+	return e.failingLocked(of)
+}
+
+func (e *ends) failingLocked(of activity) bool {
+	for failed, at := range e.failed {
+		if failed.activity == of && !e.endedLocked(failed, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *ends) endedLocked(failed series, at place) bool {
+	for succeeded, newest := range e.succeeded {
+		if succeeded.ends(failed) && newest.compare(at) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// counts says whether r is the last success of what it did, or a failure that has not
+// ended. The journal keeps it: after a restart nothing else knows.
+func (e *ends) counts(r Record) bool {
+	of := seriesOf(r)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	failed := e.failed[of]
+	return e.succeeded[of].id == r.ID || failed.id == r.ID && !e.endedLocked(of, failed)
 }
 
 // bookEnd counts a terminal record, once.
 func (c *Conductor) bookEnd(r Record) Ending {
-	recovered := c.ends.note(r)
+	recovered := c.ends.note(r, c.journal.place(r.ID))
 	c.metrics.ended(r)
 	c.metrics.remember(r, c.ends)
 	return Ending{Record: r, Recovered: recovered}

@@ -200,10 +200,23 @@ func (j *journal) load() ([]entry, error) {
 	return entries, nil
 }
 
+// place is where a job stands in the order of all. The zero place is before any job.
+type place struct {
+	sequence int64
+	id       string
+}
+
+func (a place) compare(b place) int {
+	// UUIDv7 are in order of time, as long as the clock is.
+	return cmp.Or(cmp.Compare(a.sequence, b.sequence), strings.Compare(a.id, b.id))
+}
+
+// place is that of a job.
+func (j *journal) place(id string) place { return place{j.sequence(id), id} }
+
 // byAge sorts the oldest first.
 func byAge(a, b entry) int {
-	// UUIDv7 are in order of time, as long as the clock is.
-	return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), strings.Compare(a.Record.ID, b.Record.ID))
+	return place{a.Sequence, a.Record.ID}.compare(place{b.Sequence, b.Record.ID})
 }
 
 func readEntry(path string) (*entry, error) {

@@ -23,16 +23,22 @@ func (e *LostError) Error() string {
 }
 
 // noteLost keeps track of the databases whose newest complete backup, as HANA
-// sees or may see it, is lost. The caller holds c.mu.
+// sees or may see it, is lost. A job that was interrupted may end after newer ones.
+// The caller holds c.mu.
 func (c *Conductor) noteLost(r Record) {
-	if !r.Action.backsUp() || r.Kind != backup.KindComplete {
+	lost := r.State == StateLost || r.OutcomeUnknown
+	if !r.Action.backsUp() || r.Kind != backup.KindComplete || !lost && r.State != StateSucceeded {
 		return
 	}
-	switch {
-	case r.State == StateLost, r.OutcomeUnknown:
+	at := c.journal.place(r.ID)
+	if c.bases[r.Database].compare(at) > 0 {
+		return
+	}
+	c.bases[r.Database] = at
+	if lost {
 		c.lost[r.Database] = r.ID
 		c.metrics.lost.WithLabelValues(r.Database).Set(1)
-	case r.State == StateSucceeded:
+	} else {
 		delete(c.lost, r.Database)
 		c.metrics.lost.WithLabelValues(r.Database).Set(0)
 	}

@@ -45,7 +45,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		times: make(map[[4]string]float64), known: make(map[string]bool),
 		present: gauge("database_present", "1 while HANA has the database, 0 when it does not and once did; no value before HANA was asked.", "database"),
-		failing: gauge("last_failed", "1 while the last backup, restore or verification of the database has failed or is lost, else 0; one that was cancelled says nothing.", "action", "database"),
+		failing: gauge("last_failed", "1 while the last backup, restore or verification of the database, or its last complete backup, has failed or is lost, else 0; one that was cancelled says nothing.", "action", "database"),
 		end:     gauge("last_end_timestamp_seconds", "Time of the end of the last job.", "action", "database"),
 		proof: gauge("last_proof_timestamp_seconds",
 			"Time when backups of the database were last restored, to whichever database, or read back without a finding, by the action; as far as the journal knows.", "action", "database"),
@@ -187,7 +187,7 @@ func (m *Metrics) showFailing(of activity, e *ends) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	value := 0.0
-	if e.failed(of) {
+	if e.failing(of) {
 		value = 1
 	}
 	m.failing.WithLabelValues(string(of.action), of.database).Set(value)

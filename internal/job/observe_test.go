@@ -240,6 +240,42 @@ func TestLastSuccessIsNotForgotten(t *testing.T) {
 	}
 }
 
+// TestFailureIsNotForgotten fills the journal with deltas that succeed after a
+// complete backup that has failed.
+func TestFailureIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	directory := filepath.Join(state, "jobs")
+	if err := os.Mkdir(directory, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(journalLength + 20) {
+		e := entry{Version: journalVersion, Sequence: n + 1, Record: Record{
+			ID: fmt.Sprintf("0193525a-0000-7000-8000-%012d", n), Action: ActionBackup, State: StateSucceeded, Database: "HXE", Kind: backup.KindIncremental,
+		}}
+		if n == 0 {
+			e.Record.State, e.Record.Kind = StateFailed, backup.KindComplete
+		}
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(directory, e.Record.ID+".json"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		c := idle(t, state)
+		if got := value(c.metrics.failing, "backup", "HXE"); got != 1 {
+			t.Errorf("last_failed is %v", got)
+		}
+		if n := len(c.Jobs()); n != journalLength {
+			t.Errorf("%d jobs are known", n)
+		}
+		c.Close()
+	}
+}
+
 // TestEndsAreToldOnce counts what each job leaves in the log, and what Parts.Ended
 // gets.
 func TestEndsAreToldOnce(t *testing.T) {

@@ -105,6 +105,9 @@ type Record struct {
 	// OutcomeUnknown says of a failed backup that HANA's catalog could not be
 	// asked: HANA may take it for a good one.
 	OutcomeUnknown bool `json:"outcome_unknown,omitempty"`
+	// Suspended says of a job that runs that this process does no more for it: how
+	// it ended is for the next one to find out.
+	Suspended bool `json:"suspended,omitempty"`
 	// Manifest is the key of the manifest that a backup wrote or that a
 	// restore or verification read.
 	Manifest string `json:"manifest,omitempty"`

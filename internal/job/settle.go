@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -22,27 +24,31 @@ var (
 )
 
 // pollCatalog asks for the entry of plan until it has ended. It gives up after
-// patience; each answer while busy says so (nil: never) starts it anew.
+// patience; each answer while busy says so (nil: never) starts it anew. While the
+// daemon drains, a HANA to which no connection can be made is given up earlier.
 func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience time.Duration, busy func() bool) (backup.CatalogEntry, error) {
 	lastWord := time.Now()
+	var away time.Time // since when no connection can be made; zero when the last question found HANA
 	ask := func() (backup.CatalogEntry, error) {
 		began := time.Now()
-		limit := patience
-		if c.drains() {
-			limit = min(limit, goneAfter)
-		}
-		attempt, cancel := context.WithTimeout(ctx, limit)
+		attempt, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		entry, err := c.parts.Trigger.Entry(attempt, plan)
 		if err == nil && busy != nil && busy() {
 			lastWord = time.Now()
 		}
+		switch {
+		case !disconnected(err):
+			away = time.Time{}
+		case away.IsZero():
+			away = began
+		}
 		if err == nil && (entry.State == backup.CatalogRunning || entry.State == backup.CatalogCancelPending) {
-			err, limit = errStillRunning, patience // it is there
+			err = errStillRunning
 		}
 		// A question that began in time and ended late may have met a process
 		// that was stopped: it is asked once more.
-		if err != nil && began.Sub(lastWord) > limit {
+		if err != nil && (began.Sub(lastWord) > patience || c.gone(away, began)) {
 			err = backoff.Permanent(err)
 		}
 		return entry, err
@@ -50,9 +56,31 @@ func (c *Conductor) pollCatalog(ctx context.Context, plan backup.Plan, patience 
 	return backoff.Retry(ctx, ask, backoff.WithBackOff(catalogPolicy()), backoff.WithMaxElapsedTime(0))
 }
 
-// goneAfter is how long a HANA that cannot be asked while the daemon drains is
-// asked again: it is being stopped with its pod, which waits for the job.
+// goneAfter is how long a HANA to which no connection can be made while the daemon
+// drains is asked again: it is being stopped with its pod, which waits for the job.
 const goneAfter = 10 * time.Second
+
+// gone says whether a HANA that is away since then will not come back. Before the
+// drain it may have been starting.
+func (c *Conductor) gone(away, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if away.IsZero() || !c.draining {
+		return false
+	}
+	if away.Before(c.drainedAt) {
+		away = c.drainedAt
+	}
+	return now.Sub(away) > goneAfter
+}
+
+// disconnected says whether err is that of a connection that HANA's host refuses
+// or has closed. A HANA that is slow, or answers with an error, is there.
+func disconnected(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF}, func(cause error) bool {
+		return errors.Is(err, cause)
+	})
+}
 
 func catalogPolicy() *backoff.ExponentialBackOff {
 	policy := backoff.NewExponentialBackOff()

@@ -89,7 +89,7 @@ func (c *Conductor) remember(e *entry) {
 	j := newLive(e.Record, e.Request, func(error) {})
 	close(j.done)
 	c.noteLost(e.Record)
-	c.ends.note(e.Record)
+	c.ends.note(e.Record, c.journal.place(e.Record.ID))
 	c.metrics.begin(e.Record.Action, e.Record.Database)
 	c.metrics.remember(e.Record, c.ends)
 	if e.Record.Action.backsUp() {
@@ -124,8 +124,8 @@ func (c *Conductor) resume(e *entry, pipes *earlierPipes) {
 // afterwards finds out what became of an interrupted backup: HANA is asked to
 // cancel it and then how it ended. It succeeded if its manifest was written,
 // which is the last step; otherwise its objects are removed, and it has failed,
-// or is lost if HANA believes in it. Told to stop before it knows, it leaves the
-// job as it is to the next process.
+// or is lost if HANA believes in it. Told to stop before it knows, or drained while
+// HANA cannot be asked, it leaves the job as it is to the next process.
 func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	record := j.snapshot()
 	plan := backup.Plan{
@@ -138,9 +138,13 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 		return verdictOf(e.failures...)
 	}
 	entry, err := c.endInterrupted(ctx, plan)
-	if err != nil {
+	switch {
+	case err != nil && !errors.Is(err, backup.ErrNotFound) && c.refusal() != nil:
+		j.note(SideHANA, "cannot be asked how it ended, the next daemon does: %v", err)
+		return verdict{state: StateRunning}
+	case err != nil:
 		e.entryErr = err
-	} else {
+	default:
 		e.entry = &entry
 		j.note(SideHANA, "its catalog calls backup %d %s", entry.BackupID, entry.State)
 		j.update(func(record *Record) { record.BackupID = entry.BackupID })
@@ -152,6 +156,7 @@ func (c *Conductor) afterwards(ctx context.Context, j *live) verdict {
 	case manifest != nil:
 		j.update(func(record *Record) {
 			record.BackupID, record.Manifest = manifest.BackupID, backup.ManifestKey(plan.SID, plan.Database, manifest.BackupID)
+			record.FinishedAt = manifest.FinishedAt // not now: how old the last backup is counts from it
 			record.Spooled, record.Objects = c.spooledOf(manifest), objectsIn(manifest)
 		})
 		return verdict{state: StateSucceeded}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
@@ -99,6 +101,9 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 			if got.State != test.state || (test.state == StateSucceeded) != (got.Error == nil) {
 				t.Fatalf("got %s because of %v", got.State, got.Error)
 			}
+			if test.state == StateSucceeded {
+				expectFinished(t, c, got, record.Manifest)
+			}
 			if got.Error != nil && got.Error.Code != CodeInterrupted {
 				t.Errorf("got cause %+v", got.Error)
 			}
@@ -117,6 +122,23 @@ func TestRestartFindsOutWhatBecameOfABackup(t *testing.T) {
 				t.Errorf("the next backup %s because of %v", again.State, again.Error)
 			}
 		})
+	}
+}
+
+// expectFinished looks whether a backup of HXE has ended, for its record and the
+// metrics, when its manifest says so, however late that was found out.
+func expectFinished(t *testing.T, c *Conductor, got Record, key string) {
+	t.Helper()
+	m, err := readManifest(t.Context(), c.parts.Store, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.FinishedAt.Equal(m.FinishedAt) {
+		t.Errorf("it ended at %s, its manifest says %s", got.FinishedAt, m.FinishedAt)
+	}
+	gauge := c.metrics.success.WithLabelValues(string(ActionBackup), "HXE", string(backup.KindComplete))
+	if at := testutil.ToFloat64(gauge); at != seconds(m.FinishedAt) {
+		t.Errorf("the last success was at %f, expected %f", at, seconds(m.FinishedAt))
 	}
 }
 
@@ -289,4 +311,133 @@ func blockInOpen(t *testing.T, path string) <-chan error {
 		ended <- errors.Join(err, pipe.Close())
 	}()
 	return ended
+}
+
+// TestDrainLeavesWhatIsNotKnown drains a daemon that has taken over a backup while
+// HANA is down: it waits no longer for that HANA, and how the backup ended is for
+// the next daemon to find out.
+func TestDrainLeavesWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	w := startWhole(t, func(_ *hanasim.Config, _ *Parts, c *Config) { c.AnswerTimeout = time.Minute })
+	record := w.backupOf(t, "HXE")
+	if record.State != StateSucceeded {
+		t.Fatal(record.Error)
+	}
+	w.Close()
+	if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
+		t.Fatal(err)
+	}
+	before := names(t, w.bucket)
+	undone := record
+	undone.State, undone.Stage, undone.FinishedAt, undone.Manifest, undone.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+	if err := w.journal.save(entry{Record: undone}); err != nil {
+		t.Fatal(err)
+	}
+	parts := w.parts
+	parts.Trigger = &faultyTrigger{Trigger: w.parts.Trigger, entry: func(e backup.CatalogEntry, err error) (backup.CatalogEntry, error) {
+		e.State = backup.CatalogCanceled
+		return e, err
+	}}
+	next := func() *Conductor {
+		t.Helper()
+		c, err := NewConductor(w.config, parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+
+	if err := w.system.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	drained := next()
+	begin := time.Now()
+	for running := drained.Refuse(); len(running) > 0; running = drained.Refuse() {
+		if time.Since(begin) > goneAfter+20*time.Second {
+			t.Fatalf("it still runs: %+v", running)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if got, err := drained.Job(record.ID); err != nil || got.State != StateRunning || !got.Suspended || got.OutcomeUnknown {
+		t.Errorf("left as %+v, %v", got, err)
+	}
+	if n := testutil.ToFloat64(drained.metrics.running.WithLabelValues(string(ActionBackup))); n != 0 {
+		t.Errorf("the metric says that %v run", n)
+	}
+	if left := names(t, w.bucket); !slices.Equal(left, before) {
+		t.Errorf("in the store: %v", left)
+	}
+	drained.Close()
+
+	if err := w.system.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	after := next()
+	if got := await(t, after, record.ID); got.State != StateFailed || got.OutcomeUnknown || got.Suspended || got.Error.Code != CodeInterrupted {
+		t.Errorf("got %+v because of %v", got, got.Error)
+	}
+	if err := after.checkBase("HXE"); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, w.bucket); len(left) > 0 {
+		t.Errorf("in the store: %v", left)
+	}
+}
+
+// TestResumedJobKeepsItsPlace resumes a backup whose end could not be journaled,
+// though a later one has ended since: what the later one says still holds.
+func TestResumedJobKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		lost   bool // the one that is resumed; otherwise it has succeeded
+		later  State
+		base   bool // is lost
+		failed float64
+	}{
+		{"good then lost", false, StateLost, true, 1},
+		{"good then failed", false, StateFailed, false, 1},
+		{"good then canceled", false, StateCanceled, false, 0},
+		{"lost then good", true, StateSucceeded, false, 0},
+		{"lost then failed", true, StateFailed, true, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := startWhole(t, func(*hanasim.Config, *Parts, *Config) {})
+			record := w.backupOf(t, "HXE")
+			if record.State != StateSucceeded {
+				t.Fatal(record.Error)
+			}
+			w.Close()
+			if test.lost {
+				if err := w.parts.Store.Remove(t.Context(), record.Manifest); err != nil {
+					t.Fatal(err)
+				}
+			}
+			later := record
+			later.ID, later.State, later.BackupID = "00000000-0000-7000-8000-000000000000", test.later, record.BackupID+1 // the clock was set back
+			record.State, record.Stage, record.FinishedAt, record.Manifest, record.BackupID = StateRunning, StageStream, time.Time{}, "", 0
+			if err := errors.Join(w.journal.save(entry{Record: record}), w.journal.save(entry{Record: later})); err != nil {
+				t.Fatal(err)
+			}
+			c, err := NewConductor(w.config, w.parts, zaptest.NewLogger(t), NewMetrics(prometheus.NewRegistry()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got := await(t, c, record.ID); (got.State == StateLost) != test.lost {
+				t.Fatalf("got %s because of %v", got.State, got.Error)
+			}
+			if err := c.checkBase("HXE"); (err != nil) != test.base {
+				t.Errorf("a delta: %v", err)
+			}
+			if got := testutil.ToFloat64(c.metrics.lost.WithLabelValues("HXE")); (got == 1) != test.base {
+				t.Errorf("base_lost is %v", got)
+			}
+			if got := value(c.metrics.failing, string(ActionBackup), "HXE"); got != test.failed {
+				t.Errorf("last_failed is %v", got)
+			}
+		})
+	}
 }

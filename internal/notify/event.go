@@ -11,8 +11,8 @@ import (
 // The types of events.
 const (
 	JobSucceeded = "job.succeeded"
-	// JobRecovered is a success after a failure of the same action on the same
-	// database.
+	// JobRecovered is a success that ends the failures of the same action on the
+	// same database.
 	JobRecovered = "job.recovered"
 	JobFailed    = "job.failed"
 	JobCanceled  = "job.canceled"
