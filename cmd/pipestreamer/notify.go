@@ -73,9 +73,18 @@ func (m *messenger) watchLogs(p *parts) {
 	}
 }
 
-// logTroubles says what is wrong with the logs of each database.
+// unfoundPatience is for how long log backups may not be found before that is told:
+// at the first start of a system HANA needs minutes before it can say that it has
+// written none yet.
+const unfoundPatience = 10 * time.Minute
+
+// logTroubles says what is wrong with the logs of each database, and of no database
+// (the empty name) what keeps logs from being found.
 func (p *parts) logTroubles() map[string]string {
 	troubles := make(map[string]string)
+	if trouble, since := p.fleet.Trouble(); trouble != "" && time.Since(since) >= unfoundPatience {
+		troubles[""] = "log backups cannot be found: " + trouble
+	}
 	for _, status := range p.logs() { //nolint:gocritic // seldom called
 		troubles[status.Database] = troubleText(&status)
 	}

@@ -38,6 +38,7 @@ type Fleet struct {
 	mu       sync.Mutex
 	shippers map[string]*Shipper // by database
 	trouble  string
+	since    time.Time // when the trouble began
 	note     string
 	// quietAsked is when HANA was asked whether there are log backups to be found.
 	quietAsked time.Time
@@ -84,6 +85,9 @@ func (f *Fleet) look(ctx context.Context) {
 	f.mu.Lock()
 	before := f.trouble
 	f.trouble, f.note = trouble, note
+	if before == "" {
+		f.since = time.Now()
+	}
 	f.mu.Unlock()
 	f.metrics.lookout(trouble == "")
 	if trouble != "" && trouble != before {
@@ -92,11 +96,11 @@ func (f *Fleet) look(ctx context.Context) {
 }
 
 // Trouble says what keeps the log backups of some or all databases from being
-// found, empty when nothing does. No [Status] tells that.
-func (f *Fleet) Trouble() string {
+// found, and since when; empty when nothing does. No [Status] tells that.
+func (f *Fleet) Trouble() (text string, since time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.trouble
+	return f.trouble, f.since
 }
 
 // NoLogYet is the note of a Fleet that has nothing to find.

@@ -46,7 +46,7 @@ func TestFleetTrouble(t *testing.T) {
 			}
 		}
 		fleet.Look(ctx)
-		got := fleet.Trouble()
+		got, _ := fleet.Trouble()
 		if !strings.Contains(got, step.trouble) || (got == "") != (step.trouble == "") {
 			t.Errorf("step %d: trouble %q, expected %q", i, got, step.trouble)
 		}
@@ -81,7 +81,7 @@ func TestFleetFollowsNoLinks(t *testing.T) {
 	defer fleet.Wait()
 	defer cancel()
 	fleet.Look(ctx)
-	got := fleet.Trouble()
+	got, _ := fleet.Trouble()
 	for _, want := range []string{"DB_PRD is a symbolic link", "DB_QAS is not a directory"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("trouble %q, expected %q", got, want)
