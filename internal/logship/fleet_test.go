@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -89,5 +90,40 @@ func TestFleetFollowsNoLinks(t *testing.T) {
 	}
 	if strings.Contains(got, "notes") || len(fleet.Status()) != 1 {
 		t.Errorf("trouble %q, %d databases", got, len(fleet.Status()))
+	}
+}
+
+// The trouble with a directory ends when it can be read again, although HANA writes
+// nothing.
+func TestDirectoryReturns(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	directory := filepath.Join(t.TempDir(), "DB_PRD")
+	if err := errors.Join(os.Mkdir(directory, 0o700), os.WriteFile(filepath.Join(directory, logName(2, 0, 1, 1)), []byte("log"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: filepath.Dir(directory)},
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(nil), spool.NewMetrics(nil))
+	defer fleet.Wait()
+	defer cancel()
+	fleet.Look(ctx)
+	eventually(t, "the file is found", func() bool { return fleet.Status()[0].UnconfirmedFiles == 1 })
+	for _, step := range []struct {
+		from, to string
+		troubled bool
+	}{{directory, directory + ".away", true}, {directory + ".away", directory, false}} {
+		if err := os.Rename(step.from, step.to); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, step.to, func() bool { return (fleet.Status()[0].VolumeTrouble != "") == step.troubled })
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not come true: " + what)
+		}
 	}
 }

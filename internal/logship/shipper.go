@@ -169,8 +169,11 @@ func (s *Shipper) unseen(err error) {
 		s.unseenFor.err = err
 	}
 	s.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		s.log.Error("the volume of the log backups cannot be read", zap.Error(err))
+	case before.err != nil:
+		s.log.Info("the volume of the log backups can be read again", zap.Duration("after", time.Since(before.since)))
 	}
 }
 
