@@ -17,7 +17,7 @@ import (
 
 const (
 	// askInterval is between two questions which databases HANA has, quietInterval
-	// while there is no directory of any.
+	// while there is no directory of any, or no answer.
 	askInterval   = 5 * time.Minute
 	quietInterval = 30 * time.Second
 	// recent is how old a log backup is at most that says where HANA writes them, and
@@ -50,13 +50,13 @@ type catalog interface {
 // does not answer.
 func (f *Fleet) ask(ctx context.Context, found []string) {
 	historian, can := f.parts.Historian.(catalog)
-	interval := askInterval
-	if len(found) == 0 {
-		interval = quietInterval
-	}
 	f.mu.Lock()
 	before := f.hana
 	f.mu.Unlock()
+	interval := askInterval
+	if len(found) == 0 || before.silent {
+		interval = quietInterval
+	}
 	if !can || time.Since(before.asked) < interval {
 		return
 	}
@@ -124,6 +124,15 @@ func (f *Fleet) quiet() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.hana.answered && !f.hana.silent && len(f.hana.logged) == 0
+}
+
+// Absent says whether a database without a [Status] needs none: nothing keeps log
+// backups from being found, and HANA has said that it does not have the database, or
+// no log backup of it.
+func (f *Fleet) Absent(database string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trouble == "" && f.hana.answered && f.shippers[database] == nil && !slices.Contains(f.hana.logged, database)
 }
 
 // elsewhere says of which databases HANA writes the log backups where nobody looks.
