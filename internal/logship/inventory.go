@@ -30,13 +30,12 @@ const (
 // inventory is what HANA has said of its databases.
 type inventory struct {
 	asked    time.Time
-	answered bool // once
-	silent   bool // it did not answer the last time
-	// databases are all that it has. Of those that had no directory, logged are with a
-	// log backup in the catalog, and elsewhere says where HANA writes the files of
-	// some, by database.
-	databases, logged []string
-	elsewhere         map[string]string
+	answered bool // the last question
+	// found are the databases that had a directory then, databases are all that HANA
+	// has. Of those without one, logged have a log backup in the catalog, and elsewhere
+	// says where HANA writes the files of some, by database.
+	found, databases, logged []string
+	elsewhere                map[string]string
 }
 
 // catalog is a Historian that knows all databases and their newest log backups.
@@ -46,16 +45,19 @@ type catalog interface {
 	NewestLog(ctx context.Context, database string) (backup.CatalogEntry, error)
 }
 
-// ask takes the inventory when it is time to. What HANA said before counts while it
-// does not answer.
+// ask takes the inventory when it is time to, or a directory is gone. What HANA said
+// before counts while it does not answer.
 func (f *Fleet) ask(ctx context.Context, found []string) {
 	historian, can := f.parts.Historian.(catalog)
 	f.mu.Lock()
 	before := f.hana
 	f.mu.Unlock()
 	interval := askInterval
-	if len(found) == 0 || before.silent {
+	if len(found) == 0 || !before.answered {
 		interval = quietInterval
+	}
+	if slices.ContainsFunc(before.found, func(database string) bool { return !slices.Contains(found, database) }) {
+		interval = 0
 	}
 	if !can || time.Since(before.asked) < interval {
 		return
@@ -67,7 +69,7 @@ func (f *Fleet) ask(ctx context.Context, found []string) {
 		now = before
 		f.log.Debug("HANA does not say of which databases there are log backups", zap.Error(err))
 	}
-	now.asked, now.answered, now.silent = time.Now(), before.answered || err == nil, err != nil
+	now.asked, now.answered, now.found = time.Now(), err == nil, found
 	f.mu.Lock()
 	f.hana = now
 	f.mu.Unlock()
@@ -123,7 +125,7 @@ func writtenTo(ctx context.Context, historian catalog, database string, newest i
 func (f *Fleet) quiet() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.hana.answered && !f.hana.silent && len(f.hana.logged) == 0
+	return f.hana.answered && len(f.hana.logged) == 0
 }
 
 // Absent says whether a database without a [Status] needs none: nothing keeps log
