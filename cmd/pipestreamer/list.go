@@ -164,6 +164,9 @@ func troubleText(s *logship.Status) string {
 	if s.StoreTrouble != "" {
 		troubles = append(troubles, "the store fails since "+timeText(s.StoreTroubleSince)+": "+s.StoreTrouble)
 	}
+	if s.VolumeTrouble != "" {
+		troubles = append(troubles, "new log backups cannot be seen since "+timeText(s.VolumeTroubleSince)+": "+s.VolumeTrouble)
+	}
 	if s.BaseTrouble != "" {
 		troubles = append(troubles, s.BaseTrouble)
 	}
@@ -171,6 +174,7 @@ func troubleText(s *logship.Status) string {
 	add(s.ConflictFiles, "conflict")
 	add(s.ProblemFiles, "unreadable file")
 	add(s.UnconfirmedFiles, "unconfirmed file")
+	add(len(s.DamagedIndexes), "damaged index file")
 	if s.Broken != nil {
 		troubles = append(troubles, "history broken at "+timeText(s.Broken.At)+": "+s.Broken.Reason)
 	}

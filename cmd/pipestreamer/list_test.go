@@ -92,3 +92,21 @@ func TestListTellsThatThereIsNoLogYet(t *testing.T) {
 		t.Errorf("status %d, output %q, %q", status, stdout, stderr)
 	}
 }
+
+// Whatever the status page warns of, the list and the webhook say, too.
+func TestTroubleText(t *testing.T) {
+	at := time.Date(2026, 11, 30, 2, 3, 40, 0, time.UTC)
+	for name, test := range map[string]struct {
+		status logship.Status
+		want   string
+	}{
+		"well":                         {},
+		"the volume cannot be read":    {logship.Status{VolumeTrouble: "permission denied", VolumeTroubleSince: at}, "new log backups cannot be seen since " + timeText(at) + ": permission denied"},
+		"the store fails":              {logship.Status{StoreTrouble: "no answer", StoreTroubleSince: at}, "the store fails since " + timeText(at) + ": no answer"},
+		"an index is damaged, and gap": {logship.Status{DamagedIndexes: []string{"k"}, Gaps: make([]logship.Gap, 2)}, "2 gaps; 1 damaged index file"},
+	} {
+		if got := troubleText(&test.status); got != test.want {
+			t.Errorf("%s: %q, expected %q", name, got, test.want)
+		}
+	}
+}

@@ -169,7 +169,8 @@ func (p *parts) logsTrouble() string {
 	if p.fleet == nil {
 		return ""
 	}
-	return p.fleet.Trouble()
+	trouble, _ := p.fleet.Trouble()
+	return trouble
 }
 
 // logsNote says why none are found where that is no trouble.

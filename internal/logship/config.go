@@ -89,7 +89,8 @@ type Store interface {
 // Volume is the directory into which HANA writes the log backups of one
 // database: a [spool.Watcher].
 type Volume interface {
-	// Next waits until there are finished files that it has not given yet.
+	// Next waits until there are finished files that it has not given yet, or until
+	// it can look again after an error.
 	Next(ctx context.Context) ([]spool.File, error)
 	// Open reads a file. Its reader ends with io.EOF only if the file is still
 	// the same one, of the same size and time.

@@ -10,9 +10,9 @@ func (f *Fleet) Look(ctx context.Context) { f.look(ctx) }
 
 func (f *Fleet) Wait() { f.running.Wait() }
 
-// AskAgain lets the next look ask HANA whether it has written log backups.
+// AskAgain lets the next look ask HANA which databases it has.
 func (f *Fleet) AskAgain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.quietAsked = time.Time{}
+	f.hana.asked = time.Time{}
 }

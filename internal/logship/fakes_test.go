@@ -43,7 +43,8 @@ type volume struct {
 	free    int64
 	wake    chan struct{}
 	// fault, when set, is what Next returns.
-	fault error
+	fault  error
+	failed bool // Next has returned it
 	// opened, when set, is called before a file is read.
 	opened func(name string) error
 	// removing, when set, is called before a file is removed.
@@ -120,12 +121,13 @@ func (v *volume) Next(ctx context.Context) ([]spool.File, error) {
 		for _, f := range files {
 			v.given[f.Name] = f
 		}
-		wake, fault := v.wake, v.fault
+		wake, fault, again := v.wake, v.fault, v.failed
+		v.failed = fault != nil
 		v.mu.Unlock()
 		if fault != nil {
 			return nil, fault
 		}
-		if len(files) > 0 {
+		if len(files) > 0 || again {
 			return files, nil
 		}
 		select {

@@ -2,7 +2,6 @@ package logship
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,10 +19,6 @@ import (
 // lookout is how often a Fleet looks for directories of further databases.
 const lookout = 5 * time.Second
 
-// quietInterval is between two questions whether HANA has written log backups while
-// there is no directory of any.
-const quietInterval = 30 * time.Second
-
 // Fleet ships the log backups of every database that has a directory below one
 // directory: SYSTEMDB, and DB_<tenant> (seen in real listings of HANA 2.0).
 type Fleet struct {
@@ -36,11 +31,18 @@ type Fleet struct {
 
 	running  sync.WaitGroup
 	mu       sync.Mutex
-	shippers map[string]*Shipper // by database
+	shippers map[string]*shipping // by database
 	trouble  string
+	since    time.Time // when the trouble began
 	note     string
-	// quietAsked is when HANA was asked whether there are log backups to be found.
-	quietAsked time.Time
+	hana     inventory
+}
+
+// shipping is a shipper that runs until stop.
+type shipping struct {
+	*Shipper
+
+	stop context.CancelFunc
 }
 
 // NewFleet returns a Fleet that works with the parts but for Volume and Remove,
@@ -49,7 +51,7 @@ type Fleet struct {
 func NewFleet(config Config, files spool.Config, parts Parts, log *zap.Logger, metrics *Metrics, spooled *spool.Metrics) *Fleet {
 	return &Fleet{
 		config: config, files: files, parts: parts, log: log, metrics: metrics, spooled: spooled,
-		shippers: make(map[string]*Shipper),
+		shippers: make(map[string]*shipping),
 	}
 }
 
@@ -68,22 +70,31 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// errNoDirectory means that no database has a directory.
-var errNoDirectory = errors.New("no directory of a database")
-
 // look finds databases, and notes what keeps it from that. HANA makes the directories
 // with the first log backup: before it, that there are none is no trouble.
 func (f *Fleet) look(ctx context.Context) {
-	trouble, note := "", ""
-	switch err := f.launch(ctx); {
-	case errors.Is(err, errNoDirectory) && f.quiet(ctx):
-		note = NoLogYet
-	case err != nil:
+	var trouble, note string
+	if found, problems, err := f.launch(ctx); err != nil {
 		trouble = err.Error()
+	} else {
+		f.ask(ctx, found)
+		f.drop(found)
+		problems = append(problems, f.elsewhere(found)...)
+		switch {
+		case len(found) > 0:
+		case f.quiet():
+			note = NoLogYet
+		default:
+			problems = append(problems, fmt.Sprintf("%s has no directory of a database: expected %s or DB_<tenant>", f.files.Directory, backup.SystemDB))
+		}
+		trouble = strings.Join(problems, "; ")
 	}
 	f.mu.Lock()
 	before := f.trouble
 	f.trouble, f.note = trouble, note
+	if before == "" {
+		f.since = time.Now()
+	}
 	f.mu.Unlock()
 	f.metrics.lookout(trouble == "")
 	if trouble != "" && trouble != before {
@@ -92,11 +103,11 @@ func (f *Fleet) look(ctx context.Context) {
 }
 
 // Trouble says what keeps the log backups of some or all databases from being
-// found, empty when nothing does. No [Status] tells that.
-func (f *Fleet) Trouble() string {
+// found, and since when; empty when nothing does. No [Status] tells that.
+func (f *Fleet) Trouble() (text string, since time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.trouble
+	return f.trouble, f.since
 }
 
 // NoLogYet is the note of a Fleet that has nothing to find.
@@ -109,62 +120,19 @@ func (f *Fleet) Note() string {
 	return f.note
 }
 
-// catalog is a Historian that can tell whether there are log backups.
-type catalog interface {
-	Databases(ctx context.Context) ([]string, error)
-	NewestLog(ctx context.Context, database string) (backup.CatalogEntry, error)
-}
-
-// quiet says whether HANA's catalog knows of no log backup of any database. A HANA
-// that does not say is not quiet.
-func (f *Fleet) quiet(ctx context.Context) bool {
-	historian, can := f.parts.Historian.(catalog)
-	if !can {
-		return false
-	}
-	f.mu.Lock()
-	asked, before := f.quietAsked, f.note != ""
-	f.mu.Unlock()
-	if time.Since(asked) < quietInterval {
-		return before
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.config.withDefaults().AskTimeout)
-	defer cancel()
-	quiet := isQuiet(ctx, historian)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.quietAsked = time.Now()
-	return quiet
-}
-
-func isQuiet(ctx context.Context, historian catalog) bool {
-	databases, err := historian.Databases(ctx)
-	if err != nil {
-		return false
-	}
-	for _, database := range databases {
-		if _, err := historian.NewestLog(ctx, database); !errors.Is(err, backup.ErrNotFound) {
-			return false
-		}
-	}
-	return true
-}
-
-// launch starts a shipper for each directory that is new. It says what keeps it
-// from that.
-func (f *Fleet) launch(ctx context.Context) error {
+// launch starts a shipper for each directory that is new. It returns the databases
+// that have one, and what keeps those from being shipped.
+func (f *Fleet) launch(ctx context.Context) (found, problems []string, err error) {
 	entries, err := os.ReadDir(f.files.Directory)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	found := false
-	var problems []string
 	for _, e := range entries {
 		database, ours := databaseOf(e.Name())
 		if !ours {
 			continue
 		}
-		found = true
+		found = append(found, database)
 		if kind := e.Type(); !kind.IsDir() {
 			problems = append(problems, notFollowed(f.files.Directory+"/"+e.Name(), kind))
 			continue
@@ -173,13 +141,7 @@ func (f *Fleet) launch(ctx context.Context) error {
 			problems = append(problems, err.Error())
 		}
 	}
-	if !found {
-		return fmt.Errorf("%s has %w: expected %s or DB_<tenant>", f.files.Directory, errNoDirectory, backup.SystemDB)
-	}
-	if len(problems) > 0 {
-		return errors.New(strings.Join(problems, "; "))
-	}
-	return nil
+	return found, problems, nil
 }
 
 // notFollowed says what a directory should be, and that nothing is shipped from
@@ -216,17 +178,43 @@ func (f *Fleet) start(ctx context.Context, database, directory string) error {
 	if err != nil {
 		return fmt.Errorf("ship logs of %s: %w", database, err)
 	}
-	f.shippers[database] = shipper
+	life, stop := context.WithCancel(ctx)
+	f.shippers[database] = &shipping{Shipper: shipper, stop: stop}
 	f.log.Info("shipping log and catalog backups", zap.String("database", database), zap.String("directory", directory))
 	f.running.Go(func() {
-		if err := shipper.Run(ctx); err != nil && ctx.Err() == nil {
+		defer stop()
+		if err := shipper.Run(life); err != nil && life.Err() == nil {
 			f.log.Error("the shipping of log backups has ended", zap.String("database", database), zap.Error(err))
 		}
 		if err := watcher.Close(); err != nil {
 			f.log.Warn("a watched directory could not be closed", zap.String("directory", directory), zap.Error(err))
 		}
+		if ctx.Err() == nil {
+			f.forget(database)
+		}
 	})
 	return nil
+}
+
+// drop ends the shippers of databases that HANA does not have any more, once their
+// directories are gone, too. What stands in a directory is shipped all the same.
+func (f *Fleet) drop(found []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for database, s := range f.shippers {
+		if f.hana.answered && !slices.Contains(found, database) && !slices.Contains(f.hana.databases, database) {
+			s.stop()
+		}
+	}
+}
+
+// forget leaves no trace of a shipper that has ended.
+func (f *Fleet) forget(database string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.shippers, database)
+	f.metrics.forget(database)
+	f.log.Info("the log backups of a database are not shipped any more: it is gone, and its directory, too", zap.String("database", database))
 }
 
 // LookNow has the shipper of a database look now, see [Shipper.LookNow]. A database
@@ -243,7 +231,7 @@ func (f *Fleet) LookNow(database string) {
 // Status tells how far each database is, sorted by name.
 func (f *Fleet) Status() []Status {
 	f.mu.Lock()
-	shippers := make([]*Shipper, 0, len(f.shippers))
+	shippers := make([]*shipping, 0, len(f.shippers))
 	for _, s := range f.shippers {
 		shippers = append(shippers, s)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -46,7 +47,7 @@ func TestFleetTrouble(t *testing.T) {
 			}
 		}
 		fleet.Look(ctx)
-		got := fleet.Trouble()
+		got, _ := fleet.Trouble()
 		if !strings.Contains(got, step.trouble) || (got == "") != (step.trouble == "") {
 			t.Errorf("step %d: trouble %q, expected %q", i, got, step.trouble)
 		}
@@ -81,7 +82,7 @@ func TestFleetFollowsNoLinks(t *testing.T) {
 	defer fleet.Wait()
 	defer cancel()
 	fleet.Look(ctx)
-	got := fleet.Trouble()
+	got, _ := fleet.Trouble()
 	for _, want := range []string{"DB_PRD is a symbolic link", "DB_QAS is not a directory"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("trouble %q, expected %q", got, want)
@@ -89,5 +90,40 @@ func TestFleetFollowsNoLinks(t *testing.T) {
 	}
 	if strings.Contains(got, "notes") || len(fleet.Status()) != 1 {
 		t.Errorf("trouble %q, %d databases", got, len(fleet.Status()))
+	}
+}
+
+// The trouble with a directory ends when it can be read again, although HANA writes
+// nothing.
+func TestDirectoryReturns(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	directory := filepath.Join(t.TempDir(), "DB_PRD")
+	if err := errors.Join(os.Mkdir(directory, 0o700), os.WriteFile(filepath.Join(directory, logName(2, 0, 1, 1)), []byte("log"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	fleet := logship.NewFleet(logship.Config{SID: sid}, spool.Config{Directory: filepath.Dir(directory)},
+		logship.Parts{Store: newMemoryStore(), Historian: &hana{}, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(nil), spool.NewMetrics(nil))
+	defer fleet.Wait()
+	defer cancel()
+	fleet.Look(ctx)
+	eventually(t, "the file is found", func() bool { return fleet.Status()[0].UnconfirmedFiles == 1 })
+	for _, step := range []struct {
+		from, to string
+		troubled bool
+	}{{directory, directory + ".away", true}, {directory + ".away", directory, false}} {
+		if err := os.Rename(step.from, step.to); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, step.to, func() bool { return (fleet.Status()[0].VolumeTrouble != "") == step.troubled })
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not come true: " + what)
+		}
 	}
 }

@@ -51,7 +51,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"database", "volume"}),
 		directory: factory.NewGauge(prometheus.GaugeOpts{
 			Namespace: "pipestreamer", Subsystem: "logs", Name: "directory_failing",
-			Help: "1 while the directory of the log backups cannot be read or has none of a database, else 0.",
+			Help: "1 while log backups of some or all databases cannot be found: their directory cannot be read, or HANA writes them elsewhere; else 0.",
 		}),
 	}
 	for name, help := range map[string]string{
@@ -81,6 +81,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) begin(database string) {
 	m.files.WithLabelValues(database)
 	m.bytes.WithLabelValues(database)
+}
+
+// forget removes the metrics of a database.
+func (m *Metrics) forget(database string) {
+	m.files.DeleteLabelValues(database)
+	m.bytes.DeleteLabelValues(database)
+	for _, gauge := range m.gauges {
+		gauge.DeleteLabelValues(database)
+	}
+	m.covered.DeletePartialMatch(prometheus.Labels{"database": database})
 }
 
 // lookout notes whether databases can be found.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pipestreamer/pipestreamer/internal/logship"
+	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 func TestStoreOutage(t *testing.T) {
@@ -136,12 +137,43 @@ func TestVolumeTrouble(t *testing.T) {
 		w.volume.mu.Lock()
 		w.volume.fault = nil
 		w.volume.mu.Unlock()
-		name := w.log64(2, 0, 1)
-		status = w.after(2 * time.Minute)
-		w.mustHave(name, true, false)
+		status = w.after(2 * time.Minute) // no file comes
 		if status.VolumeTrouble != "" {
 			t.Errorf("status %+v", status)
 		}
 		w.mustGauge("volume_failing", 0)
+	})
+}
+
+// After a start nothing is said to be well before the store has told what is in it,
+// and every file of the volume was compared with that.
+func TestJudged(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{}, func(w *world) {
+		name, release := w.log64(2, 0, 1), make(chan struct{})
+		w.store.put(backup.LogKey(sid, database, name), []byte("not that file"))
+		w.store.fail(func(string, string) error { return errors.New("connection refused") })
+		w.volume.opened = func(string) error { <-release; return nil }
+		w.start()
+		if status := w.after(10 * time.Minute); status.Judged || status.StoreTrouble == "" {
+			t.Errorf("while the store is away: %+v", status)
+		}
+		w.store.fail(nil)
+		if status := w.after(10 * time.Minute); status.Judged || status.ConflictFiles != 0 {
+			t.Errorf("while the file is read: %+v", status)
+		}
+		close(release)
+		if status := w.after(time.Minute); !status.Judged || status.ConflictFiles != 1 {
+			t.Errorf("after all: %+v", status)
+		}
+	})
+	play(t, logship.Config{}, func(w *world) {
+		w.start()
+		if status := w.after(10 * time.Second); status.Judged {
+			t.Error("before a file that stands there can be found")
+		}
+		if status := w.after(10 * time.Second); !status.Judged {
+			t.Errorf("nothing is there: %+v", status)
+		}
 	})
 }

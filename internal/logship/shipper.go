@@ -45,6 +45,8 @@ type Shipper struct {
 
 	mu      sync.Mutex
 	running bool
+	// stepped: there was a round that did not fail. judged is that of [Status].
+	stepped, judged bool
 	// items are the files that stand on the volume, by name.
 	items map[string]*item
 	// known are the files that indexes of earlier processes name.
@@ -169,8 +171,11 @@ func (s *Shipper) unseen(err error) {
 		s.unseenFor.err = err
 	}
 	s.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		s.log.Error("the volume of the log backups cannot be read", zap.Error(err))
+	case before.err != nil:
+		s.log.Info("the volume of the log backups can be read again", zap.Duration("after", time.Since(before.since)))
 	}
 }
 
@@ -211,6 +216,7 @@ func (s *Shipper) ship(ctx context.Context) {
 			continue
 		}
 		policy.Reset()
+		s.update(func() { s.stepped = true })
 		s.rest(ctx)
 	}
 }

@@ -14,6 +14,9 @@ const listed = 100
 // Status is what there is to know about the log backups of a database.
 type Status struct {
 	Database string `json:"database"`
+	// Judged says that what was wrong before the start would be seen again: the
+	// indexes were read, and every file was looked at that stood on the volume.
+	Judged bool `json:"-"`
 	// Volumes say how far each volume's log is in the store, by volume id.
 	Volumes []VolumeStatus `json:"volumes"`
 	// RecoveryPoint is the time up to which the log of every volume is in the
@@ -89,7 +92,7 @@ func (s *Shipper) Status() Status {
 	defer s.mu.Unlock()
 	now := time.Now()
 	status := Status{
-		Database: s.config.Database, RecoveryPoint: s.history.recoveryPoint(s.base), Broken: s.broken(), CatalogAt: s.history.catalog,
+		Database: s.config.Database, Judged: s.judged, RecoveryPoint: s.history.recoveryPoint(s.base), Broken: s.broken(), CatalogAt: s.history.catalog,
 		Gaps: s.history.gaps(s.base), DamagedIndexes: slices.Clone(s.damaged),
 		BaseTrouble: s.baseTrouble(),
 	}

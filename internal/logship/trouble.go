@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// watchInterval is between two looks at the volume.
+	// watchInterval is between two looks at the volume. A spool.Watcher needs less to
+	// find what stands there at the start.
 	watchInterval = 15 * time.Second
 	// tellInterval is how often an outage of the store is told.
 	tellInterval = 10 * time.Minute
@@ -40,8 +41,25 @@ func (s *Shipper) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			s.judge()
 		}
 	}
+}
+
+// judge notes when all is known that was there at the start. The files that stood on
+// the volume then were found before the first call.
+func (s *Shipper) judge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.judged || !s.stepped {
+		return
+	}
+	for _, it := range s.items {
+		if !it.stored && !it.stuck() {
+			return
+		}
+	}
+	s.judged = true
 }
 
 // maybeTroubled is told by an upload. That one attempt has helped does not say

@@ -11,5 +11,6 @@
 // A notification is kept in a file from when it was made until it has arrived, so
 // that a restart does not lose it; one that was made in the moment before a crash
 // may be missing, and one that has arrived in that moment comes twice, with the
-// same id.
+// same id. Which trouble with logs was told is kept, too, so that its end is told by
+// whichever process sees it.
 package notify

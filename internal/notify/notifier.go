@@ -69,27 +69,29 @@ func New(config Config, log *zap.Logger, metrics *Metrics) (*Notifier, error) {
 	return n, nil
 }
 
-// Tell has an event sent, if it is of a type that is told, and never waits. When too
-// many wait already it is dropped, logged and counted. What is told before Run is
-// sent by Run, and what is told after Run has returned never.
-func (n *Notifier) Tell(e Event) {
+// Tell has an event sent, if it is of a type that is told, says whether it will be,
+// and never waits. When too many wait already it is dropped, logged and counted. What
+// is told before Run is sent by Run, and what is told after Run has returned never.
+func (n *Notifier) Tell(e Event) bool {
 	if e.Type == JobRecovered && !slices.Contains(n.config.On, JobRecovered) {
 		e.Type = JobSucceeded
 	}
 	if !slices.Contains(n.config.On, e.Type) {
-		return
+		return false
 	}
 	e.Data.SID = n.config.SID
 	id, err := uuid.NewV7()
 	if err != nil {
 		n.drop(notification{Type: e.Type}, droppedOverflow, err)
-		return
+		return false
 	}
 	note := notification{ID: "msg_" + id.String(), Type: e.Type, Made: time.Now(), Event: &e}
 	select {
 	case n.incoming <- note:
+		return true
 	default:
 		n.drop(note, droppedOverflow, errors.New("too many wait to be written down"))
+		return false
 	}
 }
 

@@ -32,6 +32,9 @@ func load(directory string, log *zap.Logger) ([]notification, error) {
 			}
 			continue
 		}
+		if file.Name() == troubledFile {
+			continue // it is no notification
+		}
 		note, err := read(path)
 		if errors.Is(err, errNoNotification) {
 			err = errors.Join(err, os.Remove(path))
@@ -66,18 +69,23 @@ func read(path string) (note notification, err error) {
 
 // save leaves a whole file or none. It is not synced: what a crash of the machine
 // takes is a notification.
-func save(directory string, note notification) (err error) {
+func save(directory string, note notification) error {
 	text, err := json.Marshal(note)
 	if err != nil {
 		return err
 	}
+	return write(directory, note.ID+".json", text)
+}
+
+// write replaces a file, or leaves it as it was.
+func write(directory, name string, text []byte) error {
 	file, err := os.CreateTemp(directory, ".new-*")
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(text)
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), filepath.Join(directory, note.ID+".json"))
+		err = os.Rename(file.Name(), filepath.Join(directory, name))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))

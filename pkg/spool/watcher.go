@@ -31,6 +31,7 @@ type Watcher struct {
 	mu     sync.Mutex
 	closed bool
 	opened bool // once
+	failed bool // the last look
 	// dir and events are nil while the directory does not exist.
 	dir      *directory
 	events   *queue
@@ -80,39 +81,51 @@ func (w *Watcher) forget() {
 // then backups of the catalog by id. What stands there at the start is among
 // them. A file that has changed since it was yielded is a new one. When ctx ends,
 // Next returns its cause; after Close, ErrClosed. After any other error it may be
-// called again.
+// called again, and returns as soon as it could look again, even if there is no file.
+// A directory that was there and is gone is an error for as long as it is.
 func (w *Watcher) Next(ctx context.Context) ([]File, error) {
 	for {
-		batch, err := w.take(ctx)
-		if err == nil && len(batch) == 0 {
+		batch, again, err := w.take(ctx)
+		if err == nil && len(batch) == 0 && !again {
 			err = w.wait(ctx)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("wait for log backups in %s: %w", w.directory, err)
 		}
-		if len(batch) > 0 {
+		if len(batch) > 0 || again {
 			return batch, nil
 		}
 	}
 }
 
-// take returns what is there now.
-func (w *Watcher) take(ctx context.Context) ([]File, error) {
+// take returns what is there now, and whether the look before has failed.
+func (w *Watcher) take(ctx context.Context) (batch []File, again bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.closed:
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
+	again = w.failed
+	err = w.look()
+	w.failed = err != nil
+	if err != nil || w.dir == nil {
+		return nil, false, err
+	}
+	return w.batch(), again, nil
+}
+
+// look takes in what has happened in the directory, if it is there.
+func (w *Watcher) look() error {
 	if err := w.enter(); err != nil || w.dir == nil {
-		return nil, err
+		return err
 	}
 	if err := w.catchUp(); err != nil {
-		return nil, errors.Join(err, w.leave())
+		return errors.Join(err, w.leave())
 	}
-	return w.batch(), nil
+	return nil
 }
 
 // wait returns when there may be something to take.
@@ -145,7 +158,7 @@ func (w *Watcher) enter() error {
 		return nil
 	}
 	dir, err := openDirectory(w.cfg.Directory, w.directory, w.cfg.Owners)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !w.opened && !w.failed {
 		return nil
 	}
 	if err != nil {

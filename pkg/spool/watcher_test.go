@@ -351,11 +351,16 @@ func TestDirectoryComesAndGoes(t *testing.T) {
 	}
 
 	must(t, os.RemoveAll(dir))
-	if files, err := w.Next(t.Context()); err == nil {
-		t.Errorf("got %v, want to hear of the loss", files)
+	for range 3 { // also while it is not there
+		if files, err := w.Next(t.Context()); err == nil {
+			t.Errorf("got %v, %v, want to hear of the loss", files, err)
+		}
+	}
+	must(t, os.Mkdir(dir, 0o700))
+	if files, err := w.Next(t.Context()); err != nil || len(files) > 0 {
+		t.Errorf("got %v, %v, want to hear that it is there again", files, err)
 	}
 	none(t, w)
-	must(t, os.Mkdir(dir, 0o700))
 	must(t, hana(dir, oneLog, pattern(20)))
 	if again := next(t, w, 1)[0]; again.Size != 20 {
 		t.Errorf("got %v", again)
