@@ -152,6 +152,10 @@ func lastsText(d time.Duration) string {
 	return d.String()
 }
 
+// unconfirmedPatience is for how long a log backup that is in the store may be missing
+// in HANA's catalog before it counts as trouble: each is, for a moment.
+const unconfirmedPatience = time.Hour
+
 // troubleText says what keeps log backups from being shipped, or from being of
 // use.
 func troubleText(s *logship.Status) string {
@@ -173,7 +177,9 @@ func troubleText(s *logship.Status) string {
 	add(len(s.Gaps), "gap")
 	add(s.ConflictFiles, "conflict")
 	add(s.ProblemFiles, "unreadable file")
-	add(s.UnconfirmedFiles, "unconfirmed file")
+	if len(s.Unconfirmed) > 0 && time.Since(s.Unconfirmed[0].Since) > unconfirmedPatience { // the oldest
+		add(s.UnconfirmedFiles, "unconfirmed file")
+	}
 	add(len(s.DamagedIndexes), "damaged index file")
 	if s.Broken != nil {
 		troubles = append(troubles, "history broken at "+timeText(s.Broken.At)+": "+s.Broken.Reason)

@@ -103,6 +103,8 @@ func TestTroubleText(t *testing.T) {
 		"well":                         {},
 		"the volume cannot be read":    {logship.Status{VolumeTrouble: "permission denied", VolumeTroubleSince: at}, "new log backups cannot be seen since " + timeText(at) + ": permission denied"},
 		"the store fails":              {logship.Status{StoreTrouble: "no answer", StoreTroubleSince: at}, "the store fails since " + timeText(at) + ": no answer"},
+		"HANA does not confirm a file": {logship.Status{UnconfirmedFiles: 1, Unconfirmed: []logship.Problem{{Since: time.Now().Add(-2 * time.Hour)}}}, "1 unconfirmed file"},
+		"a file has just been stored":  {logship.Status{UnconfirmedFiles: 1, Unconfirmed: []logship.Problem{{Since: time.Now()}}}, ""},
 		"an index is damaged, and gap": {logship.Status{DamagedIndexes: []string{"k"}, Gaps: make([]logship.Gap, 2)}, "2 gaps; 1 damaged index file"},
 	} {
 		if got := troubleText(&test.status); got != test.want {
