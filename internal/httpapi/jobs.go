@@ -18,7 +18,8 @@ type Jobs interface {
 
 // Starter takes requests. Each returns the record of the accepted job, of the
 // earlier job when the idempotency key was used for the same request before,
-// or *job.FieldError, *job.BusyError, *job.ConflictError, job.ErrDraining.
+// or *job.FieldError, *job.BusyError, *job.ConflictError, job.ErrDraining,
+// job.ErrHANAStarting.
 type Starter interface {
 	StartBackup(ctx context.Context, r job.BackupRequest, idempotencyKey string) (job.Record, error)
 	StartRestore(ctx context.Context, r job.RestoreRequest, idempotencyKey string) (job.Record, error)

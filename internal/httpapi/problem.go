@@ -101,6 +101,10 @@ func problemOfSentinel(err error) *Problem {
 			p.Hint = "restart the sidecar, then send the request again, with the same idempotency key"
 		}
 		return p
+	case errors.Is(err, job.ErrHANAStarting):
+		p := newProblem(http.StatusServiceUnavailable, "hana_starting", "HANA is not there yet", err.Error())
+		p.Hint = "send the request again, with the same idempotency key, when HANA has started; if it has, pipestreamer doctor tells what is in the way"
+		return p
 	case errors.Is(err, backup.ErrNotFound):
 		p := newProblem(http.StatusNotFound, "unknown_backup", "No such backup", err.Error())
 		p.Hint = "GET /v1/backups lists those that exist"

@@ -16,7 +16,7 @@ import (
 )
 
 // StartBackup admits a backup. It returns the record of the running job, or
-// *FieldError, *BusyError, *ConflictError, *LostError or ErrDraining.
+// *FieldError, *BusyError, *ConflictError, *LostError, ErrDraining or ErrHANAStarting.
 func (c *Conductor) StartBackup(ctx context.Context, r BackupRequest, key string) (Record, error) {
 	database, err := backup.ParseDatabase(r.Database)
 	if err != nil {

@@ -87,6 +87,8 @@ type Conductor struct {
 	reserving chan struct{}
 	audience  audience
 
+	begun time.Time // its own beginning
+
 	admission sync.Mutex // held while a job is admitted, before mu
 
 	mu       sync.Mutex
@@ -122,7 +124,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	}
 	life, end := context.WithCancelCause(context.Background())
 	c := &Conductor{
-		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), life: life, end: end,
+		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), begun: time.Now(), life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
 		bases: make(map[string]place), lost: make(map[string]string), reserving: make(chan struct{}, 1),
 	}

@@ -18,6 +18,11 @@ const (
 	databasesRetry = 30 * time.Second
 )
 
+// hanaStart is for how long after the daemon's own start a HANA that was not reached
+// yet counts as one that starts: its container starts after the sidecar. A job would
+// fail at once, and the key, with which a scheduler asks again, be spent.
+const hanaStart = 20 * time.Minute
+
 // existsTimeout bounds what a request waits for before its job is admitted.
 const existsTimeout = 5 * time.Second
 
@@ -75,34 +80,49 @@ func (c *Conductor) showDatabases(names []string) {
 // checkDatabase refuses a request for a database that HANA does not have, before it
 // becomes a job: the failure of that would stay in metrics and alerts, and no backup
 // of it would ever end it. A HANA that does not answer at once proves nothing, and
-// nor does a request that has started a job before.
+// nor does a request that has started a job before. With a key, by which it may come
+// again, a request is ErrHANAStarting while HANA still starts.
 func (c *Conductor) checkDatabase(ctx context.Context, field, name, key string) error {
 	c.mu.Lock()
 	_, repeated := c.keys[key]
-	known := slices.Contains(c.there, name)
+	known, awaited := slices.Contains(c.there, name), key != "" && c.there == nil && time.Since(c.begun) < hanaStart
 	c.mu.Unlock()
 	if known || repeated && key != "" {
 		return nil
 	}
-	if err := c.absent(ctx, name); err != nil {
+	names, err := c.databases(ctx)
+	if awaited && disconnected(err) {
+		return fmt.Errorf("%w: %w", ErrHANAStarting, err)
+	}
+	if err := missing(name, names); err != nil {
 		return &FieldError{Field: field, Err: err}
 	}
 	return nil
 }
 
 // absent says which databases HANA has when it does not have one, nil when it does
-// or when it does not say.
+// or when it does not say: then the job asks again, and says what is wrong.
 func (c *Conductor) absent(ctx context.Context, name string) error {
+	names, _ := c.databases(ctx)
+	return missing(name, names)
+}
+
+// databases asks which databases HANA has; none when it does not say.
+func (c *Conductor) databases(ctx context.Context) ([]string, error) {
 	lister, can := c.parts.Trigger.(databaseLister)
 	if !can {
-		return nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
 	defer cancel()
-	names, err := lister.Databases(ctx)
-	if err != nil || slices.Contains(names, name) {
-		return nil // without an answer the job asks again, and says what is wrong
+	return lister.Databases(ctx)
+}
+
+// missing says that name is not among what HANA has, if that is known.
+func missing(name string, names []string) error {
+	if len(names) == 0 || slices.Contains(names, name) {
+		return nil
 	}
-	slices.Sort(names)
+	names = slices.Sorted(slices.Values(names))
 	return fmt.Errorf("HANA has no database %s: it has %s", name, strings.Join(names, ", "))
 }

@@ -10,6 +10,9 @@ import (
 var (
 	// ErrDraining means that the daemon is shutting down; *DrainedError is one, too.
 	ErrDraining = errors.New("the daemon is shutting down")
+	// ErrHANAStarting means that HANA, which starts after the daemon, was not reached
+	// yet; the same request may be granted later.
+	ErrHANAStarting = errors.New("HANA was not reached since this daemon has started")
 	// ErrUnknownJob means that there is no job of that id.
 	ErrUnknownJob = errors.New("no such job")
 	// ErrFinished means that the job has already ended.

@@ -112,6 +112,44 @@ func TestUnknownDatabaseOfASilentHANA(t *testing.T) {
 	}
 }
 
+// TestHANAStarts: a scheduler, whose request comes again by its key, gets no job
+// before HANA was reached for the first time. Nor does it hold up a restore, which
+// SYSTEMDB may need to start.
+func TestHANAStarts(t *testing.T) {
+	t.Parallel()
+	w, _ := startWithSilentStore(t)
+	if err := w.system.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]func(key string) (Record, error){
+		"backup": func(key string) (Record, error) {
+			return w.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, key)
+		},
+		"probe": func(key string) (Record, error) { return w.StartProbe(t.Context(), ProbeRequest{Database: "HXE"}, key) },
+	} {
+		if _, err := start("nightly-" + name); !errors.Is(err, ErrHANAStarting) || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("%s: error %v, expected %v", name, err, ErrHANAStarting)
+		}
+	}
+	if jobs := w.Jobs(); len(jobs) != 0 {
+		t.Errorf("%d jobs, expected none", len(jobs))
+	}
+	record, err := w.StartRestore(t.Context(), RestoreRequest{Database: "HXE", Backup: Latest}, "restore")
+	if err != nil {
+		t.Errorf("restore: %v", err)
+	}
+	await(t, w.Conductor, record.ID)
+
+	w.begun = w.begun.Add(-hanaStart)
+	record, err = w.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, "nightly")
+	if err != nil {
+		t.Fatalf("backup when HANA is late: %v", err)
+	}
+	if record = await(t, w.Conductor, record.ID); record.State != StateFailed || record.Error.Code != CodePlan {
+		t.Errorf("backup when HANA is late: %s %v, expected a failed job", record.State, record.Error)
+	}
+}
+
 // A verification of a backup that is not there is no failed verification, and a store
 // that does not answer is no backup that is not there.
 func TestVerificationOfNothing(t *testing.T) {
