@@ -106,22 +106,21 @@ func TestSpaceLasts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := space{known: true, free: test.free, total: test.total}
-			p.arrived(spool.File{Size: test.old, ModTime: began.Add(-time.Hour)}, began, began)
+			p, came := space{known: true, free: test.free, total: test.total, largest: test.old}, arrivals{began: began}
+			came.add(spool.File{Size: test.old, ModTime: began.Add(-time.Hour)}, began)
 			for _, a := range test.arrivals {
 				at := began.Add(a.after)
-				p.arrived(spool.File{Size: a.bytes, ModTime: at}, began, at)
+				p.largest = max(p.largest, a.bytes)
+				came.add(spool.File{Size: a.bytes, ModTime: at}, at)
 			}
-			now := began.Add(test.now)
-			p.forget(now)
-			got, known := p.lasts(began, now)
+			got, known := p.lasts(&came, began.Add(test.now))
 			if got != test.want || known != test.known {
 				t.Errorf("got %s, %v, expected %s, %v", got, known, test.want, test.known)
 			}
 		})
 	}
-	p := space{known: false, free: 1000, slots: []slot{{begin: began, bytes: 1}}}
-	if got, known := p.lasts(began, began.Add(time.Hour)); known {
+	p, came := space{known: false, free: 1000}, arrivals{began: began, slots: []slot{{begin: began, bytes: 1}}}
+	if got, known := p.lasts(&came, began.Add(time.Hour)); known {
 		t.Errorf("the free space is not known, and lasts %s", got)
 	}
 }

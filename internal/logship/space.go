@@ -1,6 +1,7 @@
 package logship
 
 import (
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,13 +21,13 @@ const (
 	fullBelow = 1 << 30
 )
 
-// space is that of the volume, and how fast it fills.
-type space struct {
-	known       bool
-	free, total int64
-	// largest is the size of the largest file that was seen.
-	largest int64
-	// slots are the bytes that arrived, by the minute, oldest first.
+// arrivals are the log backups that came to a volume, of all databases that share
+// it.
+type arrivals struct {
+	began time.Time
+
+	mu sync.Mutex
+	// slots are their bytes, by the minute, oldest first.
 	slots []slot
 }
 
@@ -35,17 +36,39 @@ type slot struct {
 	bytes int64
 }
 
-// arrived counts a file that HANA has written since began.
-func (p *space) arrived(f spool.File, began, now time.Time) {
-	p.largest = max(p.largest, f.Size)
-	if f.ModTime.Before(began) {
+// add counts a file, unless it was there before.
+func (a *arrivals) add(f spool.File, now time.Time) {
+	if f.ModTime.Before(a.began) {
 		return
 	}
-	if n := len(p.slots); n > 0 && now.Sub(p.slots[n-1].begin) < slotLength {
-		p.slots[n-1].bytes += f.Size
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := len(a.slots); n > 0 && now.Sub(a.slots[n-1].begin) < slotLength {
+		a.slots[n-1].bytes += f.Size
 		return
 	}
-	p.slots = append(p.slots, slot{begin: now, bytes: f.Size})
+	a.slots = append(a.slots, slot{begin: now, bytes: f.Size})
+}
+
+// recent gives the bytes of the last hour, or since began, and how long that is.
+func (a *arrivals) recent(now time.Time) (bytes int64, window time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.slots) > 0 && now.Sub(a.slots[0].begin) > rateWindow {
+		a.slots = a.slots[1:]
+	}
+	for _, slot := range a.slots {
+		bytes += slot.bytes
+	}
+	return bytes, min(now.Sub(a.began), rateWindow)
+}
+
+// space is that of the volume, as the log backups of a database need it.
+type space struct {
+	known       bool
+	free, total int64
+	// largest is the size of the largest file that was seen.
+	largest int64
 }
 
 // room is what HANA may write until another file finds no room: it does not stop
@@ -54,10 +77,10 @@ func (p *space) room() int64 {
 	return max(p.free-max(p.largest, min(p.total/100, fullBelow)), 0)
 }
 
-// lasts is how long there is room at the rate of the last hour, or since began;
-// unknown (false) when that is too short or nothing came. Of a full volume it is
-// known: nothing comes there, because HANA stands still.
-func (p *space) lasts(began, now time.Time) (time.Duration, bool) {
+// lasts is how long there is room at the rate of those that came; unknown (false)
+// when none came, or that is too short to say. Of a full volume it is known:
+// nothing comes there, because HANA stands still.
+func (p *space) lasts(came *arrivals, now time.Time) (time.Duration, bool) {
 	if !p.known {
 		return 0, false
 	}
@@ -65,14 +88,7 @@ func (p *space) lasts(began, now time.Time) (time.Duration, bool) {
 	if room == 0 {
 		return 0, true
 	}
-	from := later(began, now.Add(-rateWindow))
-	var bytes int64
-	for _, slot := range p.slots {
-		if !slot.begin.Before(from) {
-			bytes += slot.bytes
-		}
-	}
-	window := now.Sub(from)
+	bytes, window := came.recent(now)
 	if bytes == 0 || window < leastWindow {
 		return 0, false
 	}
@@ -84,13 +100,6 @@ func (p *space) lasts(began, now time.Time) (time.Duration, bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-// forget drops what is older than the window.
-func (p *space) forget(now time.Time) {
-	for len(p.slots) > 0 && now.Sub(p.slots[0].begin) > rateWindow {
-		p.slots = p.slots[1:]
-	}
-}
-
 // measure looks at the volume.
 func (s *Shipper) measure() {
 	free, total, err := s.parts.Volume.Space()
@@ -100,5 +109,4 @@ func (s *Shipper) measure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.space.known, s.space.free, s.space.total = err == nil, free, total
-	s.space.forget(time.Now())
 }
