@@ -133,7 +133,15 @@ func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (f
 		// answer it guesses wrongly when HEAD is forbidden (backend/s3/s3.go).
 		root = strings.TrimSuffix(root, "/") + "/"
 	}
-	f, err := info.NewFs(ctx, remoteName, root, fs.ConfigMap(info.Prefix, info.Options, remoteName, options))
+	open := func(ctx context.Context) (fs.Fs, error) {
+		return info.NewFs(ctx, remoteName, root, fs.ConfigMap(info.Prefix, info.Options, remoteName, options))
+	}
+	f, err := openInTime(ctx, cfg.openTimeout, open)
+	if errors.Is(err, ErrNotInTime) {
+		if reason := whyNotOpen(ctx, open); reason != nil {
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
+	}
 	if errors.Is(err, fs.ErrorIsFile) {
 		return nil, fmt.Errorf("open store %s root %q: it is an object, expected a place for objects", cfg.Type, root)
 	}
