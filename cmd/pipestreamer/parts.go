@@ -64,7 +64,7 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	encoding := codecConfig(d.cfg)
 	encoding.Metrics = codec.NewMetrics(d.registry)
 	hana := hdbtrigger.NewMetrics(d.registry)
-	// Some backends try for as long as it takes, and say nothing (azureblob).
+	// Some backends repeat what fails, and say nothing of it at first (azureblob).
 	d.log.Info("opens the store", zap.String("type", d.cfg.Store.Type))
 	d.setReady(func(context.Context) error { return errors.New("store: it has not answered yet") })
 	for {
@@ -163,7 +163,7 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 			}
 			d.messenger.ended(e)
 		},
-	}, d.log, job.NewMetrics(d.registry))
+	}, d.log, d.jobMetrics)
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
 			logship.Parts{Store: p.streams, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)

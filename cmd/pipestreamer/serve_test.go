@@ -162,7 +162,7 @@ func TestServeWithoutHANA(t *testing.T) {
 		t.Errorf("/startupz: %d %s", status, body)
 	}
 	_, metrics := get(t, "http://"+m.metrics+"/metrics")
-	for _, room := range []string{"pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
+	for _, room := range []string{"pipestreamer_job_starting 0", "pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
 		if !strings.Contains(metrics, room) {
 			t.Errorf("/metrics has nothing of %s", room)
 		}
@@ -368,6 +368,13 @@ func TestStoreIsSilent(t *testing.T) {
 	status, body := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/readyz")
 	if status != 503 || !strings.Contains(body, "store: ") {
 		t.Errorf("/readyz: %d %s, expected what is in the way", status, body)
+	}
+	// Alerts on backups need series, and nobody backs up meanwhile.
+	_, metrics := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/metrics")
+	for _, series := range []string{"pipestreamer_job_starting 1", "pipestreamer_job_store_recalled 0"} {
+		if !strings.Contains(metrics, series+"\n") {
+			t.Errorf("there is no %s while the store is not open", series)
+		}
 	}
 	cancel()
 	if status := <-ended; status != 0 {

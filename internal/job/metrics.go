@@ -30,13 +30,15 @@ type Metrics struct {
 	interrupted prometheus.Gauge
 	recalled    prometheus.Gauge
 	draining    prometheus.Gauge
+	starting    prometheus.Gauge
 
 	mu    sync.Mutex
 	times map[[4]string]float64 // of gauges that only grow
 	known map[string]bool       // databases
 }
 
-// NewMetrics registers the conductor's metrics with reg.
+// NewMetrics registers the conductor's metrics with reg. Before there is a conductor
+// they say that none takes jobs yet.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	factory := promauto.With(reg)
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -91,6 +93,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.draining = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "pipestreamer", Subsystem: "job", Name: "draining", Help: "1 once the daemon was drained: it takes no jobs until it is restarted; else 0.",
 	})
+	m.starting = factory.NewGauge(prometheus.GaugeOpts{
+		Namespace: "pipestreamer", Subsystem: "job", Name: "starting", Help: "1 while no jobs are taken yet and no log is shipped, for example because the store cannot be opened; else 0.",
+	})
+	m.starting.Set(1)
 	for _, action := range []Action{ActionBackup, ActionRestore, ActionVerification, ActionPlan, ActionProbe} {
 		m.running.WithLabelValues(string(action))
 	}
