@@ -98,8 +98,8 @@ func (d *daemon) connect(ctx context.Context, encoding codec.Config, metrics *up
 		return nil, err
 	}
 	store, err := uploader.New(ctx, shape, d.log, metrics)
-	if errors.Is(err, uploader.ErrBackend) && len(d.cfg.Store.Secrets) > 0 {
-		return nil, fmt.Errorf("store: %w", err) // one of the files may be the cause
+	if errors.Is(err, uploader.ErrBackend) {
+		return nil, fmt.Errorf("store: %w", err) // the cause may be a file, or a right that the store does not give
 	}
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", storeRefused(d.cfg, err))

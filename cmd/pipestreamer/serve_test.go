@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -382,6 +383,38 @@ func TestStoreIsSilent(t *testing.T) {
 	}
 	if strings.Contains(log.String()+body, canary) {
 		t.Errorf("the signature is shown: %s%s", body, log)
+	}
+}
+
+// TestStoreRefusesWithoutSecrets: credentials need not come from store.secrets, and
+// a right that is missing in the store may be given.
+func TestStoreRefusesWithoutSecrets(t *testing.T) {
+	m := newMachine(t)
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer store.Close()
+	m.environ = []string{
+		"PIPESTREAMER_STORE_TYPE=azureblob", "PIPESTREAMER_STORE_ROOT=container/directory", "PIPESTREAMER_STORE_OPTIONS_ACCOUNT=account",
+		"PIPESTREAMER_STORE_OPTIONS_ENDPOINT=" + store.URL,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := new(lockedBuffer)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, m.environ, io.Discard, log) }()
+	m.await(t, log, "there are no jobs yet: store or HANA cannot be used; trying again")
+	status, body := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/readyz")
+	if status != 503 || !strings.Contains(body, "403") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
+	}
+	// A mistake in the settings only a restart mends.
+	m.environ = append(m.environ, "PIPESTREAMER_STORE_OPTIONS_ENV_AUTH=maybe")
+	var stderr bytes.Buffer
+	if status := run(t.Context(), []string{"serve", "--config", m.config}, m.environ, io.Discard, &stderr); status != 2 || !strings.Contains(stderr.String(), `option "env_auth"`) {
+		t.Errorf("status %d, expected 2\n%s", status, &stderr)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,8 +28,21 @@ func azureAt(address, root string) Config {
 // takes, and in a container without a directory takes no answer for one.
 func TestOpenSaysWhy(t *testing.T) {
 	t.Parallel()
-	for _, root := range []string{"container", "container/directory"} {
-		t.Run(root, func(t *testing.T) {
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	t.Cleanup(busy.Close)
+	const canary = "c2VjcmV0LWNhbmFyeQ"
+	signed := azureAt("", "container/directory")
+	signed.Options = map[string]string{"sas_url": busy.URL + "/container?sv=2022-11-02&sig=" + canary}
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"nobody listens", azureAt("127.0.0.1:1", "container/directory"), "connection refused"},
+		{"no directory", azureAt("127.0.0.1:1", "container"), "connection refused"},
+		{"busy", signed, "503"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
@@ -35,12 +50,16 @@ func TestOpenSaysWhy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = New(ctx, azureAt("127.0.0.1:1", root), zap.NewNop(), metrics)
-			if !errors.Is(err, ErrNotInTime) || !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), "connection refused") {
-				t.Errorf("error %v, expected that nobody listens there", err)
+			_, err = New(ctx, test.cfg, zap.NewNop(), metrics)
+			if !errors.Is(err, ErrNotInTime) || !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), canary) {
+				t.Errorf("error %v, expected %q", err, test.want)
 			}
-			if n := testutil.ToFloat64(metrics.errors.WithLabelValues(classConnection)); n != 1 {
-				t.Errorf("%v errors of the connection are counted, expected 1", n)
+			counted := 0.0
+			for _, name := range classes() {
+				counted += testutil.ToFloat64(metrics.errors.WithLabelValues(name))
+			}
+			if counted != 1 {
+				t.Errorf("%v errors of the store are counted, expected 1", counted)
 			}
 		})
 	}

@@ -105,8 +105,8 @@ func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	return ctx
 }
 
-// ErrBackend is that a backend refuses what it is opened with, whose names and types
-// are right: an option, or a secret, which may be mended.
+// ErrBackend is that a backend cannot be opened with options whose names and types
+// are right: it is away, or refuses them or the credentials, which may be mended.
 var ErrBackend = errors.New("open store")
 
 func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (fs.Fs, error) {
@@ -189,6 +189,10 @@ func checkOptions(info *fs.RegInfo, given map[string]string) (configmap.Simple, 
 			return nil, fmt.Errorf("option %q: refused, set part_size and concurrency of the store instead", name)
 		case name == "leave_parts_on_error", name == "versions", name == "version_at":
 			return nil, fmt.Errorf("option %q: refused, it would break uploads", name)
+		}
+		trial := *option
+		if err := trial.Set(value); err != nil && value != "" {
+			return nil, fmt.Errorf("option %q: %w", name, err)
 		}
 		if option.IsPassword && value != "" {
 			hidden, err := obscure.Obscure(value)
