@@ -31,15 +31,16 @@ func TestOpenSaysWhy(t *testing.T) {
 	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
 	t.Cleanup(busy.Close)
 	const canary = "c2VjcmV0LWNhbmFyeQ"
-	signed := azureAt("", "container/directory")
-	signed.Options = map[string]string{"sas_url": busy.URL + "/container?sv=2022-11-02&sig=" + canary}
+	away, bare, signed := azureAt("127.0.0.1:1", "container/directory"), azureAt("127.0.0.1:1", "container"), azureAt("", "container/directory")
+	away.Options["hns"] = "false" // so that less is asked
+	signed.Options = map[string]string{"sas_url": busy.URL + "/container?sv=2022-11-02&sig=" + canary, "hns": "false"}
 	for _, test := range []struct {
 		name string
 		cfg  Config
 		want string
 	}{
-		{"nobody listens", azureAt("127.0.0.1:1", "container/directory"), "connection refused"},
-		{"no directory", azureAt("127.0.0.1:1", "container"), "connection refused"},
+		{"nobody listens", away, "connection refused"},
+		{"no directory", bare, "connection refused"},
 		{"busy", signed, "503"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,9 +113,9 @@ func TestOpenInTime(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var used context.Context
+				ended := make(chan struct{})
 				_, err := openInTime(t.Context(), 30*time.Second, func(ctx context.Context) (fs.Fs, error) {
-					used = ctx
+					context.AfterFunc(ctx, func() { close(ended) })
 					select {
 					case <-time.After(test.takes):
 						return nil, test.fault
@@ -129,8 +130,13 @@ func TestOpenInTime(t *testing.T) {
 					t.Errorf("error %v, expected %v", err, test.want)
 				}
 				// What was opened may go on to use the context.
-				time.Sleep(time.Hour)
-				if lives := used.Err() == nil; lives != test.livesAfter {
+				lives := false
+				select {
+				case <-ended:
+				case <-time.After(time.Hour):
+					lives = true
+				}
+				if lives != test.livesAfter {
 					t.Errorf("the context lives: %v, expected %v", lives, test.livesAfter)
 				}
 			})

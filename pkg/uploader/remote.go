@@ -190,20 +190,29 @@ func checkOptions(info *fs.RegInfo, given map[string]string) (configmap.Simple, 
 		case name == "leave_parts_on_error", name == "versions", name == "version_at":
 			return nil, fmt.Errorf("option %q: refused, it would break uploads", name)
 		}
-		trial := *option
-		if err := trial.Set(value); err != nil && value != "" {
+		value, err := checkValue(option, value)
+		if err != nil {
 			return nil, fmt.Errorf("option %q: %w", name, err)
-		}
-		if option.IsPassword && value != "" {
-			hidden, err := obscure.Obscure(value)
-			if err != nil {
-				return nil, fmt.Errorf("option %q: %w", name, err)
-			}
-			value = hidden
 		}
 		options[name] = value
 	}
 	return options, nil
+}
+
+// checkValue returns value, obscured if it is a password, unless it is none for the
+// type of option.
+func checkValue(option *fs.Option, value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	trial := *option
+	if err := trial.Set(value); err != nil {
+		return "", err
+	}
+	if option.IsPassword {
+		return obscure.Obscure(value)
+	}
+	return value, nil
 }
 
 // openCrypt lays crypt over base. crypt finds what it wraps by name in rclone's
