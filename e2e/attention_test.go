@@ -146,6 +146,10 @@ func TestAttention(t *testing.T) {
 			want: []advice{{"warn", "A restore waits for you", "Run this now, as <sid>adm in HANA's container, while the streams are served:", "recoverSys.py", "warn"}},
 		},
 		{
+			name: "the volume of the log backups is full", knowledge: knowledge{Logs: logs(func(s *logship.Status) { s.Lasts = ptr(0) })},
+			want: []advice{{"bad", "HXE: the volume of the log backups is full", "HANA stands still when its log backups have no room: mend what keeps them from the store, or make room.", "", "bad"}},
+		},
+		{
 			name: "the logs have every trouble", knowledge: knowledge{LogsTrouble: "no directory", Logs: logs(func(s *logship.Status) {
 				s.StoreTrouble, s.VolumeTrouble, s.BaseTrouble, s.Lasts = "away", "unseen", "no base", ptr(3600)
 				s.Broken = &backup.Break{At: now, Reason: "RECOVERY"}

@@ -85,9 +85,9 @@ func (a *app) writeChain(ctx context.Context, store backup.StreamOpener, plan *c
 }
 
 // storeRefused makes a usage error of what is wrong with the store's settings;
-// an error of the network stays as it is.
+// an error of the network, or of a store that is away, stays as it is.
 func storeRefused(cfg *config.Config, err error) error {
-	if _, network := errors.AsType[net.Error](err); network {
+	if _, network := errors.AsType[net.Error](err); network || errors.Is(err, uploader.ErrNotInTime) {
 		return err
 	}
 	return &failure{

@@ -58,7 +58,7 @@ func (d *daemon) openStore(ctx context.Context) (*parts, error) {
 	encoding := codecConfig(d.cfg)
 	encoding.Metrics = codec.NewMetrics(d.registry)
 	hana := hdbtrigger.NewMetrics(d.registry)
-	// Some backends try for as long as it takes, and say nothing (azureblob).
+	// Some backends repeat what fails, and say nothing of it at first (azureblob).
 	d.log.Info("opens the store", zap.String("type", d.cfg.Store.Type))
 	d.setReady(func(context.Context) error { return errors.New("store: it has not answered yet") })
 	for {
@@ -92,8 +92,8 @@ func (d *daemon) connect(ctx context.Context, encoding codec.Config, metrics *up
 		return nil, err
 	}
 	store, err := uploader.New(ctx, shape, d.log, metrics)
-	if errors.Is(err, uploader.ErrBackend) && len(d.cfg.Store.Secrets) > 0 {
-		return nil, fmt.Errorf("store: %w", err) // one of the files may be the cause
+	if errors.Is(err, uploader.ErrBackend) {
+		return nil, fmt.Errorf("store: %w", err) // the cause may be a file, or a right that the store does not give
 	}
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", storeRefused(d.cfg, err))
@@ -146,7 +146,7 @@ func (d *daemon) plug(p *parts, earlier *job.Earlier) (err error) {
 			}
 			d.messenger.ended(e)
 		},
-	}, d.log, job.NewMetrics(d.registry))
+	}, d.log, d.jobMetrics)
 	if err == nil && d.cfg.Logs.Directory != "" {
 		p.fleet = logship.NewFleet(logsConfig(d.cfg), spoolConfigOf(d.cfg, d.cfg.Logs.Directory),
 			logship.Parts{Store: p.streams, Historian: p.trigger, Bases: p.conductor}, d.log, logship.NewMetrics(d.registry), fileMetrics)

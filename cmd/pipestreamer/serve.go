@@ -59,6 +59,7 @@ type daemon struct {
 	porter      porter
 	counter     counter
 	httpMetrics *httpapi.Metrics
+	jobMetrics  *job.Metrics
 	messenger   *messenger
 	problems    *problems
 	startedAt   time.Time
@@ -79,6 +80,8 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
 	d := &daemon{cfg: cfg, log: log, registry: newRegistry(), gate: gate{log: log}, startedAt: time.Now().UTC()}
 	d.problems = newProblems(cfg, log, d.registry)
 	d.httpMetrics = httpapi.NewMetrics(d.registry)
+	// They are there before the store is open: no alert fires on a series that is not.
+	d.jobMetrics = job.NewMetrics(d.registry)
 	d.setReady(func(context.Context) error { return errors.New("starting") })
 	err = d.run(ctx)
 	if err != nil {

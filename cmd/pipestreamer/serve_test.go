@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,7 +163,7 @@ func TestServeWithoutHANA(t *testing.T) {
 		t.Errorf("/startupz: %d %s", status, body)
 	}
 	_, metrics := get(t, "http://"+m.metrics+"/metrics")
-	for _, room := range []string{"pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
+	for _, room := range []string{"pipestreamer_job_starting 0", "pipestreamer_http_", "pipestreamer_fifo_", "pipestreamer_hana_", "pipestreamer_store_", "go_goroutines"} {
 		if !strings.Contains(metrics, room) {
 			t.Errorf("/metrics has nothing of %s", room)
 		}
@@ -369,12 +370,51 @@ func TestStoreIsSilent(t *testing.T) {
 	if status != 503 || !strings.Contains(body, "store: ") {
 		t.Errorf("/readyz: %d %s, expected what is in the way", status, body)
 	}
+	// Alerts on backups need series, and nobody backs up meanwhile.
+	_, metrics := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/metrics")
+	for _, series := range []string{"pipestreamer_job_starting 1", "pipestreamer_job_store_recalled 0"} {
+		if !strings.Contains(metrics, series+"\n") {
+			t.Errorf("there is no %s while the store is not open", series)
+		}
+	}
 	cancel()
 	if status := <-ended; status != 0 {
 		t.Errorf("serve: status %d, expected 0\n%s", status, log)
 	}
 	if strings.Contains(log.String()+body, canary) {
 		t.Errorf("the signature is shown: %s%s", body, log)
+	}
+}
+
+// TestStoreRefusesWithoutSecrets: credentials need not come from store.secrets, and
+// a right that is missing in the store may be given.
+func TestStoreRefusesWithoutSecrets(t *testing.T) {
+	m := newMachine(t)
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer store.Close()
+	m.environ = []string{
+		"PIPESTREAMER_STORE_TYPE=azureblob", "PIPESTREAMER_STORE_ROOT=container/directory", "PIPESTREAMER_STORE_OPTIONS_ACCOUNT=account",
+		"PIPESTREAMER_STORE_OPTIONS_ENDPOINT=" + store.URL,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log := new(lockedBuffer)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"serve", "--config", m.config}, m.environ, io.Discard, log) }()
+	m.await(t, log, "there are no jobs yet: store or HANA cannot be used; trying again")
+	status, body := get(t, "http://"+m.await(t, log, "metrics and probes").Address+"/readyz")
+	if status != 503 || !strings.Contains(body, "403") {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	cancel()
+	if status := <-ended; status != 0 {
+		t.Errorf("serve: status %d, expected 0\n%s", status, log)
+	}
+	// A mistake in the settings only a restart mends.
+	m.environ = append(m.environ, "PIPESTREAMER_STORE_OPTIONS_ENV_AUTH=maybe")
+	var stderr bytes.Buffer
+	if status := run(t.Context(), []string{"serve", "--config", m.config}, m.environ, io.Discard, &stderr); status != 2 || !strings.Contains(stderr.String(), `option "env_auth"`) {
+		t.Errorf("status %d, expected 2\n%s", status, &stderr)
 	}
 }
 

@@ -137,6 +137,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 	if parts.NewSpool != nil { // a probe uses it behind any door
 		c.tidying.Go(func() { c.tidy(life) })
 	}
+	metrics.starting.Set(0)
 	return c, nil
 }
 

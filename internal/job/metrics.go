@@ -30,13 +30,15 @@ type Metrics struct {
 	interrupted prometheus.Gauge
 	recalled    prometheus.Gauge
 	draining    prometheus.Gauge
+	starting    prometheus.Gauge
 
 	mu    sync.Mutex
 	times map[[4]string]float64 // of gauges that only grow
 	known map[string]bool       // databases
 }
 
-// NewMetrics registers the conductor's metrics with reg.
+// NewMetrics registers the conductor's metrics with reg. Before there is a conductor
+// they say that none takes jobs yet.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	factory := promauto.With(reg)
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
@@ -82,15 +84,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Namespace: "pipestreamer", Subsystem: "job", Name: "causes_total", Help: "First causes of jobs that did not succeed, by the codes of docs/errors.md.",
 		}, []string{"action", "code"}),
 	}
-	m.interrupted = factory.NewGauge(prometheus.GaugeOpts{
-		Namespace: "pipestreamer", Subsystem: "job", Name: "interrupted", Help: "Jobs that had not ended when the process before this one did.",
-	})
-	m.recalled = factory.NewGauge(prometheus.GaugeOpts{
-		Namespace: "pipestreamer", Subsystem: "job", Name: "store_recalled", Help: "1 once the last backups were looked up in the store, else 0.",
-	})
-	m.draining = factory.NewGauge(prometheus.GaugeOpts{
-		Namespace: "pipestreamer", Subsystem: "job", Name: "draining", Help: "1 once the daemon was drained: it takes no jobs until it is restarted; else 0.",
-	})
+	single := func(name, help string) prometheus.Gauge {
+		return factory.NewGauge(prometheus.GaugeOpts{Namespace: "pipestreamer", Subsystem: "job", Name: name, Help: help})
+	}
+	m.interrupted = single("interrupted", "Jobs that had not ended when the process before this one did.")
+	m.recalled = single("store_recalled", "1 once the last backups were looked up in the store, else 0.")
+	m.draining = single("draining", "1 once the daemon was drained: it takes no jobs until it is restarted; else 0.")
+	m.starting = single("starting", "1 while no jobs are taken yet and no log is shipped, for example because the store cannot be opened; else 0.")
+	m.starting.Set(1)
 	for _, action := range []Action{ActionBackup, ActionRestore, ActionVerification, ActionPlan, ActionProbe} {
 		m.running.WithLabelValues(string(action))
 	}

@@ -110,6 +110,9 @@ type Parts struct {
 	// Remove removes f if it is still that file, and says whether it was: see
 	// [spool.Remove].
 	Remove func(f spool.File) (bool, error)
+
+	// arrivals are shared by the Shippers of a Fleet; one alone has its own.
+	arrivals *arrivals
 }
 
 func (p Parts) check() error {

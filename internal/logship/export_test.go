@@ -16,3 +16,6 @@ func (f *Fleet) AskAgain() {
 	defer f.mu.Unlock()
 	f.hana.asked = time.Time{}
 }
+
+// Backdate has the Fleet look after its volume for longer than it does.
+func (f *Fleet) Backdate(by time.Duration) { f.parts.arrivals.began = f.parts.arrivals.began.Add(-by) }

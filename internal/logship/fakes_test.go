@@ -40,8 +40,9 @@ type volume struct {
 	given   map[string]spool.File
 	parsed  map[string]backup.LogName
 	inode   uint64
-	free    int64
-	wake    chan struct{}
+	// free and total are what Space gives.
+	free, total int64
+	wake        chan struct{}
 	// fault, when set, is what Next returns.
 	fault  error
 	failed bool // Next has returned it
@@ -55,7 +56,7 @@ func newVolume() *volume {
 	return &volume{
 		files: make(map[string]spool.File), content: make(map[string][]byte), given: make(map[string]spool.File),
 		parsed: make(map[string]backup.LogName),
-		wake:   make(chan struct{}), free: 1 << 30,
+		wake:   make(chan struct{}), free: 1 << 30, total: 2 << 30,
 	}
 }
 
@@ -193,7 +194,7 @@ func (v *volume) Again(name string) {
 func (v *volume) Space() (free, total int64, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.free, 2 << 30, nil
+	return v.free, v.total, nil
 }
 
 // remove is [logship.Parts.Remove].

@@ -47,8 +47,9 @@ type shipping struct {
 
 // NewFleet returns a Fleet that works with the parts but for Volume and Remove,
 // which it makes for each database from files.Directory. config.Database is not
-// used.
+// used. The directories below files.Directory are taken to be on one volume.
 func NewFleet(config Config, files spool.Config, parts Parts, log *zap.Logger, metrics *Metrics, spooled *spool.Metrics) *Fleet {
+	parts.arrivals = &arrivals{began: time.Now()}
 	return &Fleet{
 		config: config, files: files, parts: parts, log: log, metrics: metrics, spooled: spooled,
 		shippers: make(map[string]*shipping),

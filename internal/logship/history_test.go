@@ -85,6 +85,7 @@ func TestSpaceLasts(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		free     int64
+		total    int64
 		arrivals []arrival
 		old      int64
 		now      time.Duration
@@ -93,30 +94,33 @@ func TestSpaceLasts(t *testing.T) {
 	}{
 		{name: "nothing came", free: 1000, now: time.Hour},
 		{name: "too early to say", free: 1000, arrivals: []arrival{{time.Second, 10}}, now: 30 * time.Second},
-		{name: "since the start", free: 1000, arrivals: []arrival{{time.Minute, 50}, {2 * time.Minute, 50}}, now: 10 * time.Minute, want: 100 * time.Minute, known: true},
-		{name: "in the last hour", free: 1000, arrivals: []arrival{{time.Minute, 1 << 30}, {90 * time.Minute, 100}}, now: 2 * time.Hour, want: 10 * time.Hour, known: true},
-		{name: "what stood there at the start is no rate", free: 1000, old: 1 << 30, now: time.Hour},
+		{name: "since the start", free: 1000, arrivals: []arrival{{time.Minute, 50}, {2 * time.Minute, 50}}, now: 10 * time.Minute, want: 95 * time.Minute, known: true},
+		{name: "in the last hour", free: 1100, arrivals: []arrival{{time.Minute, 100}, {90 * time.Minute, 100}}, now: 2 * time.Hour, want: 10 * time.Hour, known: true},
+		{name: "what stood there at the start is no rate", free: 1000, old: 999, now: time.Hour},
 		{name: "a full volume", free: 0, arrivals: []arrival{{time.Minute, 50}}, now: time.Hour, known: true},
+		{name: "no room for another file", free: 1000, old: 1000, arrivals: []arrival{{time.Minute, 1}}, now: time.Hour, known: true},
+		{name: "nothing came to a full volume", free: 0, now: time.Second, known: true},
+		{name: "a hundredth", free: 99, total: 10_000, now: time.Hour, known: true},
+		{name: "a hundredth of much", free: 1<<30 + 1, total: 1 << 40, now: time.Hour},
 		{name: "for ever", free: 1 << 62, arrivals: []arrival{{time.Minute, 1}}, now: time.Hour, want: 100 * 365 * 24 * time.Hour, known: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := space{known: true, free: test.free}
-			p.arrived(spool.File{Size: test.old, ModTime: began.Add(-time.Hour)}, began, began)
+			p, came := space{known: true, free: test.free, total: test.total, largest: test.old}, arrivals{began: began}
+			came.add(spool.File{Size: test.old, ModTime: began.Add(-time.Hour)}, began)
 			for _, a := range test.arrivals {
 				at := began.Add(a.after)
-				p.arrived(spool.File{Size: a.bytes, ModTime: at}, began, at)
+				p.largest = max(p.largest, a.bytes)
+				came.add(spool.File{Size: a.bytes, ModTime: at}, at)
 			}
-			now := began.Add(test.now)
-			p.forget(now)
-			got, known := p.lasts(began, now)
+			got, known := p.lasts(&came, began.Add(test.now))
 			if got != test.want || known != test.known {
 				t.Errorf("got %s, %v, expected %s, %v", got, known, test.want, test.known)
 			}
 		})
 	}
-	p := space{known: false, free: 1000, slots: []slot{{begin: began, bytes: 1}}}
-	if got, known := p.lasts(began, began.Add(time.Hour)); known {
+	p, came := space{known: false, free: 1000}, arrivals{began: began, slots: []slot{{begin: began, bytes: 1}}}
+	if got, known := p.lasts(&came, began.Add(time.Hour)); known {
 		t.Errorf("the free space is not known, and lasts %s", got)
 	}
 }

@@ -58,7 +58,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		gaugePoint:       "Time up to which the log of all volumes is in the store without a gap since the newest data backup there, at least; no value without one.",
 		gaugeOldest:      "Time of the oldest log or catalog backup on the volume that is not safe in the store; no value when there is none.",
 		gaugeFree:        "Free space of the volume of the log backups.",
-		gaugeLeft:        "How long that is enough at the rate of the last hour; no value when there is no rate.",
+		gaugeLeft:        "How long there is room at the rate of the last hour of all databases, 0 when another log backup has none; no value when there is room and no rate.",
 		gaugeWaiting:     "Log and catalog backups on the volume that are not safe in the store.",
 		gaugeBytes:       "Their bytes.",
 		gaugeGaps:        "Pieces of the log that are missing in the store and that the newest data backup there needs.",

@@ -21,7 +21,7 @@ func TestStoreOutage(t *testing.T) {
 		w.store.fail(func(string, string) error { return away })
 		const told = "log backups stay on the volume, because the store fails"
 		var names []string
-		w.volume.free = 1000
+		w.volume.free, w.volume.total = 1000, 2000
 		began := time.Now()
 		for i := 1; i <= 25; i++ {
 			names = append(names, w.log64(2, i, i+1), w.catalog())
@@ -59,6 +59,50 @@ func TestStoreOutage(t *testing.T) {
 		}
 		w.mustGauge("store_failing", 0)
 	})
+}
+
+// HANA stands still on a volume without room and writes nothing any more: that it
+// is full is told for as long as it is, also by a process that never saw it fill.
+func TestFullVolumeIsTold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		free  int64
+		wait  bool // a log backup of 1000 bytes waits there
+		known bool
+	}{
+		{name: "nothing is free", wait: true, known: true},
+		{name: "nothing is free, and none of it is of log backups", known: true},
+		{name: "too little for another file", free: 999, wait: true, known: true},
+		{name: "less than a hundredth", free: 9999, known: true},
+		{name: "room, and no rate", free: 500_000, wait: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			play(t, logship.Config{}, func(w *world) {
+				w.volume.free, w.volume.total = test.free, 1_000_000
+				w.store.fail(func(string, string) error { return errors.New("connection refused") })
+				w.start()
+				if test.wait {
+					w.volume.write(logName(2, 1, 2, w.id()), make([]byte, 1000))
+				}
+				for _, moment := range []struct {
+					when  string
+					since time.Duration
+				}{{"after two hours", 2 * time.Hour}, {"after a restart", 10 * time.Minute}} {
+					status := w.after(moment.since)
+					if known := status.Lasts != nil; known != test.known || known && *status.Lasts != 0 {
+						t.Errorf("%s: for how long the volume lasts is known: %v, expected %v and 0 s", moment.when, known, test.known)
+					}
+					if _, known := w.gauge("space_seconds_left"); known != test.known {
+						t.Errorf("%s: the metric is there: %v, expected %v", moment.when, known, test.known)
+					}
+					w.stop()
+					w.start()
+				}
+			})
+		})
+	}
 }
 
 // A file stays as long as any step after its upload fails, and an index never

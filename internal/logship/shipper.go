@@ -32,7 +32,6 @@ type Shipper struct {
 	parts   Parts
 	log     *zap.Logger
 	metrics *Metrics
-	began   time.Time
 	arrived chan struct{}
 
 	// These belong to the goroutine that ships: the newest sequence, the
@@ -90,6 +89,9 @@ func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shippe
 	if err := errors.Join(config.check(), parts.check()); err != nil {
 		return nil, fmt.Errorf("ship log backups: %w", err)
 	}
+	if parts.arrivals == nil {
+		parts.arrivals = &arrivals{began: time.Now()}
+	}
 	s := &Shipper{
 		config: config, parts: parts, metrics: metrics,
 		log:     log.With(zap.String("sid", config.SID), zap.String("database", config.Database)),
@@ -107,7 +109,7 @@ func New(config Config, parts Parts, log *zap.Logger, metrics *Metrics) (*Shippe
 func (s *Shipper) Run(ctx context.Context) error {
 	s.mu.Lock()
 	ran := s.running
-	s.running, s.began = true, time.Now()
+	s.running = true
 	s.mu.Unlock()
 	if ran {
 		return errors.New("ship log backups: this shipper has run already")
@@ -199,7 +201,8 @@ func (s *Shipper) take(files []spool.File) {
 			it.problem, it.since, it.tries, it.notBefore = before.problem, before.since, before.tries, before.notBefore
 		}
 		s.items[f.Name], s.newFiles = it, true
-		s.space.arrived(f, s.began, time.Now())
+		s.space.largest = max(s.space.largest, f.Size)
+		s.parts.arrivals.add(f, time.Now())
 	}
 }
 

@@ -1,6 +1,7 @@
 package logship
 
 import (
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,13 +15,19 @@ const (
 	// leastWindow is how long must have been looked at before there is a rate.
 	leastWindow = time.Minute
 	slotLength  = time.Minute
+	// fullBelow, or a hundredth of a small volume, is the free space below which a
+	// volume counts as full whatever was seen of files: it is the default of
+	// log_segment_size_mb.
+	fullBelow = 1 << 30
 )
 
-// space is that of the volume, and how fast it fills.
-type space struct {
-	known       bool
-	free, total int64
-	// slots are the bytes that arrived, by the minute, oldest first.
+// arrivals are the log backups that came to a volume, of all databases that share
+// it.
+type arrivals struct {
+	began time.Time
+
+	mu sync.Mutex
+	// slots are their bytes, by the minute, oldest first.
 	slots []slot
 }
 
@@ -29,45 +36,68 @@ type slot struct {
 	bytes int64
 }
 
-// arrived counts a file that HANA has written since began.
-func (p *space) arrived(f spool.File, began, now time.Time) {
-	if f.ModTime.Before(began) {
+// add counts a file, unless it was there before.
+func (a *arrivals) add(f spool.File, now time.Time) {
+	if f.ModTime.Before(a.began) {
 		return
 	}
-	if n := len(p.slots); n > 0 && now.Sub(p.slots[n-1].begin) < slotLength {
-		p.slots[n-1].bytes += f.Size
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n := len(a.slots); n > 0 && now.Sub(a.slots[n-1].begin) < slotLength {
+		a.slots[n-1].bytes += f.Size
 		return
 	}
-	p.slots = append(p.slots, slot{begin: now, bytes: f.Size})
+	a.slots = append(a.slots, slot{begin: now, bytes: f.Size})
 }
 
-// lasts is how long the free space is enough at the rate of the last hour, or
-// since began; unknown (false) when that is too short or nothing came.
-func (p *space) lasts(began, now time.Time) (time.Duration, bool) {
-	from := later(began, now.Add(-rateWindow))
-	var bytes int64
-	for _, slot := range p.slots {
-		if !slot.begin.Before(from) {
-			bytes += slot.bytes
-		}
+// recent gives the bytes of the last hour, or since began, and how long that is.
+func (a *arrivals) recent(now time.Time) (bytes int64, window time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.slots) > 0 && now.Sub(a.slots[0].begin) > rateWindow {
+		a.slots = a.slots[1:]
 	}
-	window := now.Sub(from)
-	if !p.known || bytes == 0 || window < leastWindow {
+	for _, slot := range a.slots {
+		bytes += slot.bytes
+	}
+	return bytes, min(now.Sub(a.began), rateWindow)
+}
+
+// space is that of the volume, as the log backups of a database need it.
+type space struct {
+	known       bool
+	free, total int64
+	// largest is the size of the largest file that was seen.
+	largest int64
+}
+
+// room is what HANA may write until another file finds no room: it does not stop
+// at 0 bytes, and what it has written of a file that it cannot end is free again.
+func (p *space) room() int64 {
+	return max(p.free-max(p.largest, min(p.total/100, fullBelow)), 0)
+}
+
+// lasts is how long there is room at the rate of those that came; unknown (false)
+// when none came, or that is too short to say. Of a full volume it is known:
+// nothing comes there, because HANA stands still.
+func (p *space) lasts(came *arrivals, now time.Time) (time.Duration, bool) {
+	if !p.known {
 		return 0, false
 	}
-	seconds := float64(p.free) / float64(bytes) * window.Seconds()
+	room := p.room()
+	if room == 0 {
+		return 0, true
+	}
+	bytes, window := came.recent(now)
+	if bytes == 0 || window < leastWindow {
+		return 0, false
+	}
+	seconds := float64(room) / float64(bytes) * window.Seconds()
 	const most = 100 * 365 * 24 * time.Hour
 	if seconds >= most.Seconds() {
 		return most, true
 	}
 	return time.Duration(seconds * float64(time.Second)), true
-}
-
-// forget drops what is older than the window.
-func (p *space) forget(now time.Time) {
-	for len(p.slots) > 0 && now.Sub(p.slots[0].begin) > rateWindow {
-		p.slots = p.slots[1:]
-	}
 }
 
 // measure looks at the volume.
@@ -79,5 +109,4 @@ func (s *Shipper) measure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.space.known, s.space.free, s.space.total = err == nil, free, total
-	s.space.forget(time.Now())
 }

@@ -35,9 +35,9 @@ type Status struct {
 	// SpaceFree and SpaceTotal are the volume's, in bytes; missing when unknown.
 	SpaceFree  *int64 `json:"space_free_bytes,omitempty"`
 	SpaceTotal *int64 `json:"space_total_bytes,omitempty"`
-	// Lasts is for how many seconds the free space is enough at the rate at which
-	// HANA wrote log backups in the last hour, or since the start; nil when
-	// unknown.
+	// Lasts is for how many seconds there is room for log backups at the rate at
+	// which HANA wrote them in the last hour, or since the start, those of all
+	// databases: 0 when another file has no room, nil when unknown.
 	Lasts *int64 `json:"space_seconds_left,omitempty"`
 	// StoreTrouble is why the store does not take the files.
 	StoreTrouble      string    `json:"store_trouble,omitempty"`
@@ -158,7 +158,7 @@ func (s *Shipper) describeVolume(status *Status, now time.Time) {
 		free, total := s.space.free, s.space.total
 		status.SpaceFree, status.SpaceTotal = &free, &total
 	}
-	if lasts, known := s.space.lasts(s.began, now); known {
+	if lasts, known := s.space.lasts(s.parts.arrivals, now); known {
 		seconds := int64(lasts.Seconds())
 		status.Lasts = &seconds
 	}

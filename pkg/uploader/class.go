@@ -99,5 +99,8 @@ func lineClass(err error) string {
 	if _, is := errors.AsType[x509.UnknownAuthorityError](err); is || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return classConnection
 	}
+	if errors.Is(err, ErrNotInTime) { // and there is no other reason
+		return classTimeout
+	}
 	return classOther
 }

@@ -63,6 +63,9 @@ type Config struct {
 	// never twice at once. When access_key_id, secret_access_key or
 	// session_token are others than before, the store goes on with them.
 	Refresh func() (map[string]string, error)
+
+	// openTimeout bounds an attempt to open the store.
+	openTimeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -72,6 +75,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxParts, 10000)
 	setDefault(&c.OutageTolerance, 15*time.Minute)
 	setDefault(&c.StallTimeout, 5*time.Minute)
+	setDefault(&c.openTimeout, openTimeout)
 	return c
 }
 

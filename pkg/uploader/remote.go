@@ -105,8 +105,8 @@ func rcloneContext(ctx context.Context, cfg Config) context.Context {
 	return ctx
 }
 
-// ErrBackend is that a backend refuses what it is opened with, whose names and types
-// are right: an option, or a secret, which may be mended.
+// ErrBackend is that a backend cannot be opened with options whose names and types
+// are right: it is away, or refuses them or the credentials, which may be mended.
 var ErrBackend = errors.New("open store")
 
 func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (fs.Fs, error) {
@@ -133,7 +133,15 @@ func openBase(ctx context.Context, info *fs.RegInfo, cfg Config, root string) (f
 		// answer it guesses wrongly when HEAD is forbidden (backend/s3/s3.go).
 		root = strings.TrimSuffix(root, "/") + "/"
 	}
-	f, err := info.NewFs(ctx, remoteName, root, fs.ConfigMap(info.Prefix, info.Options, remoteName, options))
+	open := func(ctx context.Context) (fs.Fs, error) {
+		return info.NewFs(ctx, remoteName, root, fs.ConfigMap(info.Prefix, info.Options, remoteName, options))
+	}
+	f, err := openInTime(ctx, cfg.openTimeout, open)
+	if errors.Is(err, ErrNotInTime) {
+		if reason := whyNotOpen(ctx, open); reason != nil {
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
+	}
 	if errors.Is(err, fs.ErrorIsFile) {
 		return nil, fmt.Errorf("open store %s root %q: it is an object, expected a place for objects", cfg.Type, root)
 	}
@@ -182,16 +190,29 @@ func checkOptions(info *fs.RegInfo, given map[string]string) (configmap.Simple, 
 		case name == "leave_parts_on_error", name == "versions", name == "version_at":
 			return nil, fmt.Errorf("option %q: refused, it would break uploads", name)
 		}
-		if option.IsPassword && value != "" {
-			hidden, err := obscure.Obscure(value)
-			if err != nil {
-				return nil, fmt.Errorf("option %q: %w", name, err)
-			}
-			value = hidden
+		value, err := checkValue(option, value)
+		if err != nil {
+			return nil, fmt.Errorf("option %q: %w", name, err)
 		}
 		options[name] = value
 	}
 	return options, nil
+}
+
+// checkValue returns value, obscured if it is a password, unless it is none for the
+// type of option.
+func checkValue(option *fs.Option, value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	trial := *option
+	if err := trial.Set(value); err != nil {
+		return "", err
+	}
+	if option.IsPassword {
+		return obscure.Obscure(value)
+	}
+	return value, nil
 }
 
 // openCrypt lays crypt over base. crypt finds what it wraps by name in rclone's

@@ -69,6 +69,9 @@ func New(ctx context.Context, cfg Config, log *zap.Logger, metrics *Metrics) (*S
 		}
 	}
 	r, err := openRemote(ctx, cfg, cfg.Root)
+	if errors.Is(err, ErrBackend) && ctx.Err() == nil {
+		metrics.failed(err)
+	}
 	if err != nil {
 		return nil, err
 	}

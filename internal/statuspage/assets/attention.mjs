@@ -183,8 +183,9 @@ function ofLogs(status, now, add) {
   if (status.volume_trouble) {
     say("bad", "new log backups cannot be seen", status.volume_trouble + since(status.volume_trouble_since), "See to the directory of log backups.");
   }
-  if (status.space_seconds_left !== undefined && status.space_seconds_left < 12 * HOUR) {
-    say(status.space_seconds_left < 2 * HOUR ? "bad" : "warn", `the volume of the log backups is full in about ${about(status.space_seconds_left)}`,
+  const left = status.space_seconds_left;
+  if (left !== undefined && left < 12 * HOUR) {
+    say(left < 2 * HOUR ? "bad" : "warn", `the volume of the log backups is full${left > 0 ? ` in about ${about(left)}` : ""}`,
       `${count(status.waiting_files, "file")} wait for the store.`, "HANA stands still when its log backups have no room: mend what keeps them from the store, or make room.");
   }
   const point = when(status.recovery_point);

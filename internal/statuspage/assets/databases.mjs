@@ -37,7 +37,7 @@ function card(database, state) {
     facts([
       ["Newest data backup", state.backups === null ? unknown(state) : newest(backups[0], state)],
       ["Log backups", logsText(status, state)],
-      ["Volume of the logs lasts", status?.space_seconds_left !== undefined && about(status.space_seconds_left)],
+      ["Volume of the logs lasts", status?.space_seconds_left !== undefined && (status.space_seconds_left > 0 ? about(status.space_seconds_left) : "it is full")],
     ]),
     h("details", null, h("summary", null, "Windows and gaps as a table"),
       table(`Windows and gaps of ${database}`, ["What", "From", "To", "Length"], rows(windows, gaps, broken, point, now), "No window is known.")),
