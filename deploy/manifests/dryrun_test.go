@@ -41,7 +41,7 @@ func TestAPIServer(t *testing.T) {
 	}
 	for _, directory := range append(overlays(t), "restore", withTokenReview) {
 		t.Run(directory, func(t *testing.T) {
-			objects := untyped(t, build(t, directory, withReview(t, files)))
+			objects := untyped(t, build(t, directory, withReview(t, files, "hana")))
 			for _, o := range objects {
 				if err := c.apply(t.Context(), o, true); err != nil {
 					t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
@@ -52,7 +52,9 @@ func TestAPIServer(t *testing.T) {
 	}
 	t.Run("pods", func(t *testing.T) { c.checkPods(t, system(t, "overlays/hana-express", files)) })
 	t.Run("refused", func(t *testing.T) { c.checkRefusals(t, files) })
-	t.Run("token review", func(t *testing.T) { c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files)))) })
+	t.Run("token review", func(t *testing.T) {
+		c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files, "hana"))))
+	})
 	t.Run("monitoring", func(t *testing.T) { c.checkMonitoring(t) })
 }
 

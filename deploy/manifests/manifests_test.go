@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 func TestOverlays(t *testing.T) {
@@ -22,7 +23,7 @@ func TestOverlays(t *testing.T) {
 	for _, overlay := range append(overlays(t), withTokenReview) {
 		t.Run(overlay, func(t *testing.T) {
 			t.Parallel()
-			s := system(t, overlay, withReview(t, files))
+			s := system(t, overlay, withReview(t, files, "hana"))
 			if found := Judge(s, t.TempDir()); len(found) > 0 {
 				t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
 			}
@@ -198,8 +199,9 @@ components: [../../components/sidecar, ../../components/secrets, ../../component
 // component token-review.
 const withTokenReview = "overlays/token-review"
 
-// withReview adds that overlay.
-func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
+// withReview adds that overlay, and hana-express with its settings below it, in a
+// namespace.
+func withReview(t *testing.T, files map[string][]byte, namespace string) map[string][]byte {
 	t.Helper()
 	all := maps.Clone(files)
 	read := func(name string) string {
@@ -209,9 +211,60 @@ func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
 		}
 		return string(text)
 	}
-	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "  - ../../components/image", "  - ../../components/token-review\n  - ../../components/image", 1))
+	below := strings.Replace(read("kustomization.yaml"), "namespace: hana\n", "namespace: "+namespace+"\n", 1)
+	all["overlays/below/kustomization.yaml"] = []byte(below)
 	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
-		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']")
-	all[withTokenReview+"/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:"+namespace+"/pipestreamer-trigger']")
+	all["overlays/below/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+	all[withTokenReview+"/kustomization.yaml"] = []byte("resources: [../below]\ncomponents: [../../components/token-review]\n")
 	return all
+}
+
+// Systems of several namespaces do not share a binding: the one that is applied
+// last would take the right to ask about tokens away from the others.
+func TestTokenReviewOfNamespaces(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	names := map[string]string{}
+	for _, namespace := range []string{"one", "two"} {
+		s := system(t, withTokenReview, withReview(t, files, namespace))
+		if found := Judge(s, t.TempDir()); len(found) > 0 {
+			t.Errorf("%s: %d findings:\n%s", namespace, len(found), strings.Join(found, "\n"))
+		}
+		var roles []string
+		var binding *rbacv1.ClusterRoleBinding
+		for _, object := range s.Others {
+			switch o := object.(type) {
+			case *rbacv1.ClusterRole:
+				roles = append(roles, o.Name)
+			case *rbacv1.ClusterRoleBinding:
+				binding = o
+			}
+		}
+		if binding == nil || !slices.Equal(roles, []string{binding.RoleRef.Name}) {
+			t.Fatalf("%s: roles %v, binding %+v", namespace, roles, binding)
+		}
+		want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: s.StatefulSet.Spec.Template.Spec.ServiceAccountName, Namespace: namespace}}
+		if diff := cmp.Diff(want, binding.Subjects); diff != "" {
+			t.Errorf("%s: subjects of the binding:\n%s", namespace, diff)
+		}
+		for kind, name := range map[string]string{"binding": binding.Name, "role": roles[0]} {
+			if other, taken := names[kind+" "+name]; taken {
+				t.Errorf("%s %s is that of namespaces %s and %s", kind, name, other, namespace)
+			}
+			names[kind+" "+name] = namespace
+		}
+	}
+}
+
+// A component that does not know the namespace yet is refused, rather than bound to
+// the service account of another one.
+func TestTokenReviewBesideNamespace(t *testing.T) {
+	t.Parallel()
+	files := withReview(t, secretFiles(t), "one")
+	text := strings.Replace(string(files["overlays/below/kustomization.yaml"]), "  - ../../components/image\n", "  - ../../components/token-review\n  - ../../components/image\n", 1)
+	files["overlays/below/kustomization.yaml"] = []byte(text)
+	if _, err := Build(os.DirFS("../k8s"), "overlays/below", files); err == nil || !strings.Contains(err.Error(), "token-review") {
+		t.Errorf("got %v", err)
+	}
 }
