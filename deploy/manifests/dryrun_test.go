@@ -56,6 +56,24 @@ func TestAPIServer(t *testing.T) {
 		c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files, "hana"))))
 	})
 	t.Run("monitoring", func(t *testing.T) { c.checkMonitoring(t) })
+	t.Run("existing HANA", func(t *testing.T) { c.checkExistingHANA(t, files) })
+}
+
+// checkExistingHANA shows that a StatefulSet which is there takes the sidecar. kubectl
+// applies one object after the other: a refusal would leave half of them behind.
+func (c *cluster) checkExistingHANA(t *testing.T, files map[string][]byte) {
+	t.Helper()
+	hana := untyped(t, files[ownHANAManifest])[0]
+	hana.SetNamespace("hana")
+	c.install(t, hana)
+	for _, o := range untyped(t, build(t, ownHANA, files)) {
+		if o.GetKind() != "StatefulSet" {
+			continue
+		}
+		if err := c.merge(t.Context(), o); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // checkPods makes the pods of the controllers: those of jobs and the sidecar where
