@@ -223,14 +223,14 @@ func (c *cluster) checkMonitoring(t *testing.T) {
 		t.Fatalf("deploy/monitoring: %v, %v", names, err)
 	}
 	crds := filepath.Join(module(t, "github.com/prometheus-operator/prometheus-operator", operatorVersion), "example", "prometheus-operator-crd")
-	for _, kind := range []string{"podmonitors", "prometheusrules"} {
-		text, err := os.ReadFile(filepath.Join(crds, "monitoring.coreos.com_"+kind+".yaml"))
+	for kind, file := range map[string]string{"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"} {
+		text, err := os.ReadFile(filepath.Join(crds, "monitoring.coreos.com_"+file+".yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.install(t, untyped(t, text)[0])
+		c.awaitKind(t, kind)
 	}
-	c.awaitKind(t, "PodMonitor")
 	n := 0
 	for _, name := range names {
 		text, err := os.ReadFile(name)
