@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -87,6 +88,21 @@ func (c *cluster) apply(ctx context.Context, o *unstructured.Unstructured, dry b
 		return err
 	}
 	_, err = where.Patch(ctx, o.GetName(), "application/apply-patch+yaml", text, options)
+	return err
+}
+
+// merge changes an object that is there, as a dry run, as "kubectl apply" without
+// --server-side does when nothing of the last one is gone: what is null is removed.
+func (c *cluster) merge(ctx context.Context, o *unstructured.Unstructured) error {
+	where, err := c.resource(o, o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	text, err := o.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	_, err = where.Patch(ctx, o.GetName(), types.MergePatchType, text, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
 	return err
 }
 

@@ -129,8 +129,9 @@ func brokenVolumes() []broken {
 		{"backup directory elsewhere in HANA", func(p *parts) { p.mountOf(p.hana, "/backup/data").MountPath = "/backup/dta" }, "backupDirectory: expected one volume at /backup/data in both"},
 		{"other volume in HANA", func(p *parts) { p.mountOf(p.hana, "/backup/log").Name = "backup" }, "logs.directory: expected one volume at /backup/log in both"},
 		{"logs that end with the pod", func(p *parts) {
-			p.pod.Volumes = append(p.pod.Volumes, corev1.Volume{Name: "log-backup", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+			volume(p.pod, "log-backup").VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 		}, "expected a volume that outlives the pod"},
+		{"no such claim", func(p *parts) { delete(p.Claims, "pipestreamer-state") }, "volume state: expected a PersistentVolumeClaim"},
 		{"HANA may write the journal", func(p *parts) {
 			p.hana.VolumeMounts = append(p.hana.VolumeMounts, corev1.VolumeMount{Name: "state", MountPath: "/state"})
 		}, "stateDirectory: HANA's container mounts it"},
@@ -165,8 +166,11 @@ func brokenNetworks() []broken {
 			p.setting("memoryBudget:", "tracing: {endpoint: 'http://collector:4318'}\nmemoryBudget:")
 		}, "the pod of HANA does not reach port 4318 (tracing.endpoint)"},
 		{"no way out for traces without a port", func(p *parts) { p.setting("memoryBudget:", "tracing: {endpoint: 'http://collector'}\nmemoryBudget:") }, "does not reach port 80 (tracing.endpoint)"},
+		{"no way to HANA for jobs", func(p *parts) {
+			policy(p, "pipestreamer-client").Spec.Egress[1].To[0].PodSelector.MatchLabels = map[string]string{"app": "x"}
+		}, "NetworkPolicy pipestreamer-client: egress: its selector does not match the pod of HANA"},
 		{"no way out for jobs", func(p *parts) {
-			policy(p, "pipestreamer-client").Spec.PodSelector.MatchLabels = map[string]string{"app": "x"}
+			policy(p, "pipestreamer-client").Spec.Egress[1].Ports[0].Port.IntVal = 1
 			p.CronJobs, p.Jobs = p.CronJobs[:1], nil
 		}, "its pod does not reach port 8443"},
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/robfig/cron/v3"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 )
 
 // uidLabel is the label of a pod that has the uid of its Job.
@@ -51,7 +52,7 @@ func (f *Findings) checkClient(s *System, name string, job *batchv1.JobSpec, set
 	f.checkKey(name, c)
 	port, err := daemonPort(flagOf(c, "url"), s.Services[serviceName])
 	f.expect(err == nil, "%s: --url: %v", name, err)
-	f.expect(err != nil || allows(s.Policies, job.Template.Labels, port, egress) || len(s.Policies) == 0, "%s: NetworkPolicy: its pod does not reach port %d", name, port)
+	f.expect(err != nil || allows(s.Policies, job.Template.Labels, port, networkingv1.PolicyTypeEgress), "%s: NetworkPolicy: its pod does not reach port %d", name, port)
 	_, found := files[flagOf(c, "ca-file")]
 	f.expect(found, "%s: --ca-file: %q is in no volume", name, flagOf(c, "ca-file"))
 	token, found := files[flagOf(c, "token-file")]

@@ -49,6 +49,7 @@ type System struct {
 	ConfigMaps  map[string]*corev1.ConfigMap
 	Secrets     map[string]*corev1.Secret
 	Services    map[string]*corev1.Service
+	Claims      map[string]*corev1.PersistentVolumeClaim
 	CronJobs    []*batchv1.CronJob
 	Jobs        []*batchv1.Job
 	Policies    []*networkingv1.NetworkPolicy
@@ -58,7 +59,10 @@ type System struct {
 
 // NewSystem sorts objects.
 func NewSystem(objects []runtime.Object) *System {
-	s := &System{ConfigMaps: map[string]*corev1.ConfigMap{}, Secrets: map[string]*corev1.Secret{}, Services: map[string]*corev1.Service{}}
+	s := &System{
+		ConfigMaps: map[string]*corev1.ConfigMap{}, Secrets: map[string]*corev1.Secret{}, Services: map[string]*corev1.Service{},
+		Claims: map[string]*corev1.PersistentVolumeClaim{},
+	}
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *appsv1.StatefulSet:
@@ -69,6 +73,8 @@ func NewSystem(objects []runtime.Object) *System {
 			s.Secrets[o.Name] = o
 		case *corev1.Service:
 			s.Services[o.Name] = o
+		case *corev1.PersistentVolumeClaim:
+			s.Claims[o.Name] = o
 		case *batchv1.CronJob:
 			s.CronJobs = append(s.CronJobs, o)
 		case *batchv1.Job:

@@ -41,7 +41,7 @@ func TestAPIServer(t *testing.T) {
 	}
 	for _, directory := range append(overlays(t), "restore", withTokenReview) {
 		t.Run(directory, func(t *testing.T) {
-			objects := untyped(t, build(t, directory, withReview(t, files)))
+			objects := untyped(t, build(t, directory, withReview(t, files, "hana")))
 			for _, o := range objects {
 				if err := c.apply(t.Context(), o, true); err != nil {
 					t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
@@ -52,8 +52,28 @@ func TestAPIServer(t *testing.T) {
 	}
 	t.Run("pods", func(t *testing.T) { c.checkPods(t, system(t, "overlays/hana-express", files)) })
 	t.Run("refused", func(t *testing.T) { c.checkRefusals(t, files) })
-	t.Run("token review", func(t *testing.T) { c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files)))) })
+	t.Run("token review", func(t *testing.T) {
+		c.checkTokenReview(t, untyped(t, build(t, withTokenReview, withReview(t, files, "hana"))))
+	})
 	t.Run("monitoring", func(t *testing.T) { c.checkMonitoring(t) })
+	t.Run("existing HANA", func(t *testing.T) { c.checkExistingHANA(t, files) })
+}
+
+// checkExistingHANA shows that a StatefulSet which is there takes the sidecar. kubectl
+// applies one object after the other: a refusal would leave half of them behind.
+func (c *cluster) checkExistingHANA(t *testing.T, files map[string][]byte) {
+	t.Helper()
+	hana := untyped(t, files[ownHANAManifest])[0]
+	hana.SetNamespace("hana")
+	c.install(t, hana)
+	for _, o := range untyped(t, build(t, ownHANA, files)) {
+		if o.GetKind() != "StatefulSet" {
+			continue
+		}
+		if err := c.merge(t.Context(), o); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // checkPods makes the pods of the controllers: those of jobs and the sidecar where
@@ -203,14 +223,14 @@ func (c *cluster) checkMonitoring(t *testing.T) {
 		t.Fatalf("deploy/monitoring: %v, %v", names, err)
 	}
 	crds := filepath.Join(module(t, "github.com/prometheus-operator/prometheus-operator", operatorVersion), "example", "prometheus-operator-crd")
-	for _, kind := range []string{"podmonitors", "prometheusrules"} {
-		text, err := os.ReadFile(filepath.Join(crds, "monitoring.coreos.com_"+kind+".yaml"))
+	for kind, file := range map[string]string{"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"} {
+		text, err := os.ReadFile(filepath.Join(crds, "monitoring.coreos.com_"+file+".yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.install(t, untyped(t, text)[0])
+		c.awaitKind(t, kind)
 	}
-	c.awaitKind(t, "PodMonitor")
 	n := 0
 	for _, name := range names {
 		text, err := os.ReadFile(name)

@@ -31,6 +31,7 @@ func Judge(s *System, directory string) Findings {
 	}
 	f.checkSidecar(pod, c, set)
 	f.checkVolumes(pod, c, hana, set)
+	f.checkClaims(s, pod)
 	f.checkPorts(s, c, set)
 	f.checkSecurity(s, c)
 	f.expect(len(s.CronJobs) > 0, "CronJob: expected at least one")

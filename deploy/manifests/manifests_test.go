@@ -14,6 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 func TestOverlays(t *testing.T) {
@@ -22,7 +28,7 @@ func TestOverlays(t *testing.T) {
 	for _, overlay := range append(overlays(t), withTokenReview) {
 		t.Run(overlay, func(t *testing.T) {
 			t.Parallel()
-			s := system(t, overlay, withReview(t, files))
+			s := system(t, overlay, withReview(t, files, "hana"))
 			if found := Judge(s, t.TempDir()); len(found) > 0 {
 				t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
 			}
@@ -144,53 +150,107 @@ func TestSecretsDoNotChangeTheTemplate(t *testing.T) {
 	}
 }
 
-// The sidecar goes beside a HANA of one's own, as the README has it, and what that
-// manifest said stays as it was.
-func TestOwnHANA(t *testing.T) {
+// ownHANA is the overlay for a HANA that runs already, and the manifest of that.
+const (
+	ownHANA         = "overlays/own-hana"
+	ownHANAManifest = ownHANA + "/hana.yaml"
+)
+
+// A StatefulSet that is there takes the sidecar: nothing is changed that Kubernetes
+// forbids to change, and its pod runs on until somebody deletes it.
+func TestOwnHANAIsChangedInPlace(t *testing.T) {
 	t.Parallel()
 	files := secretFiles(t)
-	files["overlays/own/my-hana.yaml"] = []byte(`apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: hana}
-spec:
-  serviceName: hana
-  selector: {matchLabels: {app.kubernetes.io/name: hana}}
-  template:
-    metadata: {labels: {app.kubernetes.io/name: hana, tier: database}}
-    spec:
-      initContainers:
-        - {name: mine, image: example}
-      containers:
-        - name: hana
-          image: example
-          volumeMounts: [{name: data, mountPath: /hana/data}]
-  volumeClaimTemplates:
-    - {metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Ti}}}}
-`)
-	files["overlays/own/kustomization.yaml"] = []byte(`apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-namespace: hana
-resources: [../../base, my-hana.yaml]
-components: [../../components/sidecar, ../../components/secrets, ../../components/store-key, ../../components/image]
-`)
-	s := system(t, "overlays/own", files)
+	before, after := decoded(t, files[ownHANAManifest]).StatefulSet, system(t, ownHANA, files).StatefulSet
+	if strategy := after.Spec.UpdateStrategy.Type; strategy != appsv1.OnDeleteStatefulSetStrategyType {
+		t.Errorf("updateStrategy %s: applying it restarts HANA", strategy)
+	}
+	if !strings.Contains(string(build(t, ownHANA, files)), "\n    rollingUpdate: null\n") {
+		t.Error("updateStrategy: the rollingUpdate that Kubernetes has filled in stays, and is refused beside OnDelete")
+	}
+	fixed := after.Spec.DeepCopy()
+	fixed.Template, fixed.UpdateStrategy = before.Spec.Template, before.Spec.UpdateStrategy
+	if diff := cmp.Diff(before.Spec, *fixed); diff != "" {
+		t.Errorf("fields that cannot be changed, or need not be:\n%s", diff)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(after.Spec.Selector)
+	if err != nil || !selector.Matches(labels.Set(after.Spec.Template.Labels)) {
+		t.Errorf("selector %v, labels %v: %v", selector, after.Spec.Template.Labels, err)
+	}
+}
+
+// Of its pod nothing is gone, and nobody is cut off from it, nor it from others.
+func TestOwnHANAKeepsItsPod(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	before, s := decoded(t, files[ownHANAManifest]).StatefulSet, system(t, ownHANA, files)
+	was, is := before.Spec.Template.Spec, s.StatefulSet.Spec.Template.Spec
+	if is.ServiceAccountName != was.ServiceAccountName {
+		t.Errorf("serviceAccountName: got %q, expected %q, whose pull secrets the image of HANA may need", is.ServiceAccountName, was.ServiceAccountName)
+	}
+	for name, value := range before.Spec.Template.Labels {
+		if s.StatefulSet.Spec.Template.Labels[name] != value {
+			t.Errorf("label %s: got %q, expected %q", name, s.StatefulSet.Spec.Template.Labels[name], value)
+		}
+	}
+	hana := *container(is.Containers, hanaName).DeepCopy()
+	hana.VolumeMounts = slices.DeleteFunc(hana.VolumeMounts, func(m corev1.VolumeMount) bool { return strings.HasPrefix(m.MountPath, "/backup/") })
+	if diff := cmp.Diff(was.Containers, []corev1.Container{hana}); diff != "" {
+		t.Errorf("container of HANA, without the mounts for backups:\n%s", diff)
+	}
+	if diff := cmp.Diff(was.InitContainers, slices.DeleteFunc(is.InitContainers, func(c corev1.Container) bool { return c.Name == sidecarName })); diff != "" {
+		t.Errorf("init containers:\n%s", diff)
+	}
+	for _, policy := range s.Policies {
+		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+		if err != nil || selector.Matches(labels.Set(s.StatefulSet.Spec.Template.Labels)) {
+			t.Errorf("NetworkPolicy %s selects the pod of HANA and closes what it does not name: %v", policy.Name, err)
+		}
+	}
+}
+
+// Whoever has another name changes it where the README says, and nowhere else.
+func TestOwnHANAOfAnotherName(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	rename := strings.NewReplacer("metadata: {name: hana}", "metadata: {name: hdb}", "metadata:\n  name: hana\n", "metadata:\n  name: hdb\n")
+	files[ownHANAManifest] = []byte(rename.Replace(string(files[ownHANAManifest])))
+	readme, err := os.ReadFile("../k8s/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, names, found := strings.Cut(string(readme), "**Another name**")
+	if !found {
+		t.Fatal("the README does not say where another name is changed")
+	}
+	names, _, _ = strings.Cut(names, "\n\n")
+	for _, file := range regexp.MustCompile("`([a-z/-]+\\.yaml)`").FindAllStringSubmatch(names, -1) {
+		text, err := os.ReadFile(filepath.Join("..", "k8s", file[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[file[1]] = []byte(rename.Replace(string(text)))
+	}
+	s := system(t, ownHANA, files)
 	if found := Judge(s, t.TempDir()); len(found) > 0 {
 		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
 	}
-	spec := s.StatefulSet.Spec
-	var names []string
-	for i := range spec.VolumeClaimTemplates {
-		names = append(names, spec.VolumeClaimTemplates[i].Name)
+	if strategy := s.StatefulSet.Spec.UpdateStrategy.Type; s.StatefulSet.Name != "hdb" || strategy != appsv1.OnDeleteStatefulSetStrategyType {
+		t.Errorf("StatefulSet %s: updateStrategy %q: applying it restarts HANA", s.StatefulSet.Name, strategy)
 	}
-	for i := range spec.Template.Spec.InitContainers {
-		names = append(names, spec.Template.Spec.InitContainers[i].Name)
-	}
-	slices.Sort(names)
-	if diff := cmp.Diff([]string{"data", "log-backup", "mine", "pipestreamer", "state"}, names); diff != "" {
-		t.Error(diff)
-	}
-	if spec.Template.Labels["tier"] != "database" || mount(container(spec.Template.Spec.Containers, hanaName), "/hana/data") == nil {
-		t.Error("labels or mounts of the manifest are gone")
+}
+
+// What is shipped with HANA closes what nobody named, in both directions.
+func TestOverlaysIsolateHANA(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	for _, overlay := range overlays(t) {
+		s := system(t, overlay, files)
+		for _, way := range []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress} {
+			if open := allows(s.Policies, s.StatefulSet.Spec.Template.Labels, 1, way); open != (overlay == ownHANA) {
+				t.Errorf("%s: %s of a port that nobody named: open %t", overlay, way, open)
+			}
+		}
 	}
 }
 
@@ -198,8 +258,9 @@ components: [../../components/sidecar, ../../components/secrets, ../../component
 // component token-review.
 const withTokenReview = "overlays/token-review"
 
-// withReview adds that overlay.
-func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
+// withReview adds that overlay, and hana-express with its settings below it, in a
+// namespace.
+func withReview(t *testing.T, files map[string][]byte, namespace string) map[string][]byte {
 	t.Helper()
 	all := maps.Clone(files)
 	read := func(name string) string {
@@ -209,9 +270,60 @@ func withReview(t *testing.T, files map[string][]byte) map[string][]byte {
 		}
 		return string(text)
 	}
-	all[withTokenReview+"/kustomization.yaml"] = []byte(strings.Replace(read("kustomization.yaml"), "  - ../../components/image", "  - ../../components/token-review\n  - ../../components/image", 1))
+	below := strings.Replace(read("kustomization.yaml"), "namespace: hana\n", "namespace: "+namespace+"\n", 1)
+	all["overlays/below/kustomization.yaml"] = []byte(below)
 	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
-		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:hana/pipestreamer-trigger']")
-	all[withTokenReview+"/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:"+namespace+"/pipestreamer-trigger']")
+	all["overlays/below/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+	all[withTokenReview+"/kustomization.yaml"] = []byte("resources: [../below]\ncomponents: [../../components/token-review]\n")
 	return all
+}
+
+// Systems of several namespaces do not share a binding: the one that is applied
+// last would take the right to ask about tokens away from the others.
+func TestTokenReviewOfNamespaces(t *testing.T) {
+	t.Parallel()
+	files := secretFiles(t)
+	names := map[string]string{}
+	for _, namespace := range []string{"one", "two"} {
+		s := system(t, withTokenReview, withReview(t, files, namespace))
+		if found := Judge(s, t.TempDir()); len(found) > 0 {
+			t.Errorf("%s: %d findings:\n%s", namespace, len(found), strings.Join(found, "\n"))
+		}
+		var roles []string
+		var binding *rbacv1.ClusterRoleBinding
+		for _, object := range s.Others {
+			switch o := object.(type) {
+			case *rbacv1.ClusterRole:
+				roles = append(roles, o.Name)
+			case *rbacv1.ClusterRoleBinding:
+				binding = o
+			}
+		}
+		if binding == nil || !slices.Equal(roles, []string{binding.RoleRef.Name}) {
+			t.Fatalf("%s: roles %v, binding %+v", namespace, roles, binding)
+		}
+		want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: s.StatefulSet.Spec.Template.Spec.ServiceAccountName, Namespace: namespace}}
+		if diff := cmp.Diff(want, binding.Subjects); diff != "" {
+			t.Errorf("%s: subjects of the binding:\n%s", namespace, diff)
+		}
+		for kind, name := range map[string]string{"binding": binding.Name, "role": roles[0]} {
+			if other, taken := names[kind+" "+name]; taken {
+				t.Errorf("%s %s is that of namespaces %s and %s", kind, name, other, namespace)
+			}
+			names[kind+" "+name] = namespace
+		}
+	}
+}
+
+// A component that does not know the namespace yet is refused, rather than bound to
+// the service account of another one.
+func TestTokenReviewBesideNamespace(t *testing.T) {
+	t.Parallel()
+	files := withReview(t, secretFiles(t), "one")
+	text := strings.Replace(string(files["overlays/below/kustomization.yaml"]), "  - ../../components/image\n", "  - ../../components/token-review\n  - ../../components/image\n", 1)
+	files["overlays/below/kustomization.yaml"] = []byte(text)
+	if _, err := Build(os.DirFS("../k8s"), "overlays/below", files); err == nil || !strings.Contains(err.Error(), "token-review") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package manifests
 import (
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,14 +25,28 @@ func (f *Findings) checkPorts(s *System, c *corev1.Container, set *settings) {
 	f.expect(len(service.Spec.Ports) == 1 && service.Spec.Ports[0].TargetPort.StrVal == "api" && service.Spec.Ports[0].Port == api,
 		"Service %s: expected port %d to port api", serviceName, api)
 	pod := s.StatefulSet.Spec.Template.Labels
-	f.expect(allows(s.Policies, pod, api, ingress), "NetworkPolicy: nobody reaches port %d (http.listen) of the pod of HANA", api)
-	f.expect(allows(s.Policies, pod, metrics, ingress), "NetworkPolicy: nobody reaches port %d (metrics.listen) of the pod of HANA", metrics)
+	f.expect(allows(s.Policies, pod, api, networkingv1.PolicyTypeIngress), "NetworkPolicy: nobody reaches port %d (http.listen) of the pod of HANA", api)
+	f.expect(allows(s.Policies, pod, metrics, networkingv1.PolicyTypeIngress), "NetworkPolicy: nobody reaches port %d (metrics.listen) of the pod of HANA", metrics)
+	f.checkPeers(s)
 	f.checkTracing(s, set.Tracing.Endpoint)
 	for name, other := range s.Services {
 		for _, port := range other.Spec.Ports {
 			number := targetPort(s.StatefulSet.Spec.Template.Spec, port)
 			f.expect(number > 0, "Service %s: port %s: no container has a port %s", name, port.Name, port.TargetPort.String())
-			f.expect(number == 0 || allows(s.Policies, pod, number, ingress), "NetworkPolicy: nobody reaches port %d (Service %s) of the pod of HANA", number, name)
+			f.expect(number == 0 || allows(s.Policies, pod, number, networkingv1.PolicyTypeIngress), "NetworkPolicy: nobody reaches port %d (Service %s) of the pod of HANA", number, name)
+		}
+	}
+}
+
+// checkPeers finds the pod of HANA behind every rule for pods that lets jobs out.
+func (f *Findings) checkPeers(s *System) {
+	for _, policy := range s.Policies {
+		for _, rule := range policy.Spec.Egress {
+			for _, peer := range rule.To {
+				selector, err := metav1.LabelSelectorAsSelector(peer.PodSelector)
+				f.expect(peer.PodSelector == nil || err == nil && selector.Matches(labels.Set(s.StatefulSet.Spec.Template.Labels)),
+					"NetworkPolicy %s: egress: its selector does not match the pod of HANA", policy.Name)
+			}
 		}
 	}
 }
@@ -49,7 +64,7 @@ func (f *Findings) checkTracing(s *System, endpoint string) {
 	if given, err := strconv.ParseUint(target.Port(), 10, 16); err == nil {
 		port = int32(given)
 	}
-	f.expect(allows(s.Policies, s.StatefulSet.Spec.Template.Labels, port, egress), "NetworkPolicy: the pod of HANA does not reach port %d (tracing.endpoint)", port)
+	f.expect(allows(s.Policies, s.StatefulSet.Spec.Template.Labels, port, networkingv1.PolicyTypeEgress), "NetworkPolicy: the pod of HANA does not reach port %d (tracing.endpoint)", port)
 }
 
 // listener returns the port of a listener, which other pods have to reach.
@@ -84,33 +99,28 @@ func targetPort(pod corev1.PodSpec, port corev1.ServicePort) int32 {
 	return 0
 }
 
-// direction of a rule.
-type direction int
-
-const (
-	ingress direction = iota
-	egress
-)
-
-// allows reports whether any policy of the pods with these labels has a rule for a TCP port.
-func allows(policies []*networkingv1.NetworkPolicy, pod map[string]string, port int32, way direction) bool {
+// allows reports whether a TCP port of the pods with these labels is open: a policy
+// of theirs has a rule for it, or none is for that direction.
+func allows(policies []*networkingv1.NetworkPolicy, pod map[string]string, port int32, way networkingv1.PolicyType) bool {
+	isolated := false
 	for _, policy := range policies {
 		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
-		if err != nil || !selector.Matches(labels.Set(pod)) {
+		if err != nil || !selector.Matches(labels.Set(pod)) || !slices.Contains(policy.Spec.PolicyTypes, way) {
 			continue
 		}
+		isolated = true
 		for _, rule := range policy.Spec.Ingress {
-			if way == ingress && named(rule.Ports, port) {
+			if way == networkingv1.PolicyTypeIngress && named(rule.Ports, port) {
 				return true
 			}
 		}
 		for _, rule := range policy.Spec.Egress {
-			if way == egress && named(rule.Ports, port) {
+			if way == networkingv1.PolicyTypeEgress && named(rule.Ports, port) {
 				return true
 			}
 		}
 	}
-	return false
+	return !isolated
 }
 
 func named(ports []networkingv1.NetworkPolicyPort, port int32) bool {

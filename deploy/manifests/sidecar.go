@@ -109,6 +109,14 @@ func (f *Findings) checkVolumes(pod *corev1.PodSpec, c, hana *corev1.Container, 
 		"stateDirectory: HANA's container mounts it")
 }
 
+// checkClaims finds the claim of each volume that has one: without it the pod waits.
+func (f *Findings) checkClaims(s *System, pod *corev1.PodSpec) {
+	for i := range pod.Volumes {
+		claim := pod.Volumes[i].PersistentVolumeClaim
+		f.expect(claim == nil || s.Claims[claim.ClaimName] != nil, "volume %s: expected a PersistentVolumeClaim of the name that it has", pod.Volumes[i].Name)
+	}
+}
+
 // checkMounts judges whether rotated secrets arrive, and cannot be changed.
 func (f *Findings) checkMounts(pod *corev1.PodSpec, c *corev1.Container) {
 	for _, m := range c.VolumeMounts {

@@ -28,6 +28,31 @@ func overlays(t *testing.T) []string {
 	return directories
 }
 
+// existingHANA is the manifest of a HANA that runs already.
+const existingHANA = `apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: hana}
+spec:
+  serviceName: hana
+  replicas: 1
+  selector: {matchLabels: {app.kubernetes.io/name: sap-hana}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: sap-hana, tier: database}}
+    spec:
+      serviceAccountName: hana-with-pull-secret
+      initContainers:
+        - {name: mine, image: 'registry.example.com/tools:1'}
+      containers:
+        - name: hana
+          image: registry.example.com/hana:1
+          volumeMounts: [{name: data, mountPath: /hana/data}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec:
+        accessModes: [ReadWriteOnce]
+        resources: {requests: {storage: 1Ti}}
+`
+
 // secretFiles are what an operator puts beside the manifests.
 func secretFiles(t *testing.T) map[string][]byte {
 	t.Helper()
@@ -42,6 +67,7 @@ func secretFiles(t *testing.T) map[string][]byte {
 		"components/store-key/files/secret-access-key":            []byte("only-for-tests"),
 		"components/hana-express/files/hana-master-password.json": []byte(`{"master_password": "Only-4-Tests"}`),
 		"overlays/s3-on-premises/ca.crt":                          certificate,
+		ownHANAManifest:                                           []byte(existingHANA),
 	}
 }
 
@@ -74,6 +100,16 @@ func build(t *testing.T, directory string, files map[string][]byte) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// decoded reads the objects of one manifest.
+func decoded(t *testing.T, text []byte) *System {
+	t.Helper()
+	objects, err := Decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewSystem(objects)
 }
 
 // system builds and decodes a directory, with the Job that restores.

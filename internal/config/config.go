@@ -69,8 +69,8 @@ type HTTP struct {
 	TLS         ServerTLS         `key:"tls"`
 	TokenReview TokenReview       `key:"tokenReview"`
 	Operators   []string          `key:"operators" default:"token" doc:"Who may do everything. Identities are token, token:<name>, certificate:<common name>, serviceaccount:<namespace>/<name> and uid:<number>."`
-	Triggers    []string          `key:"triggers" doc:"Who may start backups and verifications, cancel those that they have asked for, and look at what readers may."`
-	Readers     []string          `key:"readers" doc:"Who may look at jobs, backups and logs; the settings (/debug/config) are for operators."`
+	Triggers    []string          `key:"triggers" doc:"Who may start backups and verifications, cancel their own, and look at what readers may."`
+	Readers     []string          `key:"readers" doc:"Who may look at jobs, backups, the log, the bandwidth and the status page. Settings and profiles (/debug/) are for operators."`
 	RateLimit   int               `key:"rateLimit" default:"20" doc:"Requests a second that one identity may send for long, 1 to 1000; for a moment twice as many, and at least 100. Following a job is one request. The daemon's own user and root are not limited on the socket."`
 }
 
