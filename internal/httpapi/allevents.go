@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pipestreamer/pipestreamer/internal/job"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // allEventsPattern is the other route that stays open.
@@ -125,7 +124,7 @@ func sendRecords(w http.ResponseWriter, batch []job.Record) bool {
 // looks are those at the store that cost something.
 type looks struct {
 	recoveries shared[job.Recovery]
-	backups    shared[[]*backup.Manifest]
+	backups    shared[job.BackupList]
 }
 
 // shared makes requests for the same thing that come while it is being looked up

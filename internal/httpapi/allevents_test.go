@@ -281,6 +281,57 @@ func TestPageIsMounted(t *testing.T) {
 	}
 }
 
+// testJobs can be embedded in what has a method Jobs.
+type testJobs = apitest.Jobs
+
+// lookingJobs look at the store with look.
+type lookingJobs struct {
+	*testJobs
+
+	look func(ctx context.Context) error
+}
+
+func (j *lookingJobs) Backups(ctx context.Context, _ string) (job.BackupList, error) {
+	return job.BackupList{}, j.look(ctx)
+}
+
+func (j *lookingJobs) Recovery(ctx context.Context, database string) (job.Recovery, error) {
+	return job.Recovery{Database: database}, j.look(ctx)
+}
+
+// TestLooksHaveTime: what costs a look at every log backup may take longer than a list,
+// and both end before those who ask give up.
+func TestLooksHaveTime(t *testing.T) {
+	const client, page = 2 * time.Minute, 110 * time.Second // their own limits
+	for _, test := range []struct {
+		path   string
+		takes  time.Duration
+		status int
+	}{
+		{"/v1/backups", 25 * time.Second, 200},
+		{"/v1/backups", time.Hour, 504},
+		{"/v1/recovery?database=HXE", 85 * time.Second, 200},
+		{"/v1/recovery?database=HXE", time.Hour, 504},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			jobs := &lookingJobs{new(testJobs), func(ctx context.Context) error {
+				select {
+				case <-time.After(test.takes):
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}}
+			server := httpapi.New(jobs, httpapi.Options{}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))
+			start, got := time.Now(), httptest.NewRecorder()
+			server.Handler(apitest.Operator).ServeHTTP(got, newRequest(t, "GET", test.path, ""))
+			if took := time.Since(start); got.Code != test.status || took >= min(client, page) {
+				t.Errorf("%s that takes %s: %d after %s", test.path, test.takes, got.Code, took)
+			}
+		})
+	}
+}
+
 // TestShared has looks at the store that last ten seconds.
 func TestShared(t *testing.T) {
 	tests := []struct {

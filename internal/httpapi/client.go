@@ -136,10 +136,9 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	return err
 }
 
-// Backups lists the backups of a database, or of all, newest first.
-func (c *Client) Backups(ctx context.Context, database string) ([]Summary, error) {
-	list, err := call[backupList](ctx, c, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil)
-	return list.Backups, err
+// Backups lists the backups of a database, or of all.
+func (c *Client) Backups(ctx context.Context, database string) (job.BackupList, error) {
+	return call[job.BackupList](ctx, c, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil)
 }
 
 // Backup returns the manifest of one backup, by id or "latest".

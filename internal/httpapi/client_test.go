@@ -52,7 +52,7 @@ func TestClientRoundTrip(t *testing.T) {
 	if list, err := client.Jobs(ctx); err != nil || len(list) != 3 {
 		t.Errorf("Jobs: %v %v", list, err)
 	}
-	if list, err := client.Backups(ctx, "HXE"); err != nil || len(list) != 1 || list[0].BackupID != m.BackupID {
+	if list, err := client.Backups(ctx, "HXE"); err != nil || len(list.Backups) != 1 || list.Backups[0].BackupID != m.BackupID {
 		t.Errorf("Backups: %v %v", list, err)
 	}
 	got, err := client.Backup(ctx, "HXE", "latest")

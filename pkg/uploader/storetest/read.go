@@ -101,9 +101,18 @@ func testList(t *testing.T, subject Subject) {
 	list("HDB/A/", "HDB/A/1", "HDB/A/10", "HDB/A/2")
 	list("HDB2/", "HDB2/A/1")
 	list("HDB3/")
+	for prefix, want := range map[string][]string{"": {"HDB", "HDB2"}, "HDB/": {"A", "A0"}, "HDB/A/": {}, "HDB3/": {}} {
+		names, err := store.Folders(t.Context(), prefix)
+		if diff := cmp.Diff(want, append([]string{}, names...)); err != nil || diff != "" {
+			t.Errorf("Folders(%q): %v (-want +got):\n%s", prefix, err, diff)
+		}
+	}
 	abort(t, waiting)
 	if _, err := store.List(t.Context(), "HDB"); err == nil {
 		t.Error("List of a prefix without a slash succeeded")
+	}
+	if _, err := store.Folders(t.Context(), "HDB"); err == nil {
+		t.Error("Folders of a prefix without a slash succeeded")
 	}
 	for range 2 {
 		if err := store.Remove(t.Context(), "HDB/A/1"); err != nil {
