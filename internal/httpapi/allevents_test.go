@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/pipestreamer/pipestreamer/internal/access"
 	"github.com/pipestreamer/pipestreamer/internal/httpapi"
@@ -329,6 +331,55 @@ func TestLooksHaveTime(t *testing.T) {
 				t.Errorf("%s that takes %s: %d after %s", test.path, test.takes, got.Code, took)
 			}
 		})
+	}
+}
+
+// TestPanicInALook: it ends the requests that share the look, and nothing else, and is
+// told and counted as any other.
+func TestPanicInALook(t *testing.T) {
+	for _, path := range []string{"/v1/backups", "/v1/recovery?database=HXE"} {
+		synctest.Test(t, func(t *testing.T) {
+			core, logs := observer.New(zap.ErrorLevel)
+			registry := prometheus.NewRegistry()
+			jobs := &lookingJobs{new(testJobs), func(context.Context) error {
+				time.Sleep(time.Second)
+				panic("index out of range")
+			}}
+			handler := httpapi.New(jobs, httpapi.Options{}, zap.New(core), httpapi.NewMetrics(registry)).Handler(apitest.Operator)
+			var asking sync.WaitGroup
+			for range 2 {
+				asking.Go(func() {
+					got := httptest.NewRecorder()
+					handler.ServeHTTP(got, newRequest(t, "GET", path, ""))
+					if text := got.Body.String(); got.Code != http.StatusInternalServerError || strings.Contains(text, "index out of range") || !strings.Contains(text, "its log has the stack") {
+						t.Errorf("%s: %d %s", path, got.Code, text)
+					}
+				})
+			}
+			asking.Wait()
+			if got := gathered(t, registry, "pipestreamer_http_panics_total"); got != 2 {
+				t.Errorf("%s: pipestreamer_http_panics_total = %v, expected 2", path, got)
+			}
+			told := logs.FilterMessage("a request ended in a panic").All()
+			if len(told) != 2 || !strings.Contains(fmt.Sprint(told[0].ContextMap()), "lookingJobs") {
+				t.Errorf("%s: told %v, expected the stack of the look", path, told)
+			}
+		})
+	}
+}
+
+func TestPanicInALookForReadyz(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	registry := prometheus.NewRegistry()
+	look := httpapi.ShareLook(func(context.Context) error { panic("index out of range") }, zap.New(core), httpapi.NewMetrics(registry))
+	ops := httpapi.Ops(registry, httpapi.Probes{Ready: look}, zap.NewNop())
+	got := httptest.NewRecorder()
+	ops.ServeHTTP(got, newRequest(t, "GET", "/readyz", ""))
+	if got.Code != http.StatusServiceUnavailable || strings.Contains(got.Body.String(), "goroutine") {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
+	if n := gathered(t, registry, "pipestreamer_http_panics_total"); n != 1 || logs.Len() != 1 {
+		t.Errorf("%v panics are counted and %d told, expected one", n, logs.Len())
 	}
 }
 
