@@ -84,6 +84,7 @@ func Run(t *testing.T, subject Subject) {
 		{"ExistingSegment", testExistingSegment},
 		{"Ranges", testRanges},
 		{"List", testList},
+		{"Folders", testFolders},
 		{"Keys", testKeys},
 		{"Crash", testCrash},
 		{"Concurrency", testConcurrency},
