@@ -171,7 +171,8 @@ func (s *Store) List(ctx context.Context, prefix string) ([]backup.Object, error
 }
 
 // Folders returns the names directly below prefix below which there are objects,
-// sorted. However many those are, they are not listed.
+// sorted; a store with directories may name empty ones, too. However many objects
+// there are, they are not listed.
 func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
 	if err := checkPrefix(prefix); err != nil {
 		return nil, err
