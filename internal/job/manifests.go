@@ -70,17 +70,11 @@ type BackupList struct {
 // Backups lists the backups of one database, or of all when database is empty. One
 // whose manifest cannot be read does not hide the others.
 func (c *Conductor) Backups(ctx context.Context, database string) (BackupList, error) {
-	a, databases := c.archive(), []string{database}
-	if database == "" {
-		var err error
-		if databases, err = c.storedDatabases(ctx); err != nil {
-			return BackupList{}, err
-		}
-	} else if name, err := backup.ParseDatabase(database); err != nil {
-		return BackupList{}, &FieldError{Field: "database", Err: err}
-	} else {
-		databases[0] = name
+	databases, err := c.databasesOf(ctx, database)
+	if err != nil {
+		return BackupList{}, err
 	}
+	a := c.archive()
 	objects, err := a.listManifests(ctx, databases...)
 	if err != nil {
 		return BackupList{}, err
@@ -102,6 +96,18 @@ func (c *Conductor) Backups(ctx context.Context, database string) (BackupList, e
 	})
 	slices.SortFunc(list.Unreadable, func(a, b UnreadableManifest) int { return cmp.Compare(a.Key, b.Key) })
 	return list, err
+}
+
+// databasesOf is one database, or all of which the store has anything.
+func (c *Conductor) databasesOf(ctx context.Context, database string) ([]string, error) {
+	if database == "" {
+		return c.storedDatabases(ctx)
+	}
+	name, err := backup.ParseDatabase(database)
+	if err != nil {
+		return nil, &FieldError{Field: "database", Err: err}
+	}
+	return []string{name}, nil
 }
 
 // storedDatabases are those of which the store has anything. Below them are all log
