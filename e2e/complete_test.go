@@ -10,7 +10,6 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/pipestreamer/pipestreamer/e2e/hanasim"
-	"github.com/pipestreamer/pipestreamer/internal/httpapi"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
@@ -171,7 +170,7 @@ func TestSeveralBackups(t *testing.T) {
 	second := w.backUp("HXE")
 	w.expectAgreement(second, firstManifest)
 
-	summaries := decode[[]httpapi.Summary](t, w.run("list", "--database", "HXE").expect(t, 0).stdout)
+	summaries := decode[[]job.BackupSummary](t, w.run("list", "--database", "HXE").expect(t, 0).stdout)
 	var ids []int64
 	for _, s := range summaries {
 		ids = append(ids, s.BackupID)

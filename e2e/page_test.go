@@ -378,6 +378,27 @@ func TestStatusPageWhileTheStoreIsAway(t *testing.T) {
 	b.must(map[string]any{"op": "report"}) // a browser logs each answer that is an error
 }
 
+// TestStatusPageTellsOfUnreadableBackups: of a database of which nothing else is known,
+// too.
+func TestStatusPageTellsOfUnreadableBackups(t *testing.T) {
+	t.Parallel()
+	b := startBrowser(t)
+	key := backup.ManifestKey("HXE", "DROPPED", 1700000000000)
+	w, url := newPageWorld(t, func(w *world) {
+		path := w.depot.path(key)
+		err := os.MkdirAll(filepath.Dir(path), 0o750)
+		if err == nil {
+			err = os.WriteFile(path, []byte(`{"version":1,"to`), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	b.open(url, nil)
+	b.awaitText(".todo", "DROPPED: 1 description in the store cannot be read", key, "look at the objects")
+	w.stopDaemon()
+}
+
 // restart breaks the event stream off.
 func (b *browser) restart(w *world) {
 	b.t.Helper()

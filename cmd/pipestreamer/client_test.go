@@ -278,10 +278,12 @@ func TestDetach(t *testing.T) {
 func TestListAndShow(t *testing.T) {
 	jobs, url := daemonOf(t)
 	jobs.SetBackups(nil, stored("HXE", 1700000000000), stored("SYSTEMDB", 1700000000001))
+	jobs.SetUnreadable(job.UnreadableManifest{Database: "HXE", Key: "HXE/HXE/manifests/1600000000000.json", Error: "read manifest HXE/HXE/manifests/1600000000000.json: cut short"})
 	if _, err := jobs.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	jobs.Finish("job-1", job.StateSucceeded)
+	const unreadable = "a backup of HXE is not listed: read manifest HXE/HXE/manifests/1600000000000.json: cut short\n"
 	tests := []struct {
 		name   string
 		args   []string
@@ -291,6 +293,7 @@ func TestListAndShow(t *testing.T) {
 	}{
 		{name: "backups", args: []string{"list"}, stdout: "1700000000001  SYSTEMDB  complete  2026-01-02T03:04:05Z  1        5.0 MiB"},
 		{name: "backups of one", args: []string{"list", "--database", "HXE", "-o", "json"}, stdout: `"backup_id": 1700000000000`},
+		{name: "what is not listed", args: []string{"list"}, stderr: unreadable},
 		{name: "jobs", args: []string{"list", "--jobs", "--database", "hxe"}, stdout: "job-1  backup  HXE       succeeded  plan   2026-01-02T03:04:05Z  1m0s"},
 		{name: "jobs of another", args: []string{"list", "--jobs", "--database", "X"}, stderr: "no jobs of X\n"},
 		{name: "backups of an unknown database", args: []string{"list", "--database", "NOPE"}, stderr: "no backups of NOPE\n"},

@@ -58,11 +58,11 @@ func (a *app) listCommand() *cobra.Command {
 // when it is known to fail.
 func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database string) error {
 	if a.output == "json" {
-		backups, err := client.Backups(ctx, database)
+		stored, err := client.Backups(ctx, database)
 		if err != nil {
 			return a.storeAway(ctx, "backups", err)
 		}
-		return a.print(backups, nil)
+		return a.print(stored.Backups, nil)
 	}
 	list, err := client.Logs(ctx)
 	if err != nil {
@@ -74,9 +74,10 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 			return err
 		}
 	}
-	backups, err := client.Backups(ctx, database)
+	stored, err := client.Backups(ctx, database)
 	if err == nil {
-		err = a.tableOf("backups", database, backupRows(backups))
+		err = a.tableOf("backups", database, backupRows(stored.Backups))
+		a.tellUnreadable(stored.Unreadable)
 	} else {
 		err = a.storeAway(ctx, "backups", err)
 	}
@@ -84,6 +85,13 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 		return err
 	}
 	return errors.Join(err, a.printLogs(&list, database))
+}
+
+// tellUnreadable names the backups that are in the store and in no list.
+func (a *app) tellUnreadable(manifests []job.UnreadableManifest) {
+	for i := range manifests {
+		a.tell("a backup of " + manifests[i].Database + " is not listed: " + manifests[i].Error)
+	}
 }
 
 // storeAway says of an answer to a question that only the store can answer whether
@@ -235,7 +243,7 @@ func (a *app) tableOf(things, database string, rows [][]string) error {
 	return nil
 }
 
-func backupRows(backups []httpapi.Summary) [][]string {
+func backupRows(backups []job.BackupSummary) [][]string {
 	rows := [][]string{{"BACKUP ID", "DATABASE", "KIND", "FINISHED", "STREAMS", "SIZE"}}
 	for i := range backups {
 		b := &backups[i]

@@ -193,7 +193,7 @@ func (d *daemon) runJobs(ctx context.Context, p *parts, earlier *job.Earlier, do
 		d.log.Warn("backups and restores will fail until the backup directory is mended", zap.Error(err))
 	}
 	d.takeJobs(p)
-	look := httpapi.ShareLook(p.ready)
+	look := httpapi.ShareLook(p.ready, d.log, d.httpMetrics)
 	d.setReady(func(ctx context.Context) error {
 		if err := checkDirectory(d.cfg.BackupDirectory); err != nil {
 			return err

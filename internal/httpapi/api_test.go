@@ -225,6 +225,13 @@ func TestJobs(t *testing.T) {
 		},
 		{name: "list backups", method: "GET", path: "/v1/backups?database=HXE", status: 200, want: `{"backups":[{"backup_id":1700000000001,"sid":"HXE","database":"HXE","kind":"complete","prefix":"P","job_id":"j","started_at":"2026-01-02T03:04:05Z","finished_at":"2026-01-02T03:04:05Z","streams":1,"bytes":7},`},
 		{name: "list backups of none", method: "GET", path: "/v1/backups?database=NONE", status: 200, want: `{"backups":[]}`},
+		{
+			name: "list with what cannot be read", method: "GET", path: "/v1/backups?database=NONE", status: 200,
+			before: func() {
+				a.jobs.SetUnreadable(job.UnreadableManifest{Database: "NONE", Key: "HXE/NONE/manifests/1.json", Error: "cut short"})
+			},
+			want: `{"backups":[],"unreadable":[{"database":"NONE","key":"HXE/NONE/manifests/1.json","error":"cut short"}]}`,
+		},
 		{name: "list with a bad name", method: "GET", path: "/v1/backups?database=%27", status: 400, want: `"field":"database"`},
 		{name: "show backup", method: "GET", path: "/v1/backups/latest?database=SYSTEMDB", status: 200, want: `"backup_id":1700000000002`},
 		{name: "show backup without a database", method: "GET", path: "/v1/backups/latest", status: 400, want: `"field":"database"`},

@@ -18,6 +18,14 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
+const (
+	// connectTimeout is how long it may take to connect, and again to agree on TLS.
+	connectTimeout = 10 * time.Second
+	// requestTimeout is how long an answer may take, to its last byte; an event stream
+	// has none. The daemon itself gives up before.
+	requestTimeout = 2 * time.Minute
+)
+
 // Token gives the bearer token. It is asked for each request, so a token that is
 // rotated, as Kubernetes does it, is always the newest.
 type Token func() (string, error)
@@ -63,14 +71,17 @@ func NewClient(options ClientOptions) (*Client, error) {
 	if options.Pause <= 0 {
 		options.Pause = time.Second
 	}
-	transport := &http.Transport{ResponseHeaderTimeout: 2 * time.Minute, IdleConnTimeout: 30 * time.Second, TLSClientConfig: options.TLS}
+	dialer := &net.Dialer{Timeout: connectTimeout}
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTimeout, IdleConnTimeout: 30 * time.Second, TLSClientConfig: options.TLS,
+	}
 	c := &Client{
 		base: "http://pipestreamer", options: options, http: &http.Client{Transport: transport},
 		lost: func(error, time.Time) {},
 	}
 	if options.URL == "" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", options.Socket)
+			return dialer.DialContext(ctx, "unix", options.Socket)
 		}
 		return c, nil
 	}
@@ -110,10 +121,9 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	return err
 }
 
-// Backups lists the backups of a database, or of all, newest first.
-func (c *Client) Backups(ctx context.Context, database string) ([]Summary, error) {
-	list, err := call[backupList](ctx, c, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil)
-	return list.Backups, err
+// Backups lists the backups of a database, or of all.
+func (c *Client) Backups(ctx context.Context, database string) (job.BackupList, error) {
+	return call[job.BackupList](ctx, c, http.MethodGet, "/v1/backups?"+url.Values{"database": {database}}.Encode(), nil, nil)
 }
 
 // Backup returns the manifest of one backup, by id or "latest".
@@ -148,8 +158,15 @@ func (c *Client) SetBandwidth(ctx context.Context, limit string) (Bandwidth, err
 	return call[Bandwidth](ctx, c, http.MethodPut, "/v1/bandwidth", http.Header{"Content-Type": {"application/json"}}, text)
 }
 
+// withPatience ends ctx after d, with the reason.
+func withPatience(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %s: %w", d, context.DeadlineExceeded))
+}
+
 // call sends a request and decodes the answer.
 func call[T any](ctx context.Context, c *Client, method, path string, header http.Header, body []byte) (result T, err error) {
+	ctx, cancel := withPatience(ctx, requestTimeout)
+	defer cancel()
 	response, err := c.send(ctx, method, path, header, body)
 	if err != nil {
 		return result, err

@@ -3,11 +3,15 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,7 +56,7 @@ func TestClientRoundTrip(t *testing.T) {
 	if list, err := client.Jobs(ctx); err != nil || len(list) != 3 {
 		t.Errorf("Jobs: %v %v", list, err)
 	}
-	if list, err := client.Backups(ctx, "HXE"); err != nil || len(list) != 1 || list[0].BackupID != m.BackupID {
+	if list, err := client.Backups(ctx, "HXE"); err != nil || len(list.Backups) != 1 || list.Backups[0].BackupID != m.BackupID {
 		t.Errorf("Backups: %v %v", list, err)
 	}
 	got, err := client.Backup(ctx, "HXE", "latest")
@@ -103,6 +107,73 @@ func TestClientSendsTheToken(t *testing.T) {
 	unreadable := newClient(t, httpapi.ClientOptions{URL: server.URL, Token: func() (string, error) { return "", errors.New("gone") }})
 	if _, err := unreadable.Jobs(t.Context()); err == nil || !strings.Contains(err.Error(), "read the token: gone") {
 		t.Errorf("Jobs with an unreadable token: %v", err)
+	}
+}
+
+// TestSilentDaemon: a daemon, or what stands in front of it, that takes a connection
+// and then says nothing more does not keep a command for ever.
+func TestSilentDaemon(t *testing.T) {
+	ask := func(ctx context.Context, c *httpapi.Client) error {
+		_, err := c.Jobs(ctx)
+		return err
+	}
+	follow := func(ctx context.Context, c *httpapi.Client) error {
+		_, err := c.Follow(ctx, "job-1", func(job.Record) {})
+		return err
+	}
+	const header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+	for _, test := range []struct {
+		name, url, says string
+		do              func(context.Context, *httpapi.Client) error
+		within          time.Duration
+		want            string
+	}{
+		{"TLS", "https://daemon", "", ask, 20 * time.Second, "TLS handshake timeout"},
+		{"no header", "http://daemon", "", ask, 2 * time.Minute, "no answer within 2m0s"},
+		{"half a body", "http://daemon", header, ask, 2 * time.Minute, "no answer within 2m0s"},
+		{"a job, TLS", "https://daemon", "", follow, 6 * time.Minute, "no answer for 5m0s"},
+		{"a job, no header", "http://daemon", "", follow, 7 * time.Minute, "no answer for 5m0s"},
+		{"a job, half a body", "http://daemon", header, follow, 7 * time.Minute, "no answer for 5m0s"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, err := httpapi.NewClient(httpapi.ClientOptions{URL: test.url})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var ends []net.Conn
+				var hearing sync.WaitGroup
+				client.DialWith(func() net.Conn {
+					near, far := net.Pipe()
+					ends = append(ends, far)
+					hearing.Go(func() {
+						_, err := far.Read(make([]byte, 4096))
+						if err == nil {
+							_, err = io.WriteString(far, test.says)
+						}
+						if err == nil {
+							_, _ = io.Copy(io.Discard, far)
+						}
+					})
+					return near
+				})
+				ended, start := make(chan error, 1), time.Now()
+				go func() { ended <- test.do(t.Context(), client) }()
+				select {
+				case err := <-ended:
+					if took := time.Since(start); err == nil || !strings.Contains(err.Error(), test.want) || took > test.within {
+						t.Errorf("%s: %v after %s, expected %q within %s", test.name, err, took, test.want, test.within)
+					}
+				case <-time.After(8 * time.Hour):
+					t.Errorf("%s: it hangs", test.name)
+				}
+				for _, end := range ends {
+					_ = end.Close()
+				}
+				client.Close()
+				hearing.Wait()
+			})
+		})
 	}
 }
 

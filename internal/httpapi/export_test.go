@@ -73,6 +73,11 @@ const MaxStreamsOfOne = maxStreamsOfOne
 // MaxEventStreams is how many may follow all jobs at once.
 const MaxEventStreams = maxEventStreams
 
+// DialWith has a client reach its daemon by dial.
+func (c *Client) DialWith(dial func() net.Conn) {
+	c.http.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return dial(), nil }
+}
+
 // Shared is shared.
 type Shared[T any] struct{ shared[T] }
 

@@ -34,7 +34,8 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 		if err == nil {
 			return last, nil
 		}
-		last, err = c.Job(ctx, id)
+		asked := time.Now()
+		last, err = c.jobSoon(ctx, id)
 		if err == nil {
 			heard(last)
 			if last.State.Terminal() {
@@ -45,7 +46,7 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 			return last, context.Cause(ctx)
 		}
 		if err != nil {
-			if err := contact.failed(err); err != nil {
+			if err := contact.failed(err, asked); err != nil {
 				return last, fmt.Errorf("follow job %s: %w", id, err)
 			}
 		}
@@ -55,21 +56,28 @@ func (c *Client) Follow(ctx context.Context, id string, seen func(job.Record)) (
 	}
 }
 
+// jobSoon is Job for who has not heard of it for long enough.
+func (c *Client) jobSoon(ctx context.Context, id string) (job.Record, error) {
+	ctx, cancel := withPatience(ctx, silence)
+	defer cancel()
+	return c.Job(ctx, id)
+}
+
 // contact knows since when the daemon does not answer.
 type contact struct {
 	client *Client
 	lost   time.Time // zero while it answers
 }
 
-// failed takes err, which came instead of an answer, and returns the error that
-// ends the following, or nil to try again.
-func (c *contact) failed(err error) error {
+// failed takes err, which came instead of an answer to what was asked at a time, and
+// returns the error that ends the following, or nil to try again.
+func (c *contact) failed(err error, asked time.Time) error {
 	if p, refused := errors.AsType[*Problem](err); refused && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
 		return err
 	}
 	patience := c.client.options.Patience
 	if c.lost.IsZero() {
-		c.lost = time.Now()
+		c.lost = asked
 		c.client.lost(err, c.lost.Add(patience))
 	}
 	if time.Since(c.lost) <= patience {

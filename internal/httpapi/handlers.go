@@ -12,7 +12,6 @@ import (
 	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/job"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
-	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
 // writeTimeout is how long a client may take to accept a response.
@@ -21,19 +20,10 @@ const writeTimeout = 30 * time.Second
 // storeTimeout is how long somebody who asks for backups waits for the store.
 const storeTimeout = 30 * time.Second
 
-// Summary is a backup in a list: its manifest without streams and catalog.
-type Summary struct {
-	BackupID   int64       `json:"backup_id"`
-	SID        string      `json:"sid"`
-	Database   string      `json:"database"`
-	Kind       backup.Kind `json:"kind"`
-	Prefix     string      `json:"prefix"`
-	JobID      string      `json:"job_id"`
-	StartedAt  time.Time   `json:"started_at"`
-	FinishedAt time.Time   `json:"finished_at"`
-	Streams    int         `json:"streams"`
-	Bytes      int64       `json:"bytes"`
-}
+// recoveryTimeout is the same for who asks what can be recovered. That takes every
+// index of log backups, of which a year has more than 30000. It is less than the
+// client and the status page wait for an answer.
+const recoveryTimeout = 100 * time.Second
 
 type jobList struct {
 	Jobs []job.Record `json:"jobs"`
@@ -45,10 +35,6 @@ type LogList struct {
 	Logs    []logship.Status `json:"logs"`
 	Trouble string           `json:"trouble,omitempty"`
 	Note    string           `json:"note,omitempty"`
-}
-
-type backupList struct {
-	Backups []Summary `json:"backups"`
 }
 
 func (s *Server) startBackup(w http.ResponseWriter, r *http.Request) error {
@@ -167,16 +153,12 @@ func (s *Server) listBackups(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
 	database := r.URL.Query().Get("database")
-	manifests, err := s.looks.backups.do(ctx, database, func(ctx context.Context) ([]*backup.Manifest, error) { return s.jobs.Backups(ctx, database) })
+	list, err := s.looks.backups.do(ctx, database, func(ctx context.Context) (job.BackupList, error) { return s.jobs.Backups(ctx, database) })
 	if err != nil {
 		return err
 	}
-	list := backupList{Backups: make([]Summary, 0, len(manifests))}
-	for _, m := range manifests {
-		list.Backups = append(list.Backups, Summary{
-			BackupID: m.BackupID, SID: m.SID, Database: m.Database, Kind: m.Kind, Prefix: m.Prefix, JobID: m.JobID,
-			StartedAt: m.StartedAt, FinishedAt: m.FinishedAt, Streams: len(m.Streams), Bytes: m.Bytes(),
-		})
+	if list.Backups == nil {
+		list.Backups = []job.BackupSummary{}
 	}
 	s.writeJSON(w, http.StatusOK, list)
 	return nil
@@ -211,7 +193,7 @@ func (s *Server) showRecovery(w http.ResponseWriter, r *http.Request) error {
 	if database == "" {
 		return invalid("database", "expected the database as a query parameter")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), recoveryTimeout)
 	defer cancel()
 	recovery, err := s.looks.recoveries.do(ctx, database, func(ctx context.Context) (job.Recovery, error) { return s.jobs.Recovery(ctx, database) })
 	if err != nil {

@@ -47,8 +47,8 @@ type Registry interface {
 
 // Archive knows the backups.
 type Archive interface {
-	// Backups returns the manifests, newest first; an empty database means all.
-	Backups(ctx context.Context, database string) ([]*backup.Manifest, error)
+	// Backups lists the backups; an empty database means all.
+	Backups(ctx context.Context, database string) (job.BackupList, error)
 	// Backup returns one by its id in decimal or "latest", or
 	// backup.ErrNotFound.
 	Backup(ctx context.Context, database, id string) (*backup.Manifest, error)

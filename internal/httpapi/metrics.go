@@ -33,7 +33,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}, []string{"route", "method"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "pipestreamer", Subsystem: "http", Name: "panics_total",
-			Help: "Requests that ended in a panic, which is a defect.",
+			Help: "Requests, of /readyz too, that ended in a panic, which is a defect.",
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "pipestreamer", Subsystem: "http", Name: "refused_total",

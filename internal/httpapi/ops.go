@@ -21,14 +21,16 @@ const readyKept = 2 * time.Second
 // ShareLook is for the part of [Probes.Ready] that costs something: who asks for
 // /readyz is not known, nor how often. Those who ask at a time share one look, whose
 // answer holds for two seconds.
-func ShareLook(look func(context.Context) error) func(context.Context) error {
-	return (&readiness{look: look}).ask
+func ShareLook(look func(context.Context) error, log *zap.Logger, metrics *Metrics) func(context.Context) error {
+	return (&readiness{look: look, log: log.Named("httpapi"), metrics: metrics}).ask
 }
 
 // readiness asks once for all who want to know at a time, and a little later.
 type readiness struct {
-	look   func(context.Context) error
-	shared shared[struct{}]
+	look    func(context.Context) error
+	log     *zap.Logger
+	metrics *Metrics
+	shared  shared[struct{}]
 	// What was found, and when. Only one looks at a time.
 	at  time.Time
 	err error
@@ -46,6 +48,10 @@ func (r *readiness) ask(ctx context.Context) error {
 		r.at, r.err = time.Now(), err
 		return struct{}{}, err
 	})
+	if look, is := errors.AsType[*lookPanic](err); is {
+		r.metrics.panics.Inc()
+		r.log.Error("a look for /readyz ended in a panic", zap.Any("panic", look.cause), zap.ByteString("stack", look.stack))
+	}
 	return err
 }
 

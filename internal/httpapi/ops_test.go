@@ -89,7 +89,7 @@ func TestReadyIsShared(t *testing.T) {
 			case <-time.After(time.Second):
 				return fmt.Errorf("look %d", n)
 			}
-		})}, zap.NewNop())
+		}, zap.NewNop(), httpapi.NewMetrics(prometheus.NewRegistry()))}, zap.NewNop())
 		ask := func(ctx context.Context) string {
 			recorder := httptest.NewRecorder()
 			ops.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody))

@@ -161,6 +161,9 @@ func (s *Server) answer(handle handler) http.HandlerFunc {
 		if err == nil {
 			return
 		}
+		if look, is := errors.AsType[*lookPanic](err); is {
+			panic(look)
+		}
 		p := problemOf(err)
 		if p.Status >= http.StatusInternalServerError {
 			s.log.Error("a request failed", zap.String("route", r.Pattern), zap.Int("status", p.Status), zap.Error(err))
@@ -183,8 +186,12 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				if err, is := cause.(error); is && errors.Is(err, http.ErrAbortHandler) {
 					panic(cause)
 				}
+				stack := debug.Stack()
+				if look, is := cause.(*lookPanic); is {
+					cause, stack = look.cause, look.stack
+				}
 				s.metrics.panics.Inc()
-				s.log.Error("a request ended in a panic", zap.String("route", r.Pattern), zap.Any("panic", cause), zap.ByteString("stack", debug.Stack()))
+				s.log.Error("a request ended in a panic", zap.String("route", r.Pattern), zap.Any("panic", cause), zap.ByteString("stack", stack))
 				if seen.status == 0 {
 					s.writeNoted(seen, r, newProblem(http.StatusInternalServerError, "internal", "The request failed", "a defect of pipestreamer; its log has the stack"))
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 	"github.com/pipestreamer/pipestreamer/pkg/spool"
@@ -25,6 +26,9 @@ type Store interface {
 	// Sweep removes what uploads to keys below prefix have left behind, invisible,
 	// and is older than olderThan. Nothing may be on its way there.
 	Sweep(ctx context.Context, prefix string, olderThan time.Duration) error
+	// Folders returns the names directly below prefix, which ends in a slash, below
+	// which there are objects. It does not list those.
+	Folders(ctx context.Context, prefix string) ([]string, error)
 }
 
 // Parts are what the conductor brings together. They stay the caller's to
@@ -86,6 +90,9 @@ type Conductor struct {
 	// reserving is held by the one backup that reserves memory.
 	reserving chan struct{}
 	audience  audience
+	// manifestMemory is what the manifests take that are read at a time.
+	manifestMemory *semaphore.Weighted
+	summaries      summaries
 
 	begun time.Time // its own beginning
 
@@ -127,6 +134,7 @@ func NewConductor(config Config, parts Parts, log *zap.Logger, metrics *Metrics)
 		config: config, parts: parts, log: log.Named("job"), metrics: metrics, journal: earlier.journal, doors: doors, ends: newEnds(), begun: time.Now(), life: life, end: end,
 		jobs: make(map[string]*live), busy: make(map[string]string), keys: make(map[string]string),
 		bases: make(map[string]place), lost: make(map[string]string), reserving: make(chan struct{}, 1),
+		manifestMemory: semaphore.NewWeighted(manifestMemory),
 	}
 	if parts.Volume != nil {
 		if err := parts.Volume.PutBack(); err != nil {

@@ -140,6 +140,22 @@ func (s *modelStore) List(ctx context.Context, prefix string) ([]backup.Object, 
 	return found, nil
 }
 
+func (s *modelStore) Folders(ctx context.Context, prefix string) ([]string, error) {
+	objects, err := s.List(ctx, prefix)
+	return foldersOf(objects, prefix), err
+}
+
+// foldersOf are the names directly below prefix.
+func foldersOf(objects []backup.Object, prefix string) []string {
+	var names []string
+	for i := range objects {
+		if name, _, is := strings.Cut(strings.TrimPrefix(objects[i].Key, prefix), "/"); is {
+			names = append(names, name)
+		}
+	}
+	return slices.Compact(names)
+}
+
 func (s *modelStore) Stat(ctx context.Context, key string) (backup.Object, error) {
 	if err := s.pass(ctx, opStat, key); err != nil {
 		return backup.Object{}, err

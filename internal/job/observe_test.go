@@ -171,7 +171,7 @@ func TestRecallRepeatsWhatFailed(t *testing.T) {
 			t.Errorf("the backup of %s is not known", database)
 		}
 	}
-	if diff := cmp.Diff(want, store.opened); diff != "" || store.lists != 1 {
+	if diff := cmp.Diff(want, store.opened); diff != "" || store.lists != len(want) {
 		t.Errorf("%d lists, and opened (-want +got):\n%s", store.lists, diff)
 	}
 }

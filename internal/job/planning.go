@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/pipestreamer/pipestreamer/internal/chain"
 	"github.com/pipestreamer/pipestreamer/internal/logship"
@@ -18,18 +17,19 @@ import (
 	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 )
 
-// manifestReaders is how many manifests are read at a time.
-const manifestReaders = 8
-
 // archive is what the store says about the backups of one system. It needs
 // neither HANA nor a daemon.
 type archive struct {
 	store backup.Store
 	sid   string
 	log   *zap.Logger
+	// memory is what all who read many manifests share.
+	memory *semaphore.Weighted
 }
 
-func (c *Conductor) archive() archive { return archive{c.parts.Store, c.config.SID, c.log} }
+func (c *Conductor) archive() archive {
+	return archive{c.parts.Store, c.config.SID, c.log, c.manifestMemory}
+}
 
 // PlanFiles plans what has to be written as files for a recovery by hand, from
 // the store alone, and builds the statement for HANA, with dir as the directory
@@ -39,7 +39,7 @@ func PlanFiles(ctx context.Context, store backup.Store, sid string, r RestoreReq
 	if err != nil {
 		return chain.Chain{}, "", err
 	}
-	c, problem := archive{store, sid, log}.plan(ctx, source, point)
+	c, problem := archive{store, sid, log, semaphore.NewWeighted(manifestMemory)}.plan(ctx, source, point)
 	if problem != nil {
 		return chain.Chain{}, "", problem
 	}
@@ -169,7 +169,18 @@ func (a archive) readChosen(ctx context.Context, c *chain.Chain) *Error {
 // history reads what the store knows of a database. A manifest or log index that
 // cannot be read is left out and told: others may do.
 func (a archive) history(ctx context.Context, database string) (h chain.History, notes []error, err error) {
-	if h.Backups, notes, err = a.manifests(ctx, database); err != nil {
+	objects, err := a.listManifests(ctx, database)
+	if err != nil {
+		return h, nil, err
+	}
+	err = a.readManifests(ctx, objects, func(_ backup.Object, m *backup.Manifest, err error) {
+		if err != nil {
+			notes = append(notes, err)
+			return
+		}
+		h.Backups = append(h.Backups, m)
+	})
+	if err != nil {
 		return h, nil, err
 	}
 	var damaged []error
@@ -188,45 +199,6 @@ func (a archive) history(ctx context.Context, database string) (h chain.History,
 	}
 	h.Missing, err = a.missing(ctx, database, &h)
 	return h, notes, err
-}
-
-// manifests reads all manifests of a database without the parts of their objects,
-// which are most of them.
-func (a archive) manifests(ctx context.Context, database string) (found []*backup.Manifest, notes []error, err error) {
-	objects, err := a.store.List(ctx, backup.ManifestPrefix(a.sid, database))
-	if err != nil {
-		return nil, nil, fmt.Errorf("list manifests of %s: %w", database, err)
-	}
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(manifestReaders)
-	for _, object := range objects {
-		if _, _, _, err := backup.ParseManifestKey(object.Key); err != nil {
-			continue
-		}
-		group.Go(func() error {
-			m, err := readManifest(ctx, a.store, object.Key)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				notes = append(notes, err)
-				a.log.Error("a manifest is left out of a plan", zap.String("key", object.Key), zap.Error(err))
-				return nil
-			}
-			for i := range m.Streams {
-				for k := range m.Streams[i].Objects {
-					m.Streams[i].Objects[k].Parts = nil
-				}
-			}
-			found = append(found, m)
-			return nil
-		})
-	}
-	err = group.Wait() // before found and notes are read
-	return found, notes, err
 }
 
 // missing lists the objects of a history that are not in the store, or not with

@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -39,18 +38,22 @@ func (c *Conductor) Recall(ctx context.Context) {
 }
 
 // manifestsLeft are the ids of the backups whose manifests are still to be read,
-// newest first, by database. nil means that the store was not listed yet: that
-// costs a request for each thousand objects, and is done once.
+// newest first, by database. nil means that the store was not listed yet, which is
+// done once.
 type manifestsLeft map[string][]int64
 
 // recall reads what is left.
 func (c *Conductor) recall(ctx context.Context, left *manifestsLeft) error {
 	if *left == nil {
-		// Of everything, because who has lost the journal, or a tenant, knows of no
-		// database to ask for.
-		objects, err := c.parts.Store.List(ctx, c.config.SID+"/")
+		// The store is asked for the databases, too: who has lost the journal, or a
+		// tenant, knows of none.
+		databases, err := c.storedDatabases(ctx)
 		if err != nil {
-			return fmt.Errorf("list manifests: %w", err)
+			return err
+		}
+		objects, err := c.archive().listManifests(ctx, databases...)
+		if err != nil {
+			return err
 		}
 		*left = manifestsIn(objects)
 	}

@@ -194,8 +194,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if left := names(t, w.pipes); len(left) > 0 {
 		t.Errorf("left in the backup directory: %v", left)
 	}
-	if all, err := w.Backups(t.Context(), ""); err != nil || len(all) != 2 || all[0].BackupID < all[1].BackupID {
-		t.Errorf("backups: %v, %v", all, err)
+	if all, err := w.Backups(t.Context(), ""); err != nil || len(all.Backups) != 2 || all.Backups[0].BackupID < all.Backups[1].BackupID {
+		t.Errorf("backups: %+v, %v", all, err)
 	}
 
 	before := w.system.Content("HXE")

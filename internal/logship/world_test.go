@@ -96,6 +96,8 @@ func (maintained) Check(context.Context) error { return nil }
 
 func (maintained) Sweep(context.Context, string, time.Duration) error { return nil }
 
+func (maintained) Folders(context.Context, string) ([]string, error) { return nil, nil }
+
 // after lets time pass.
 func (w *world) after(d time.Duration) logship.Status {
 	w.t.Helper()

@@ -22,6 +22,9 @@ type Inner interface {
 	Check(ctx context.Context) error
 	// Sweep removes the leftovers of uploads below prefix.
 	Sweep(ctx context.Context, prefix string, olderThan time.Duration) error
+	// Folders returns the names directly below prefix below which there are
+	// objects.
+	Folders(ctx context.Context, prefix string) ([]string, error)
 }
 
 var (

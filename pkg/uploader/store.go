@@ -173,17 +173,49 @@ func (s *Store) List(ctx context.Context, prefix string) ([]backup.Object, error
 	return objects, nil
 }
 
+// Folders returns the names directly below prefix below which there are objects,
+// sorted; a store with directories may name empty ones, too. However many objects
+// there are, they are not listed.
+func (s *Store) Folders(ctx context.Context, prefix string) ([]string, error) {
+	if err := checkPrefix(prefix); err != nil {
+		return nil, err
+	}
+	entries, err := s.entries(ctx, prefix, 1, walk.ListDirs)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	entries.ForDir(func(d fs.Directory) {
+		if d.Remote()+"/" != privatePrefix {
+			names = append(names, strings.TrimPrefix(d.Remote(), prefix))
+		}
+	})
+	slices.Sort(names)
+	return names, nil
+}
+
 // list returns every object below prefix, private ones too, sorted by key.
 func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
-	var found []fs.Object
+	entries, err := s.entries(ctx, prefix, -1, walk.ListObjects)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]fs.Object, 0, len(entries))
+	entries.ForObject(func(o fs.Object) { found = append(found, o) })
+	slices.SortFunc(found, func(a, b fs.Object) int { return cmp.Compare(a.Remote(), b.Remote()) })
+	return found, nil
+}
+
+// entries returns what is below prefix down to a depth, -1 for all.
+func (s *Store) entries(ctx context.Context, prefix string, depth int, kind walk.ListType) (fs.DirEntries, error) {
+	var found fs.DirEntries
 	err := s.retry(ctx, "list", shortPatience, func(ctx context.Context) error {
 		found = nil
 		return s.ask(ctx, func(r *remote) error {
-			return walk.ListR(ctx, r.fs, strings.TrimSuffix(prefix, "/"), true, -1, walk.ListObjects,
-				func(entries fs.DirEntries) error {
-					entries.ForObject(func(o fs.Object) { found = append(found, o) })
-					return nil
-				})
+			return walk.ListR(ctx, r.fs, strings.TrimSuffix(prefix, "/"), true, depth, kind, func(entries fs.DirEntries) error {
+				found = append(found, entries...)
+				return nil
+			})
 		})
 	})
 	// A bucket has no directories that could be missing: it is the bucket.
@@ -194,7 +226,6 @@ func (s *Store) list(ctx context.Context, prefix string) ([]fs.Object, error) {
 	if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
 		return nil, fmt.Errorf("list %q: %w", prefix, err)
 	}
-	slices.SortFunc(found, func(a, b fs.Object) int { return cmp.Compare(a.Remote(), b.Remote()) })
 	return found, nil
 }
 

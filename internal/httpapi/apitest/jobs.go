@@ -31,6 +31,7 @@ type Jobs struct {
 	notReady    error
 	manifests   []*backup.Manifest
 	backupError error
+	unreadable  []job.UnreadableManifest
 	onStart     func(job.Record)
 	followers   []chan []job.Record
 }
@@ -56,6 +57,9 @@ func (j *Jobs) SetBackups(err error, manifests ...*backup.Manifest) {
 	defer j.mu.Unlock()
 	j.manifests, j.backupError = manifests, err
 }
+
+// SetUnreadable sets what cannot be read in the store.
+func (j *Jobs) SetUnreadable(manifests ...job.UnreadableManifest) { j.unreadable = manifests }
 
 // StartBackup accepts a backup.
 func (j *Jobs) StartBackup(_ context.Context, r job.BackupRequest, key string) (job.Record, error) {
@@ -277,8 +281,18 @@ func (j *Jobs) Subscribers(id string) int {
 	return len(t.subscribers)
 }
 
-// Backups lists the manifests of a database, or all.
-func (j *Jobs) Backups(_ context.Context, database string) ([]*backup.Manifest, error) {
+// Backups lists the backups of a database, or all.
+func (j *Jobs) Backups(_ context.Context, database string) (job.BackupList, error) {
+	manifests, err := j.of(database)
+	list := job.BackupList{Unreadable: j.unreadable}
+	for _, m := range manifests {
+		list.Backups = append(list.Backups, job.SummaryOf(m))
+	}
+	return list, err
+}
+
+// of returns the manifests of a database, or all.
+func (j *Jobs) of(database string) ([]*backup.Manifest, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if database != "" {
@@ -296,8 +310,8 @@ func (j *Jobs) Backups(_ context.Context, database string) ([]*backup.Manifest, 
 }
 
 // Backup returns one.
-func (j *Jobs) Backup(ctx context.Context, database, id string) (*backup.Manifest, error) {
-	list, err := j.Backups(ctx, database)
+func (j *Jobs) Backup(_ context.Context, database, id string) (*backup.Manifest, error) {
+	list, err := j.of(database)
 	if err != nil {
 		return nil, err
 	}

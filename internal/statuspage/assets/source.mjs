@@ -6,6 +6,8 @@ const LOGS_EVERY = 20_000; // and the daemon itself, which may have been drained
 const STORE_EVERY = 300_000;
 const POLL_EVERY = 5_000;
 const HIDDEN = 60_000;
+const ANSWER = 40_000; // the daemon gives up before
+const RECOVERY = 110_000; // this, too
 
 export class Source {
   constructor(changed, announce) {
@@ -16,6 +18,7 @@ export class Source {
     this.offset = 0; // of the daemon's clock
     this.jobs = new Map();
     this.backups = null;
+    this.unreadable = []; // manifests of backups that are in no list
     this.logs = null;
     this.logsTrouble = "";
     this.logsNote = "";
@@ -172,8 +175,11 @@ export class Source {
     this.looking = true;
     this.changed();
     await this.readLogs();
-    await this.read("v1/backups", ({ backups }) => (this.backups = backups));
-    for (const database of this.databases([this.backups ?? [], this.logs ?? []])) {
+    await this.read("v1/backups", ({ backups, unreadable }) => {
+      this.backups = backups;
+      this.unreadable = unreadable ?? [];
+    });
+    for (const database of this.databases([this.backups ?? [], this.unreadable, this.logs ?? []])) {
       const path = `v1/recovery?database=${encodeURIComponent(database)}`;
       const problem = await this.read(path, (data) => this.recovery.set(database, { data, at: this.now() }));
       delete this.problems[path];
@@ -185,7 +191,7 @@ export class Source {
 
   // databases are all that anything is known of, or that are in lists, SYSTEMDB
   // first.
-  databases(lists = [[...this.jobs.values()], this.backups ?? [], this.logs ?? []]) {
+  databases(lists = [[...this.jobs.values()], this.backups ?? [], this.unreadable, this.logs ?? []]) {
     const names = new Set(lists.flat().map((entry) => entry.database));
     return [...names].sort((a, b) => (b === "SYSTEMDB") - (a === "SYSTEMDB") || a.localeCompare(b));
   }
@@ -212,7 +218,10 @@ export class Source {
   }
 }
 
-const ask = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(40_000) });
+function ask(path) {
+  const patience = path.startsWith("v1/recovery") ? RECOVERY : ANSWER;
+  return fetch(path, { cache: "no-store", signal: AbortSignal.timeout(patience) });
+}
 
 async function problemOf(response) {
   const problem = { status: response.status, text: `${response.status} ${response.statusText}`.trim() };

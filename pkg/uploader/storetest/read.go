@@ -117,6 +117,25 @@ func testList(t *testing.T, subject Subject) {
 	wantError(t, "Stat of what holds objects", err, backup.ErrNotFound)
 }
 
+func testFolders(t *testing.T, subject Subject) {
+	store := subject.Open(t, Limits{})
+	for _, key := range []string{"HDB/A-1", "HDB/A/1", "HDB/A/2/3", "HDB/A0/1", "HDB2/A/1", "a.json"} {
+		put(t, store, key, []byte(key))
+	}
+	waiting := begin(t, store, "HDB/B/waiting", 0)
+	consume(t, waiting, []byte("x"))
+	abort(t, waiting)
+	for prefix, want := range map[string][]string{"": {"HDB", "HDB2"}, "HDB/": {"A", "A0"}, "HDB/A/": {"2"}, "HDB2/A/": {}, "HDB3/": {}} {
+		names, err := store.Folders(t.Context(), prefix)
+		if diff := cmp.Diff(want, append([]string{}, names...)); err != nil || diff != "" {
+			t.Errorf("Folders(%q): %v (-want +got):\n%s", prefix, err, diff)
+		}
+	}
+	if _, err := store.Folders(t.Context(), "HDB"); err == nil {
+		t.Error("Folders of a prefix without a slash succeeded")
+	}
+}
+
 func testKeys(t *testing.T, subject Subject) {
 	store := subject.Open(t, Limits{})
 	for _, key := range []string{

@@ -29,6 +29,9 @@ type Maintainer interface {
 	Check(ctx context.Context) error
 	// Sweep removes the leftovers of uploads below prefix.
 	Sweep(ctx context.Context, prefix string, olderThan time.Duration) error
+	// Folders returns the names directly below prefix below which there are
+	// objects, sorted.
+	Folders(ctx context.Context, prefix string) ([]string, error)
 }
 
 // Inspector looks behind the store's back.
@@ -81,6 +84,7 @@ func Run(t *testing.T, subject Subject) {
 		{"ExistingSegment", testExistingSegment},
 		{"Ranges", testRanges},
 		{"List", testList},
+		{"Folders", testFolders},
 		{"Keys", testKeys},
 		{"Crash", testCrash},
 		{"Concurrency", testConcurrency},
