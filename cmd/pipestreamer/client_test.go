@@ -294,6 +294,7 @@ func TestListAndShow(t *testing.T) {
 		{name: "backups", args: []string{"list"}, stdout: "1700000000001  SYSTEMDB  complete  2026-01-02T03:04:05Z  1        5.0 MiB"},
 		{name: "backups of one", args: []string{"list", "--database", "HXE", "-o", "json"}, stdout: `"backup_id": 1700000000000`},
 		{name: "what is not listed", args: []string{"list"}, stderr: unreadable},
+		{name: "what is not listed, as JSON", args: []string{"list", "-o", "json"}, stderr: `{"warning":"a backup of HXE is not listed: `},
 		{name: "jobs", args: []string{"list", "--jobs", "--database", "hxe"}, stdout: "job-1  backup  HXE       succeeded  plan   2026-01-02T03:04:05Z  1m0s"},
 		{name: "jobs of another", args: []string{"list", "--jobs", "--database", "X"}, stderr: "no jobs of X\n"},
 		{name: "backups of an unknown database", args: []string{"list", "--database", "NOPE"}, stderr: "no backups of NOPE\n"},

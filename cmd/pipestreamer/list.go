@@ -62,6 +62,7 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 		if err != nil {
 			return a.storeAway(ctx, "backups", err)
 		}
+		a.tellUnreadable(stored.Unreadable)
 		return a.print(stored.Backups, nil)
 	}
 	list, err := client.Logs(ctx)
@@ -90,7 +91,7 @@ func (a *app) listBackups(ctx context.Context, client *httpapi.Client, database 
 // tellUnreadable names the backups that are in the store and in no list.
 func (a *app) tellUnreadable(manifests []job.UnreadableManifest) {
 	for i := range manifests {
-		a.tell("a backup of " + manifests[i].Database + " is not listed: " + manifests[i].Error)
+		a.warn("a backup of " + manifests[i].Database + " is not listed: " + manifests[i].Error)
 	}
 }
 

@@ -33,7 +33,8 @@ type Registry interface {
 	Jobs() []job.Record
 	// Job returns one, or job.ErrUnknownJob.
 	Job(id string) (job.Record, error)
-	// Cancel asks a job to end: job.ErrUnknownJob, job.ErrFinished.
+	// Cancel asks a job to end: job.ErrUnknownJob, job.ErrFinished,
+	// job.ErrSuspended.
 	Cancel(id string) error
 	// Subscribe returns the current record, then newer ones. A slow reader
 	// misses some, never the last, after which the channel is closed. The

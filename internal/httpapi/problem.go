@@ -94,6 +94,8 @@ func problemOfSentinel(err error) *Problem {
 		return p
 	case errors.Is(err, job.ErrFinished):
 		return newProblem(http.StatusConflict, "finished", "The job has ended", err.Error())
+	case errors.Is(err, job.ErrSuspended):
+		return newProblem(http.StatusConflict, "suspended", "The job is left to the next daemon", err.Error())
 	case errors.Is(err, job.ErrDraining):
 		p := newProblem(http.StatusServiceUnavailable, "draining", "The daemon takes no new jobs", err.Error())
 		p.Hint = "send the request again, with the same idempotency key, when it is back"
@@ -102,8 +104,8 @@ func problemOfSentinel(err error) *Problem {
 		}
 		return p
 	case errors.Is(err, job.ErrHANAStarting):
-		p := newProblem(http.StatusServiceUnavailable, "hana_starting", "HANA is not there yet", err.Error())
-		p.Hint = "send the request again, with the same idempotency key, when HANA has started; if it has, pipestreamer doctor tells what is in the way"
+		p := newProblem(http.StatusServiceUnavailable, "hana_starting", "HANA does not take backups yet", err.Error())
+		p.Hint = "send the request again, with the same idempotency key, when the database has started; if it has, pipestreamer doctor tells what is in the way"
 		return p
 	case errors.Is(err, backup.ErrNotFound):
 		p := newProblem(http.StatusNotFound, "unknown_backup", "No such backup", err.Error())

@@ -36,6 +36,9 @@ func (c *Conductor) StartBackup(ctx context.Context, r BackupRequest, key string
 	if err := backup.CheckPrefix(prefix); err != nil {
 		return Record{}, &FieldError{Field: "prefix", Err: err}
 	}
+	if err := c.checkStarted(ctx, database, key); err != nil {
+		return Record{}, err
+	}
 	if err := c.checkDatabase(ctx, "database", database, key); err != nil {
 		return Record{}, err
 	}

@@ -341,14 +341,17 @@ func (c *Conductor) Job(id string) (Record, error) {
 }
 
 // Cancel asks a running job to stop; it ends in its own time. It returns
-// ErrUnknownJob or ErrFinished when there is nothing to cancel.
+// ErrUnknownJob, ErrFinished or ErrSuspended when there is nothing to cancel.
 func (c *Conductor) Cancel(id string) error {
 	j, err := c.find(id)
 	if err != nil {
 		return err
 	}
-	if j.snapshot().State.Terminal() {
+	switch r := j.snapshot(); {
+	case r.State.Terminal():
 		return ErrFinished
+	case r.Suspended:
+		return ErrSuspended
 	}
 	j.note(SideOperator, "asks to cancel the job")
 	j.cancel(errCancelRequested)

@@ -2,12 +2,15 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/pipestreamer/pipestreamer/pkg/hdbtrigger"
 )
 
 const (
@@ -18,9 +21,10 @@ const (
 	databasesRetry = 30 * time.Second
 )
 
-// hanaStart is for how long after the daemon's own start a HANA that was not reached
-// yet counts as one that starts: its container starts after the sidecar. A job would
-// fail at once, and the key, with which a scheduler asks again, be spent.
+// hanaStart is for how long after the daemon's own start a database that takes no
+// connections counts as one that starts: HANA's container starts after the sidecar,
+// and its tenants after SYSTEMDB. A job would fail at once, and the key, with which a
+// scheduler asks again, be spent.
 const hanaStart = 20 * time.Minute
 
 // existsTimeout bounds what a request waits for before its job is admitted.
@@ -80,49 +84,62 @@ func (c *Conductor) showDatabases(names []string) {
 // checkDatabase refuses a request for a database that HANA does not have, before it
 // becomes a job: the failure of that would stay in metrics and alerts, and no backup
 // of it would ever end it. A HANA that does not answer at once proves nothing, and
-// nor does a request that has started a job before. With a key, by which it may come
-// again, a request is ErrHANAStarting while HANA still starts.
+// nor does a request that has started a job before.
 func (c *Conductor) checkDatabase(ctx context.Context, field, name, key string) error {
-	c.mu.Lock()
-	_, repeated := c.keys[key]
-	known, awaited := slices.Contains(c.there, name), key != "" && c.there == nil && time.Since(c.begun) < hanaStart
-	c.mu.Unlock()
-	if known || repeated && key != "" {
+	if c.hasJob(key) {
 		return nil
 	}
-	names, err := c.databases(ctx)
-	if awaited && disconnected(err) {
-		return fmt.Errorf("%w: %w", ErrHANAStarting, err)
+	c.mu.Lock()
+	known := slices.Contains(c.there, name)
+	c.mu.Unlock()
+	if known {
+		return nil
 	}
-	if err := missing(name, names); err != nil {
+	if err := c.absent(ctx, name); err != nil {
 		return &FieldError{Field: field, Err: err}
 	}
 	return nil
 }
 
-// absent says which databases HANA has when it does not have one, nil when it does
-// or when it does not say: then the job asks again, and says what is wrong.
-func (c *Conductor) absent(ctx context.Context, name string) error {
-	names, _ := c.databases(ctx)
-	return missing(name, names)
-}
-
-// databases asks which databases HANA has; none when it does not say.
-func (c *Conductor) databases(ctx context.Context) ([]string, error) {
-	lister, can := c.parts.Trigger.(databaseLister)
-	if !can {
-		return nil, nil
+// checkStarted is ErrHANAStarting for a backup with a key, by which it may come again,
+// of a database that may still be starting. One that a restore has stopped is not.
+func (c *Conductor) checkStarted(ctx context.Context, name, key string) error {
+	starter, can := c.parts.Trigger.(interface {
+		CheckOnline(ctx context.Context, database string) error
+	})
+	if !can || key == "" || c.hasJob(key) || time.Since(c.begun) >= hanaStart || stoppedBy(name, c.Jobs()) != nil {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
 	defer cancel()
-	return lister.Databases(ctx)
+	err := starter.CheckOnline(ctx, name)
+	if disconnected(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hdbtrigger.ErrOffline) {
+		return fmt.Errorf("%w: %w", ErrHANAStarting, err)
+	}
+	return nil // it is online, or the job says what is wrong
 }
 
-// missing says that name is not among what HANA has, if that is known.
-func missing(name string, names []string) error {
-	if len(names) == 0 || slices.Contains(names, name) {
+// hasJob says whether a request with this key has started a job before.
+func (c *Conductor) hasJob(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, repeated := c.keys[key]
+	return repeated && key != ""
+}
+
+// absent says which databases HANA has when it does not have one, nil when it does
+// or when it does not say.
+func (c *Conductor) absent(ctx context.Context, name string) error {
+	lister, can := c.parts.Trigger.(databaseLister)
+	if !can {
 		return nil
 	}
-	names = slices.Sorted(slices.Values(names))
+	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
+	defer cancel()
+	names, err := lister.Databases(ctx)
+	if err != nil || slices.Contains(names, name) {
+		return nil // without an answer the job asks again, and says what is wrong
+	}
+	slices.Sort(names)
 	return fmt.Errorf("HANA has no database %s: it has %s", name, strings.Join(names, ", "))
 }

@@ -10,13 +10,15 @@ import (
 var (
 	// ErrDraining means that the daemon is shutting down; *DrainedError is one, too.
 	ErrDraining = errors.New("the daemon is shutting down")
-	// ErrHANAStarting means that HANA, which starts after the daemon, was not reached
-	// yet; the same request may be granted later.
-	ErrHANAStarting = errors.New("HANA was not reached since this daemon has started")
+	// ErrHANAStarting means that HANA, which starts after the daemon, does not take
+	// backups of the database yet; the same request may be granted later.
+	ErrHANAStarting = errors.New("HANA may still be starting, as this daemon has just started, too")
 	// ErrUnknownJob means that there is no job of that id.
 	ErrUnknownJob = errors.New("no such job")
 	// ErrFinished means that the job has already ended.
 	ErrFinished = errors.New("the job has already ended")
+	// ErrSuspended means that this process does no more for the job.
+	ErrSuspended = errors.New("the job is left to the next daemon, which finds out how it ended")
 )
 
 // FieldError refuses a request because of one of its fields.

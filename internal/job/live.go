@@ -169,13 +169,13 @@ func (j *live) publishLocked() Record {
 }
 
 // subscribe returns a channel that holds the current record and then each
-// newer one; it is closed after the terminal one. The function ends it early.
+// newer one; it is closed after the last one. The function ends it early.
 func (j *live) subscribe() (<-chan Record, func()) {
 	channel := make(chan Record, 1)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	channel <- j.snapshotLocked()
-	if j.record.State.Terminal() {
+	if j.record.State.Terminal() || j.record.Suspended {
 		close(channel)
 		return channel, func() {}
 	}

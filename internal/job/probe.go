@@ -108,6 +108,9 @@ func (c *Conductor) StartProbe(ctx context.Context, r ProbeRequest, key string) 
 	if r.MaxSize == 0 {
 		r.MaxSize = DefaultProbeSize
 	}
+	if err := c.checkStarted(ctx, database, key); err != nil {
+		return Record{}, err
+	}
 	if err := c.checkDatabase(ctx, "database", database, key); err != nil {
 		return Record{}, err
 	}

@@ -112,41 +112,56 @@ func TestUnknownDatabaseOfASilentHANA(t *testing.T) {
 	}
 }
 
-// TestHANAStarts: a scheduler, whose request comes again by its key, gets no job
-// before HANA was reached for the first time. Nor does it hold up a restore, which
-// SYSTEMDB may need to start.
-func TestHANAStarts(t *testing.T) {
-	t.Parallel()
-	w, _ := startWithSilentStore(t)
-	if err := w.system.Close(); err != nil {
+func (w whole) stop(t *testing.T) {
+	t.Helper()
+	if err := w.parts.Recoverer.Stop(t.Context(), backup.Plan{SID: "HXE", Database: "HXE"}); err != nil {
 		t.Fatal(err)
 	}
-	for name, start := range map[string]func(key string) (Record, error){
-		"backup": func(key string) (Record, error) {
-			return w.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, key)
-		},
-		"probe": func(key string) (Record, error) { return w.StartProbe(t.Context(), ProbeRequest{Database: "HXE"}, key) },
-	} {
-		if _, err := start("nightly-" + name); !errors.Is(err, ErrHANAStarting) || !strings.Contains(err.Error(), "connection refused") {
-			t.Errorf("%s: error %v, expected %v", name, err, ErrHANAStarting)
+}
+
+// TestHANAStarts: a scheduler, whose request comes again by its key, gets no job
+// before the database takes connections, and one then, by the same key.
+func TestHANAStarts(t *testing.T) {
+	t.Parallel()
+	hanaAway := func(t *testing.T, w whole) {
+		t.Helper()
+		if err := w.system.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if jobs := w.Jobs(); len(jobs) != 0 {
-		t.Errorf("%d jobs, expected none", len(jobs))
-	}
-	record, err := w.StartRestore(t.Context(), RestoreRequest{Database: "HXE", Backup: Latest}, "restore")
-	if err != nil {
-		t.Errorf("restore: %v", err)
-	}
-	await(t, w.Conductor, record.ID)
-
-	w.begun = w.begun.Add(-hanaStart)
-	record, err = w.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, "nightly")
-	if err != nil {
-		t.Fatalf("backup when HANA is late: %v", err)
-	}
-	if record = await(t, w.Conductor, record.ID); record.State != StateFailed || record.Error.Code != CodePlan {
-		t.Errorf("backup when HANA is late: %s %v, expected a failed job", record.State, record.Error)
+	for name, test := range map[string]struct {
+		prepare func(t *testing.T, w whole)
+		says    string
+	}{
+		"HANA is away":          {hanaAway, "connection refused"},
+		"the tenant is offline": {func(t *testing.T, w whole) { t.Helper(); w.stop(t) }, "ACTIVE_STATUS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := startWithSilentStore(t)
+			test.prepare(t, w)
+			backUp := func() (Record, error) { return w.StartBackup(t.Context(), BackupRequest{Database: "HXE"}, "nightly") }
+			probe := func() (Record, error) { return w.StartProbe(t.Context(), ProbeRequest{Database: "HXE"}, "probe") }
+			for _, start := range []func() (Record, error){backUp, probe} {
+				if _, err := start(); !errors.Is(err, ErrHANAStarting) || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("error %v, expected %v for %q", err, ErrHANAStarting, test.says)
+				}
+			}
+			if jobs := w.Jobs(); len(jobs) != 0 {
+				t.Errorf("%d jobs, expected none", len(jobs))
+			}
+			w.begun = w.begun.Add(-hanaStart)
+			record, err := backUp()
+			if err != nil {
+				t.Fatalf("when HANA is late: %v", err)
+			}
+			if record = await(t, w.Conductor, record.ID); record.State != StateFailed || record.Error.Code != CodePlan {
+				t.Errorf("when HANA is late: %s %v, expected a failed job", record.State, record.Error)
+			}
+			if again, err := backUp(); err != nil || again.ID != record.ID {
+				t.Errorf("the same request again: %v %v", again.ID, err)
+			}
+		})
 	}
 }
 
@@ -202,9 +217,7 @@ func TestHintOfARefusedPlan(t *testing.T) {
 	if e := gone.Error; e == nil || e.Code != CodePlan || !strings.Contains(e.Hint, "HANA has no database GONE: it has") {
 		t.Errorf("unknown: %+v", e)
 	}
-	if err := w.parts.Recoverer.Stop(t.Context(), backup.Plan{SID: "HXE", Database: "HXE"}); err != nil {
-		t.Fatal(err)
-	}
+	w.stop(t)
 	stopped := w.backupOf(t, "HXE")
 	if e := stopped.Error; e == nil || e.Code != CodePlan || !strings.Contains(e.Message, `is not online: its ACTIVE_STATUS is "NO"`) || e.Hint != `Start the database first: ALTER SYSTEM START DATABASE "HXE";` {
 		t.Errorf("stopped: %+v", e)

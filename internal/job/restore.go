@@ -45,9 +45,6 @@ func (c *Conductor) checkTarget(ctx context.Context, r RestoreRequest, target, k
 		field = "to_database"
 	}
 	err := c.checkDatabase(ctx, field, target, key)
-	if errors.Is(err, ErrHANAStarting) {
-		return nil // SYSTEMDB is recovered while HANA stands still
-	}
 	if refused, is := errors.AsType[*FieldError](err); is {
 		refused.Err = fmt.Errorf("%w; %s", refused.Err, createFirst)
 	}

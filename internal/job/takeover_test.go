@@ -362,6 +362,18 @@ func TestDrainLeavesWhatIsNotKnown(t *testing.T) {
 	if got, err := drained.Job(record.ID); err != nil || got.State != StateRunning || !got.Suspended || got.OutcomeUnknown {
 		t.Errorf("left as %+v, %v", got, err)
 	}
+	records, leave, err := drained.Subscribe(record.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave()
+	<-records
+	if _, more := <-records; more {
+		t.Error("who follows a suspended job gets another record")
+	}
+	if err := drained.Cancel(record.ID); !errors.Is(err, ErrSuspended) {
+		t.Errorf("Cancel: %v, expected %v", err, ErrSuspended)
+	}
 	if n := testutil.ToFloat64(drained.metrics.running.WithLabelValues(string(ActionBackup))); n != 0 {
 		t.Errorf("the metric says that %v run", n)
 	}

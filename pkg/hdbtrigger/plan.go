@@ -37,7 +37,7 @@ func (t *Trigger) plan(ctx context.Context, database string, kind backup.Kind) (
 	if plan.SID, plan.HANAVersion, err = t.system(ctx); err != nil {
 		return backup.Plan{}, err
 	}
-	checks := []func(context.Context, string) error{t.checkOnline, t.checkPrimary, t.checkIdle}
+	checks := []func(context.Context, string) error{t.CheckOnline, t.checkPrimary, t.checkIdle}
 	if !t.allowParts {
 		checks = append(checks, t.checkChunkSize)
 	}
@@ -104,7 +104,9 @@ func (t *Trigger) status(ctx context.Context, database string) (string, error) {
 // ErrOffline means that a database has to be started before it can be backed up.
 var ErrOffline = errors.New("is not online")
 
-func (t *Trigger) checkOnline(ctx context.Context, database string) error {
+// CheckOnline says whether a database is online. Errors: ErrOffline,
+// backup.ErrNotFound for an unknown database, or why HANA does not tell.
+func (t *Trigger) CheckOnline(ctx context.Context, database string) error {
 	status, err := t.status(ctx, database)
 	if err != nil {
 		return err
