@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -96,7 +95,7 @@ func takeInventory(ctx context.Context, historian catalog, directory string, fou
 		if err != nil {
 			return now, err
 		}
-		if where != "" && !strings.HasPrefix(where+"/", path.Clean(directory)+"/") {
+		if where != "" && path.Dir(where) != path.Clean(directory) {
 			now.elsewhere[database] = where
 		}
 	}
@@ -143,7 +142,7 @@ func (f *Fleet) elsewhere(found []string) (problems []string) {
 	defer f.mu.Unlock()
 	for _, database := range slices.Sorted(maps.Keys(f.hana.elsewhere)) {
 		if !slices.Contains(found, database) {
-			problems = append(problems, fmt.Sprintf("HANA writes the log backups of %s to %s, which is not below %s: they are not shipped",
+			problems = append(problems, fmt.Sprintf("HANA writes the log backups of %s to %s, which is not directly below %s: they are not shipped",
 				database, f.hana.elsewhere[database], f.files.Directory))
 		}
 	}

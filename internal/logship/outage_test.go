@@ -212,12 +212,50 @@ func TestJudged(t *testing.T) {
 		}
 	})
 	play(t, logship.Config{}, func(w *world) {
+		w.store.fail(func(string, string) error { return errors.New("connection refused") })
+		w.start()
+		if status := w.after(10 * time.Minute); status.Judged {
+			t.Errorf("no file is there, and the store has not told what is in it: %+v", status)
+		}
+		w.store.fail(nil)
+		if status := w.after(2 * time.Minute); !status.Judged {
+			t.Errorf("the store is back: %+v", status)
+		}
+	})
+	play(t, logship.Config{}, func(w *world) {
 		w.start()
 		if status := w.after(10 * time.Second); status.Judged {
 			t.Error("before a file that stands there can be found")
 		}
 		if status := w.after(10 * time.Second); !status.Judged {
 			t.Errorf("nothing is there: %+v", status)
+		}
+	})
+}
+
+// HANA goes on to write, faster than the store takes it: that keeps nobody from
+// knowing what stood on the volume at the start.
+func TestJudgedWhileHANAIsBusy(t *testing.T) {
+	t.Parallel()
+	play(t, logship.Config{BatchFiles: 1}, func(w *world) {
+		const stood = 10
+		for i := range stood {
+			w.log64(2, i, i+1)
+		}
+		w.volume.opened = func(string) error { time.Sleep(7 * time.Second); return nil }
+		w.start()
+		busy := func(from, to int) (status logship.Status) {
+			for i := from; i < to; i++ {
+				w.log64(2, stood+i, stood+i+1)
+				status = w.after(5 * time.Second)
+			}
+			return status
+		}
+		if status := busy(0, 12); status.Judged {
+			t.Errorf("after a minute not all is known that stood there: %+v", status)
+		}
+		if status := busy(12, 24); !status.Judged || status.WaitingFiles == 0 {
+			t.Errorf("all is known that stood there: %+v", status)
 		}
 	})
 }

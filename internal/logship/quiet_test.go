@@ -24,10 +24,11 @@ import (
 )
 
 // startHANA is the simulator, behind the real driver; no real HANA has shown this.
-func startHANA(t *testing.T) (*hanasim.System, *hdbtrigger.Trigger) {
+// It writes log backups below logs.
+func startHANA(t *testing.T, logs string) (*hanasim.System, *hdbtrigger.Trigger) {
 	t.Helper()
 	system, err := hanasim.Start(hanasim.Config{
-		Password: "secret", LogDir: t.TempDir(),
+		Password: "secret", LogDir: logs,
 		Databases: []hanasim.Database{{Name: "SYSTEMDB", Volumes: []hanasim.Volume{{ID: 1, Size: 4096}}}, {Name: "HXE", Volumes: []hanasim.Volume{{ID: 3, Size: 4096}}}},
 	}, zap.NewNop())
 	if err != nil {
@@ -65,7 +66,7 @@ func startHANA(t *testing.T) (*hanasim.System, *hdbtrigger.Trigger) {
 func TestNoLogYet(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	system, trigger := startHANA(t)
+	system, trigger := startHANA(t, t.TempDir())
 	w := world{t: t, registry: prometheus.NewRegistry()}
 	fleet := logship.NewFleet(logship.Config{SID: sid, AskTimeout: 5 * time.Second}, spool.Config{Directory: t.TempDir()},
 		logship.Parts{Store: newMemoryStore(), Historian: trigger, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
@@ -126,7 +127,7 @@ func writeLogs(t *testing.T, system *hanasim.System, trigger *hdbtrigger.Trigger
 func TestLogElsewhere(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	system, trigger := startHANA(t)
+	system, trigger := startHANA(t, t.TempDir())
 	hana := &withoutTenants{Trigger: trigger}
 	root := t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, backup.SystemDB), 0o700); err != nil {
@@ -153,7 +154,7 @@ func TestLogElsewhere(t *testing.T) {
 	must("before the first log backup", "")
 	writeLogs(t, system, trigger)
 	fleet.AskAgain()
-	must("HANA writes them elsewhere", "/DB_HXE, which is not below "+root)
+	must("HANA writes them elsewhere", "/DB_HXE, which is not directly below "+root)
 	if err := os.Mkdir(filepath.Join(root, "DB_HXE"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -162,10 +163,69 @@ func TestLogElsewhere(t *testing.T) {
 	if err := os.Remove(filepath.Join(root, "DB_HXE")); err != nil {
 		t.Fatal(err)
 	}
-	must("it has none again", "/DB_HXE, which is not below "+root)
+	must("it has none again", "/DB_HXE, which is not directly below "+root)
 	hana.dropped.Store(true)
 	fleet.AskAgain()
 	must("the tenant is gone", "")
+}
+
+// copied is a HANA whose tenant is a copy of another, which wrote the log backups in
+// its catalog.
+type copied struct {
+	*hdbtrigger.Trigger
+
+	of atomic.Pointer[string]
+}
+
+func (h *copied) Logs(ctx context.Context, database string, from, to int64) ([]backup.CatalogEntry, error) {
+	entries, err := h.Trigger.Logs(ctx, database, from, to)
+	if of := h.of.Load(); of != nil {
+		for i := range entries {
+			for j := range entries[i].Files {
+				file := &entries[i].Files[j]
+				file.Path = filepath.Join(*of, filepath.Base(file.Path))
+			}
+		}
+	}
+	return entries, err
+}
+
+// Only directories that stand directly in that of the log backups are looked into: a
+// tenant whose log HANA writes further below has nobody who ships it. A copy whose
+// catalog names the log of its original is no trouble.
+func TestLogFurtherBelow(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	root := t.TempDir()
+	system, trigger := startHANA(t, filepath.Join(root, "HXE"))
+	hana := &copied{Trigger: trigger}
+	if err := os.Mkdir(filepath.Join(root, backup.SystemDB), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w := world{t: t, registry: prometheus.NewRegistry()}
+	fleet := logship.NewFleet(logship.Config{SID: sid, AskTimeout: 5 * time.Second}, spool.Config{Directory: root + "/"},
+		logship.Parts{Store: newMemoryStore(), Historian: hana, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(w.registry), spool.NewMetrics(nil))
+	defer fleet.Wait()
+	defer cancel()
+	writeLogs(t, system, trigger)
+	for _, step := range []struct {
+		of, trouble string
+		failing     float64
+	}{
+		{"", "HANA writes the log backups of HXE to " + root + "/HXE/DB_HXE, which is not directly below " + root, 1},
+		{root + "/DB_OTHER", "", 0},
+		{root, "HANA writes the log backups of HXE to " + root + ", which is not directly below " + root, 1},
+	} {
+		if step.of != "" {
+			hana.of.Store(&step.of)
+		}
+		fleet.AskAgain()
+		fleet.Look(ctx)
+		if got, _ := fleet.Trouble(); !strings.Contains(got, step.trouble) || (got == "") != (step.trouble == "") {
+			t.Errorf("log of %q: trouble %q, expected %q", step.of, got, step.trouble)
+		}
+		w.mustGauge("directory_failing", step.failing)
+	}
 }
 
 // A tenant that was dropped, and whose directory is gone, leaves no trouble and no
@@ -173,7 +233,7 @@ func TestLogElsewhere(t *testing.T) {
 func TestDroppedTenant(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	_, trigger := startHANA(t)
+	_, trigger := startHANA(t, t.TempDir())
 	root, registry := t.TempDir(), prometheus.NewRegistry()
 	fleet := logship.NewFleet(logship.Config{SID: sid, AskTimeout: 5 * time.Second}, spool.Config{Directory: root, Rescan: 100 * time.Millisecond},
 		logship.Parts{Store: newMemoryStore(), Historian: trigger, Bases: newBases()}, zap.NewNop(), logship.NewMetrics(registry), spool.NewMetrics(nil))

@@ -44,8 +44,10 @@ type Shipper struct {
 
 	mu      sync.Mutex
 	running bool
-	// stepped: there was a round that did not fail. judged is that of [Status].
+	// stepped: there was a round that did not fail. judged is that of [Status];
+	// unjudged are the names of the files that it waits for, nil before these are known.
 	stepped, judged bool
+	unjudged        map[string]bool
 	// items are the files that stand on the volume, by name.
 	items map[string]*item
 	// known are the files that indexes of earlier processes name.

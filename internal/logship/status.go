@@ -15,7 +15,7 @@ const listed = 100
 type Status struct {
 	Database string `json:"database"`
 	// Judged says that what was wrong before the start would be seen again: the
-	// indexes were read, and every file was looked at that stood on the volume.
+	// indexes were read, and every file was looked at that stood on the volume then.
 	Judged bool `json:"-"`
 	// Volumes say how far each volume's log is in the store, by volume id.
 	Volumes []VolumeStatus `json:"volumes"`

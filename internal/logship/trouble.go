@@ -2,6 +2,7 @@ package logship
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,19 +48,25 @@ func (s *Shipper) watch(ctx context.Context) {
 }
 
 // judge notes when all is known that was there at the start. The files that stood on
-// the volume then were found before the first call.
+// the volume then were found before the first call; later ones are not waited for,
+// because of a HANA that is busy there is always one.
 func (s *Shipper) judge() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.judged || !s.stepped {
+	if s.judged {
 		return
 	}
-	for _, it := range s.items {
-		if !it.stored && !it.stuck() {
-			return
+	if s.unjudged == nil {
+		s.unjudged = make(map[string]bool, len(s.items))
+		for name := range s.items {
+			s.unjudged[name] = true
 		}
 	}
-	s.judged = true
+	maps.DeleteFunc(s.unjudged, func(name string, _ bool) bool {
+		it := s.items[name]
+		return it == nil || it.stored || it.stuck()
+	})
+	s.judged = s.stepped && len(s.unjudged) == 0
 }
 
 // maybeTroubled is told by an upload. That one attempt has helped does not say
