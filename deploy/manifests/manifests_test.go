@@ -198,8 +198,20 @@ func TestOwnHANAKeepsItsPod(t *testing.T) {
 	if diff := cmp.Diff(was.Containers, []corev1.Container{hana}); diff != "" {
 		t.Errorf("container of HANA, without the mounts for backups:\n%s", diff)
 	}
-	if diff := cmp.Diff(was.InitContainers, slices.DeleteFunc(is.InitContainers, func(c corev1.Container) bool { return c.Name == sidecarName })); diff != "" {
+	if diff := cmp.Diff(was.InitContainers, slices.DeleteFunc(slices.Clone(is.InitContainers), func(c corev1.Container) bool { return c.Name == sidecarName })); diff != "" {
 		t.Errorf("init containers:\n%s", diff)
+	}
+	mounts := container(is.InitContainers, sidecarName).VolumeMounts
+	ours := func(name string) bool {
+		return slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return m.Name == name })
+	}
+	if diff := cmp.Diff(was.Volumes, slices.DeleteFunc(slices.Clone(is.Volumes), func(v corev1.Volume) bool { return ours(v.Name) })); diff != "" {
+		t.Errorf("volumes, without those of the sidecar:\n%s", diff)
+	}
+	for i := range s.StatefulSet.Spec.VolumeClaimTemplates {
+		if name := s.StatefulSet.Spec.VolumeClaimTemplates[i].Name; ours(name) {
+			t.Errorf("volume %s of the sidecar: Kubernetes puts HANA's claim of that name in its place", name)
+		}
 	}
 	for _, policy := range s.Policies {
 		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
