@@ -119,6 +119,16 @@ func selfSigned(t *testing.T) (certificate, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
 }
 
+// readSource reads a file of deploy/k8s.
+func readSource(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "k8s", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // build builds a directory of deploy/k8s.
 func build(t *testing.T, directory string, files map[string][]byte) []byte {
 	t.Helper()
