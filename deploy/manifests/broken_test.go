@@ -122,18 +122,22 @@ func brokenSidecars() []broken {
 func brokenVolumes() []broken {
 	size := resource.MustParse("1Gi")
 	return []broken{
-		{"size limit", func(p *parts) { volume(p.pod, "backup").EmptyDir.SizeLimit = &size }, "volume backup: sizeLimit: expected none"},
+		{"size limit", func(p *parts) { volume(p.pod, "pipestreamer-backup").EmptyDir.SizeLimit = &size }, "volume pipestreamer-backup: sizeLimit: expected none"},
 		{"limit of ephemeral storage", func(p *parts) { p.hana.Resources.Limits["ephemeral-storage"] = size }, "limits.ephemeral-storage: expected none"},
+		{"name that HANA's volume may have", func(p *parts) {
+			volume(p.pod, "pipestreamer-config").Name = "config"
+			p.mountOf(p.sidecar, "/etc/pipestreamer").Name = "config"
+		}, "sidecar: /etc/pipestreamer: volume config: expected pipestreamer-…"},
 		{"subPath", func(p *parts) { p.mountOf(p.sidecar, "/etc/pipestreamer").SubPath = "x" }, "subPath: expected none"},
 		{"writable secrets", func(p *parts) { p.mountOf(p.sidecar, "/run/secrets/store").ReadOnly = false }, "/run/secrets/store: expected readOnly"},
 		{"backup directory elsewhere in HANA", func(p *parts) { p.mountOf(p.hana, "/backup/data").MountPath = "/backup/dta" }, "backupDirectory: expected one volume at /backup/data in both"},
-		{"other volume in HANA", func(p *parts) { p.mountOf(p.hana, "/backup/log").Name = "backup" }, "logs.directory: expected one volume at /backup/log in both"},
+		{"other volume in HANA", func(p *parts) { p.mountOf(p.hana, "/backup/log").Name = "pipestreamer-backup" }, "logs.directory: expected one volume at /backup/log in both"},
 		{"logs that end with the pod", func(p *parts) {
-			volume(p.pod, "log-backup").VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+			volume(p.pod, "pipestreamer-log-backup").VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 		}, "expected a volume that outlives the pod"},
-		{"no such claim", func(p *parts) { delete(p.Claims, "pipestreamer-state") }, "volume state: expected a PersistentVolumeClaim"},
+		{"no such claim", func(p *parts) { delete(p.Claims, "pipestreamer-state") }, "volume pipestreamer-state: expected a PersistentVolumeClaim"},
 		{"HANA may write the journal", func(p *parts) {
-			p.hana.VolumeMounts = append(p.hana.VolumeMounts, corev1.VolumeMount{Name: "state", MountPath: "/state"})
+			p.hana.VolumeMounts = append(p.hana.VolumeMounts, corev1.VolumeMount{Name: "pipestreamer-state", MountPath: "/state"})
 		}, "stateDirectory: HANA's container mounts it"},
 		{"no volume for the journal", func(p *parts) { p.mountOf(p.sidecar, "/var/lib/pipestreamer").MountPath = "/var/lib/other" }, "stateDirectory: /var/lib/pipestreamer: expected a volume"},
 		{"no such key", func(p *parts) { delete(p.Secrets["pipestreamer-tls"].Data, "tls.key") }, "Secret pipestreamer-tls has no key tls.key"},

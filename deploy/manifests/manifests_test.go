@@ -198,8 +198,20 @@ func TestOwnHANAKeepsItsPod(t *testing.T) {
 	if diff := cmp.Diff(was.Containers, []corev1.Container{hana}); diff != "" {
 		t.Errorf("container of HANA, without the mounts for backups:\n%s", diff)
 	}
-	if diff := cmp.Diff(was.InitContainers, slices.DeleteFunc(is.InitContainers, func(c corev1.Container) bool { return c.Name == sidecarName })); diff != "" {
+	if diff := cmp.Diff(was.InitContainers, slices.DeleteFunc(slices.Clone(is.InitContainers), func(c corev1.Container) bool { return c.Name == sidecarName })); diff != "" {
 		t.Errorf("init containers:\n%s", diff)
+	}
+	mounts := container(is.InitContainers, sidecarName).VolumeMounts
+	ours := func(name string) bool {
+		return slices.ContainsFunc(mounts, func(m corev1.VolumeMount) bool { return m.Name == name })
+	}
+	if diff := cmp.Diff(was.Volumes, slices.DeleteFunc(slices.Clone(is.Volumes), func(v corev1.Volume) bool { return ours(v.Name) })); diff != "" {
+		t.Errorf("volumes, without those of the sidecar:\n%s", diff)
+	}
+	for i := range s.StatefulSet.Spec.VolumeClaimTemplates {
+		if name := s.StatefulSet.Spec.VolumeClaimTemplates[i].Name; ours(name) {
+			t.Errorf("volume %s of the sidecar: Kubernetes puts HANA's claim of that name in its place", name)
+		}
 	}
 	for _, policy := range s.Policies {
 		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
@@ -209,35 +221,60 @@ func TestOwnHANAKeepsItsPod(t *testing.T) {
 	}
 }
 
-// Whoever has another name changes it where the README says, and nowhere else.
+// Whoever has another name changes it where the README says, and nowhere else, with
+// whatever it offers beside the overlay.
 func TestOwnHANAOfAnotherName(t *testing.T) {
 	t.Parallel()
 	files := secretFiles(t)
-	rename := strings.NewReplacer("metadata: {name: hana}", "metadata: {name: hdb}", "metadata:\n  name: hana\n", "metadata:\n  name: hdb\n")
+	rename := strings.NewReplacer("metadata: {name: hana}", "metadata: {name: hdb}", "metadata:\n  name: hana\n", "metadata:\n  name: hdb\n",
+		"kind: StatefulSet, name: hana", "kind: StatefulSet, name: hdb")
 	files[ownHANAManifest] = []byte(rename.Replace(string(files[ownHANAManifest])))
-	readme, err := os.ReadFile("../k8s/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, names, found := strings.Cut(string(readme), "**Another name**")
+	_, names, found := strings.Cut(readSource(t, "README.md"), "**Another name**")
 	if !found {
 		t.Fatal("the README does not say where another name is changed")
 	}
 	names, _, _ = strings.Cut(names, "\n\n")
-	for _, file := range regexp.MustCompile("`([a-z/-]+\\.yaml)`").FindAllStringSubmatch(names, -1) {
-		text, err := os.ReadFile(filepath.Join("..", "k8s", file[1]))
-		if err != nil {
-			t.Fatal(err)
+	for _, file := range regexp.MustCompile("`([a-z0-9/-]+\\.yaml)`").FindAllStringSubmatch(names, -1) {
+		files[file[1]] = []byte(rename.Replace(readSource(t, file[1])))
+	}
+	for _, identity := range []string{"", "overlays/aws/identity.yaml", "overlays/azure/identity.yaml"} {
+		directory, files := ownHANA, files
+		if identity != "" {
+			directory, files = ownHANAWithMore, withMore(t, files, identity, "overlays/s3-on-premises/authority.yaml")
 		}
-		files[file[1]] = []byte(rename.Replace(string(text)))
+		s := system(t, directory, files)
+		if found := Judge(s, t.TempDir()); len(found) > 0 {
+			t.Errorf("%s: %d findings:\n%s", identity, len(found), strings.Join(found, "\n"))
+		}
+		if strategy := s.StatefulSet.Spec.UpdateStrategy.Type; s.StatefulSet.Name != "hdb" || strategy != appsv1.OnDeleteStatefulSetStrategyType {
+			t.Errorf("%s: StatefulSet %s: updateStrategy %q: applying it restarts HANA", identity, s.StatefulSet.Name, strategy)
+		}
 	}
-	s := system(t, ownHANA, files)
-	if found := Judge(s, t.TempDir()); len(found) > 0 {
-		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
+}
+
+// ownHANAWithMore is own-hana with patches of other overlays and the component
+// token-review on top.
+const ownHANAWithMore = "overlays/own-hana-with-more"
+
+// withMore adds that overlay.
+func withMore(t *testing.T, files map[string][]byte, patches ...string) map[string][]byte {
+	t.Helper()
+	all := maps.Clone(files)
+	all[ownHANA+"/pipestreamer.yaml"] = []byte(reviewed(readSource(t, ownHANA+"/pipestreamer.yaml"), "hana"))
+	all[ownHANAWithMore+"/ca.crt"] = files["overlays/s3-on-premises/ca.crt"]
+	var names []string
+	for _, patch := range patches {
+		name := filepath.Base(patch)
+		if all[ownHANAWithMore+"/"+name] = files[patch]; files[patch] == nil {
+			all[ownHANAWithMore+"/"+name] = []byte(readSource(t, patch))
+		}
+		names = append(names, "{path: "+name+"}")
 	}
-	if strategy := s.StatefulSet.Spec.UpdateStrategy.Type; s.StatefulSet.Name != "hdb" || strategy != appsv1.OnDeleteStatefulSetStrategyType {
-		t.Errorf("StatefulSet %s: updateStrategy %q: applying it restarts HANA", s.StatefulSet.Name, strategy)
-	}
+	text := "namespace: hana\nresources: [../own-hana]\ncomponents: [../../components/token-review]\n" +
+		"configMapGenerator: [{name: pipestreamer-store-ca, files: [ca.crt]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n" +
+		"patches: [" + strings.Join(names, ", ") + "]\n"
+	all[ownHANAWithMore+"/kustomization.yaml"] = []byte(text)
+	return all
 }
 
 // What is shipped with HANA closes what nobody named, in both directions.
@@ -263,20 +300,17 @@ const withTokenReview = "overlays/token-review"
 func withReview(t *testing.T, files map[string][]byte, namespace string) map[string][]byte {
 	t.Helper()
 	all := maps.Clone(files)
-	read := func(name string) string {
-		text, err := os.ReadFile(filepath.Join("..", "k8s", "overlays", "hana-express", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	below := strings.Replace(read("kustomization.yaml"), "namespace: hana\n", "namespace: "+namespace+"\n", 1)
+	below := strings.Replace(readSource(t, "overlays/hana-express/kustomization.yaml"), "namespace: hana\n", "namespace: "+namespace+"\n", 1)
 	all["overlays/below/kustomization.yaml"] = []byte(below)
-	settings := strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
-		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:"+namespace+"/pipestreamer-trigger']")
-	all["overlays/below/pipestreamer.yaml"] = []byte(settings.Replace(read("pipestreamer.yaml")))
+	all["overlays/below/pipestreamer.yaml"] = []byte(reviewed(readSource(t, "overlays/hana-express/pipestreamer.yaml"), namespace))
 	all[withTokenReview+"/kustomization.yaml"] = []byte("resources: [../below]\ncomponents: [../../components/token-review]\n")
 	return all
+}
+
+// reviewed are settings for token-review.
+func reviewed(settings, namespace string) string {
+	return strings.NewReplacer("    trigger: /run/secrets/pipestreamer/trigger-token\n", "",
+		"  triggers: ['token:trigger']", "  tokenReview: {audience: pipestreamer}\n  triggers: ['serviceaccount:"+namespace+"/pipestreamer-trigger']").Replace(settings)
 }
 
 // Systems of several namespaces do not share a binding: the one that is applied
@@ -325,5 +359,20 @@ func TestTokenReviewBesideNamespace(t *testing.T) {
 	files["overlays/below/kustomization.yaml"] = []byte(text)
 	if _, err := Build(os.DirFS("../k8s"), "overlays/below", files); err == nil || !strings.Contains(err.Error(), "token-review") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Without the name of the service account nothing is built, rather than the right
+// given to nobody.
+func TestTokenReviewNeedsTheAccount(t *testing.T) {
+	t.Parallel()
+	files := withMore(t, secretFiles(t))
+	files[ownHANAManifest] = []byte(strings.Replace(existingHANA, "      serviceAccountName: hana-with-pull-secret\n", "", 1))
+	if _, err := Build(os.DirFS("../k8s"), ownHANAWithMore, files); err == nil || !strings.Contains(err.Error(), "serviceAccountName") {
+		t.Errorf("got %v", err)
+	}
+	files[ownHANAManifest] = []byte(strings.Replace(existingHANA, "hana-with-pull-secret", "default", 1))
+	if found := Judge(system(t, ownHANAWithMore, files), t.TempDir()); len(found) > 0 {
+		t.Errorf("%d findings:\n%s", len(found), strings.Join(found, "\n"))
 	}
 }

@@ -117,9 +117,11 @@ func (f *Findings) checkClaims(s *System, pod *corev1.PodSpec) {
 	}
 }
 
-// checkMounts judges whether rotated secrets arrive, and cannot be changed.
+// checkMounts judges whether volumes stay apart from those of anybody's HANA, and
+// whether rotated secrets arrive, and cannot be changed.
 func (f *Findings) checkMounts(pod *corev1.PodSpec, c *corev1.Container) {
 	for _, m := range c.VolumeMounts {
+		f.expect(strings.HasPrefix(m.Name, sidecarName+"-"), "sidecar: %s: volume %s: expected %s-…, HANA's manifest may have one of that name", m.MountPath, m.Name, sidecarName)
 		f.expect(m.SubPath == "" && m.SubPathExpr == "", "sidecar: %s: subPath: expected none, a rotated secret would not arrive", m.MountPath)
 		v := volume(pod, m.Name)
 		f.expect(v == nil || v.Secret == nil && v.Projected == nil || m.ReadOnly, "sidecar: %s: expected readOnly", m.MountPath)

@@ -28,7 +28,8 @@ func overlays(t *testing.T) []string {
 	return directories
 }
 
-// existingHANA is the manifest of a HANA that runs already.
+// existingHANA is the manifest of a HANA that runs already. Its volumes have names
+// that anybody's may have.
 const existingHANA = `apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: hana}
@@ -45,12 +46,38 @@ spec:
       containers:
         - name: hana
           image: registry.example.com/hana:1
-          volumeMounts: [{name: data, mountPath: /hana/data}]
+          volumeMounts:
+            - {name: data, mountPath: /hana/data}
+            - {name: backup, mountPath: /hana/backup}
+            - {name: state, mountPath: /hana/state}
+            - {name: config, mountPath: /hana/config}
+            - {name: secrets, mountPath: /hana/secrets}
+      volumes:
+        - name: state
+          emptyDir: {}
+        - name: config
+          configMap: {name: hana-config}
+        - name: secrets
+          projected: {sources: [{secret: {name: hana-secrets}}]}
   volumeClaimTemplates:
     - metadata: {name: data}
       spec:
         accessModes: [ReadWriteOnce]
         resources: {requests: {storage: 1Ti}}
+    - metadata: {name: backup}
+      spec:
+        accessModes: [ReadWriteOnce]
+        resources: {requests: {storage: 1Ti}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: hana-config}
+data: {global.ini: ''}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: hana-secrets}
+data: {password: T25seS00LVRlc3Rz}
 `
 
 // secretFiles are what an operator puts beside the manifests.
@@ -90,6 +117,16 @@ func selfSigned(t *testing.T) (certificate, key []byte) {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
+}
+
+// readSource reads a file of deploy/k8s.
+func readSource(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "k8s", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // build builds a directory of deploy/k8s.
