@@ -233,7 +233,8 @@ func TestSignal(t *testing.T) {
 	w.streaming(client, id, 6*mebibyte)
 	w.daemon.signal(syscall.SIGTERM)
 	eventually(t, "the daemon refuses new jobs", func() bool {
-		_, err := client.StartBackup(t.Context(), job.BackupRequest{Database: "SYSTEMDB"}, "")
+		// Of the busy database: until the signal is seen, another one's is taken.
+		_, err := client.StartBackup(t.Context(), job.BackupRequest{Database: "HXE"}, "")
 		problem, is := errors.AsType[*httpapi.Problem](err)
 		return is && problem.Status == http.StatusServiceUnavailable
 	})
