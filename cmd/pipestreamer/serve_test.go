@@ -22,7 +22,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/pipestreamer/pipestreamer/internal/config"
 	"github.com/pipestreamer/pipestreamer/pkg/backup"
 )
 
@@ -480,22 +479,5 @@ func TestRestoreToDirectory(t *testing.T) {
 	}
 	if left, err := os.ReadDir(out); err != nil || len(left) != 0 {
 		t.Errorf("after the damaged object the directory has %v, %v", left, err)
-	}
-}
-
-// TestLogLevels keeps the configuration and the logger in step.
-func TestLogLevels(t *testing.T) {
-	for _, level := range []string{"debug", "info", "warn", "error"} {
-		for _, format := range []string{"json", "console"} {
-			var buf bytes.Buffer
-			log, err := newLogger(config.Log{Level: level, Format: format}, &buf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			log.Error("message")
-			if isJSON := json.Valid(buf.Bytes()); isJSON != (format == "json") || !strings.Contains(buf.String(), "message") {
-				t.Errorf("%s %s: %q", level, format, buf.String())
-			}
-		}
 	}
 }
